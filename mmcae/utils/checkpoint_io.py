@@ -1,0 +1,286 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The one loader of files made by others: reads data, never runs code."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+import torch
+from mmengine.runner import CheckpointLoader
+from torch import nn
+
+from mmcae.utils.decoding import (
+    MapLocation,
+    UnreadableCheckpointError,
+    UnsafeCheckpointError,
+    decode_checkpoint,
+)
+from mmcae.utils.download import (
+    DownloadError,
+    atomic_write,
+    download_once,
+    sha256_of,
+)
+
+__all__ = [
+    'DownloadError',
+    'UnreadableCheckpointError',
+    'UnsafeCheckpointError',
+    'load_tokenizer_weights',
+    'read_checkpoint',
+    'register_safe_loader',
+    'sha256_of',
+    'write_weights',
+]
+
+
+def read_checkpoint(
+    path: str | os.PathLike, map_location: MapLocation = 'cpu'
+) -> dict:
+    """Read a checkpoint without executing anything in it.
+
+    ``.safetensors`` files become ``{'state_dict': ..., 'meta': ...}``, all
+    others are read with torch's weights-only unpickler and the short list
+    of :mod:`mmcae.utils.safe_globals`, whatever else the process allows.
+
+    Args:
+        path (str | PathLike): A local file.
+        map_location (str | device | dict | callable, optional): As for
+            ``torch.load``. Defaults to ``'cpu'``.
+
+    Returns:
+        dict: What the file holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UnsafeCheckpointError: If the file needs code to be read.
+        UnreadableCheckpointError: If it is damaged or of another kind.
+    """
+    return _read(path, map_location)[0]
+
+
+def read_with_digest(path: str | os.PathLike) -> tuple[dict, str]:
+    """Read a checkpoint and the SHA-256 of the very bytes that were read.
+
+    Args:
+        path (str | PathLike): A local file.
+
+    Returns:
+        tuple[dict, str]: What :func:`read_checkpoint` returns, and 64
+        hexadecimal digits.
+    """
+    checkpoint, content = _read(path, 'cpu')
+    return checkpoint, hashlib.sha256(content).hexdigest()
+
+
+def _read(
+    path: str | os.PathLike, map_location: MapLocation
+) -> tuple[dict, bytes]:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'{file} can not be found.')
+    content = file.read_bytes()
+    return decode_checkpoint(content, str(file), map_location), content
+
+
+def write_weights(
+    state_dict: dict[str, torch.Tensor],
+    path: str | os.PathLike,
+    meta: dict[str, str] | None = None,
+) -> str:
+    """Write weights so that the file is either complete or not there.
+
+    Args:
+        state_dict (dict[str, Tensor]): Names and tensors.
+        path (str | PathLike): ``.safetensors`` or, else, a ``.pth`` file
+            ``{'state_dict': ..., 'meta': ...}``.
+        meta (dict[str, str], optional): Strings to store with them.
+
+    Returns:
+        str: The file's SHA-256.
+    """
+    tensors = {k: v.detach().contiguous() for k, v in state_dict.items()}
+    with atomic_write(path) as file:
+        if str(path).lower().endswith('.safetensors'):
+            from safetensors.torch import save
+
+            file.write(save(tensors, metadata=meta))
+        else:
+            torch.save({'state_dict': tensors, 'meta': meta or {}}, file)
+    return sha256_of(Path(path).expanduser())
+
+
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
+    """Read a local file for mmengine, converting an authors' file.
+
+    mmengine logs the name from its tenth letter on as the back end's name.
+
+    Args:
+        filename (str): The path.
+        map_location (str | device | dict | callable, optional): As for
+            ``torch.load``.
+
+    Returns:
+        dict: The checkpoint, with OpenMMLab's tensor names.
+    """
+    from mmcae.utils.official import convert_if_official
+
+    return convert_if_official(read_checkpoint(filename, map_location))
+
+
+def load_from_http(
+    filename: str, map_location: MapLocation = None, **kwargs: Any
+) -> dict:
+    """Fetch, check and read a file for mmengine.
+
+    Args:
+        filename (str): The URL.
+        map_location (str | device | dict | callable, optional): As for
+            ``torch.load``.
+
+    Returns:
+        dict: The checkpoint, with OpenMMLab's tensor names.
+    """
+    path = download_once(filename)
+    try:
+        return load_from_local(str(path), map_location)
+    except UnreadableCheckpointError as error:
+        # A broken file in the cache would fail again at every start.
+        path.unlink(missing_ok=True)
+        raise DownloadError(
+            f'What {filename} gave is no checkpoint, and was removed from '
+            f'the cache: {error}'
+        ) from None
+
+
+def _load_any(
+    file: Any, map_location: MapLocation = None, weights_only: Any = None
+) -> dict:
+    if isinstance(file, str | os.PathLike):
+        return read_checkpoint(file, map_location)
+    return decode_checkpoint(file.read(), 'the given stream', map_location)
+
+
+def register_safe_loader() -> None:
+    """Make every load of an mmengine process go through this module.
+
+    Paths and URLs by mmengine's public registration; the schemes that end
+    in one of these (``open-mmlab://``, ``mmcls://``, ``s3://``, ...) call
+    two functions of mmengine by name, which are replaced.
+    """
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    CheckpointLoader.register_scheme(
+        ('http://', 'https://'), load_from_http, force=True
+    )
+    mmengine_checkpoint._safe_torch_load = _load_any
+    mmengine_checkpoint.load_from_http = load_from_http
+
+
+TOKENIZER_URLS = (
+    'https://mmassets.onedl.ai/mmselfsup/1.x/target_generator_ckpt/'
+    'dalle_encoder.pth',
+    'https://download.openmmlab.com/mmselfsup/1.x/target_generator_ckpt/'
+    'dalle_encoder.pth',
+    'https://cdn.openai.com/dall-e/encoder.pkl',
+    'https://cdn.openai.com/dall-e/decoder.pkl',
+)
+_HOW_TO_GET = (
+    'DALL-E weights: ' + ' or '.join(TOKENIZER_URLS[:2]) + ' as they are, '
+    'or ' + ' and '.join(TOKENIZER_URLS[2:]) + ' after `python '
+    'tools/model_converters/dalle_to_mmcae.py encoder.pkl '
+    'dalle_encoder.pth`; a tokenizer of your own images: `python '
+    'tools/train.py configs/tokenizer/...`'
+)
+
+
+def load_tokenizer_weights(
+    module: nn.Module, checkpoint: str | os.PathLike, prefix: str = ''
+) -> None:
+    """Load a tokenizer's weights: every key and every shape, or an error.
+
+    A tokenizer with a few random layers trains silently on noise, so
+    nothing partial is accepted. The file may hold a bare state dict, one
+    under ``state_dict``, a training checkpoint of the tokenizer, or one of
+    a model that has it as ``target_generator.``.
+
+    Args:
+        module (nn.Module): The tokenizer; ``module.weights_info`` becomes
+            ``{'file': base name, 'sha256': hexadecimal digits}``.
+        checkpoint (str | PathLike): Local path or URL.
+        prefix (str): Keep only keys with this prefix, and strip it.
+
+    Raises:
+        FileNotFoundError: If there is no such file; says where to get it.
+        DownloadError: If a URL could not be fetched; says the same.
+        UnsafeCheckpointError: If the file needs code to be read.
+        ValueError: If a key is missing or left over, or a shape differs.
+    """
+    location = str(checkpoint)
+    try:
+        if location.startswith(('http://', 'https://')):
+            location = str(download_once(location))
+        loaded, digest = read_with_digest(location)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f'No tokenizer weights at {Path(location).expanduser().resolve()}'
+            f'. {_HOW_TO_GET}.'
+        ) from None
+    except DownloadError as error:
+        raise DownloadError(f'{error} {_HOW_TO_GET}.') from None
+    except UnsafeCheckpointError as error:
+        raise UnsafeCheckpointError(
+            f'{error} If it is a DALL-E pickle: `python tools/'
+            f'model_converters/dalle_to_mmcae.py {location} OUT.pth`.'
+        ) from None
+    given = _tokenizer_state_dict(loaded, prefix)
+    wanted = module.state_dict()
+    problems = _differences(wanted, given)
+    if problems:
+        raise ValueError(
+            f'{location} does not hold the weights of this '
+            f'{type(module).__name__}: {"; ".join(problems)}. Check the '
+            'sizes in the config (vocab_size, n_hid, ...) and the file.'
+        )
+    module.load_state_dict(given)
+    module.weights_info = {  # type: ignore[assignment]
+        'file': os.path.basename(location),
+        'sha256': digest,
+    }
+
+
+def _tokenizer_state_dict(loaded: dict, prefix: str) -> dict:
+    state_dict = loaded.get('state_dict', loaded)
+    for start in ('module.', prefix or 'target_generator.'):
+        inner = {
+            key[len(start) :]: value
+            for key, value in state_dict.items()
+            if isinstance(key, str) and key.startswith(start)
+        }
+        if inner or start == prefix:
+            state_dict = inner
+    return state_dict
+
+
+def _differences(wanted: dict, given: dict) -> list[str]:
+    """Say how two state dicts differ: counts, and the first few of each."""
+
+    def some(names: list[str], what: str) -> list[str]:
+        more = ', ...' if len(names) > 3 else ''
+        text = f'{len(names)} {what} ({", ".join(names[:3])}{more})'
+        return [text] if names else []
+
+    shapes = [
+        f'{key}: {tuple(given[key].shape)} instead of {tuple(value.shape)}'
+        for key, value in wanted.items()
+        if isinstance(given.get(key), torch.Tensor)
+        and given[key].shape != value.shape
+    ]
+    missing = [k for k in wanted if not isinstance(given.get(k), torch.Tensor)]
+    unexpected = [str(k) for k in given if k not in wanted]
+    return [
+        *some(missing, f'of {len(wanted)} tensors missing'),
+        *some(unexpected, 'unexpected'),
+        *some(shapes, 'of another shape'),
+    ]
