@@ -1,6 +1,21 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""mmcae: Context Autoencoder (CAE) pretraining for OpenMMLab."""
+"""mmcae: Context Autoencoder (CAE) pretraining for OpenMMLab.
 
+Importing the package checks the versions of the packages it stands on, adds
+mmcae's models to mmpretrain's model zoo, and makes every checkpoint go
+through a loader that executes nothing.
+"""
+
+# ruff: noqa: E402  (the check has to come before what it checks)
+from mmcae.utils.version_check import check_versions
+
+check_versions()
+
+from mmcae.apis.zoo import register_zoo
+from mmcae.utils.checkpoint_io import register_safe_loader
 from mmcae.version import __version__
+
+register_zoo()
+register_safe_loader()
 
 __all__ = ['__version__']

@@ -1,2 +1,31 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Utils."""
+"""Helpers: checkpoints, configs, paths, versions, distributed start-up.
+
+Names are imported when they are first used: the version check lives in this
+package and must be importable where torch or mmengine is missing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    'convert_if_official': 'mmcae.utils.official',
+    'from_official': 'mmcae.utils.official',
+    'to_official': 'mmcae.utils.official',
+    'check_versions': 'mmcae.utils.version_check',
+    'find_config': 'mmcae.utils.paths',
+    'load_config': 'mmcae.utils.config',
+    'setup_cpu_distributed': 'mmcae.utils.distributed',
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
