@@ -1,2 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Models."""
+"""Models: encoder, regressor and decoder, losses, tokenizers."""
+
+from .backbones import CAEPretrainViT, CAEViT
+from .heads import CAEHead
+from .losses import CAELoss
+from .necks import CAENeck
+from .selfsup import CAE
+
+__all__ = [
+    'CAE',
+    'CAEHead',
+    'CAELoss',
+    'CAENeck',
+    'CAEPretrainViT',
+    'CAEViT',
+]

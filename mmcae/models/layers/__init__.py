@@ -1,2 +1,38 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Layers."""
+"""Small modules and pure functions shared by the models."""
+
+from .attention import CrossAttention, SelfAttention
+from .block import (
+    NORM_CFG,
+    EncoderBlock,
+    RegressorBlock,
+    drop_path_rates,
+    norm_layer,
+)
+from .init import (
+    check_family,
+    init_module_,
+    rescale_blocks_,
+    trunc_normal_,
+)
+from .masking import check_mask, select_tokens
+from .position import sincos_position
+from .relative_position import RelativePositionBias
+
+__all__ = [
+    'NORM_CFG',
+    'CrossAttention',
+    'EncoderBlock',
+    'RegressorBlock',
+    'RelativePositionBias',
+    'SelfAttention',
+    'check_family',
+    'check_mask',
+    'drop_path_rates',
+    'init_module_',
+    'norm_layer',
+    'rescale_blocks_',
+    'select_tokens',
+    'sincos_position',
+    'trunc_normal_',
+]

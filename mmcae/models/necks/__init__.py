@@ -1,2 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Necks."""
+"""What stands between the encoder and the loss."""
+
+from .cae_neck import CAENeck
+
+__all__ = ['CAENeck']

@@ -1,2 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Selfsup."""
+"""Self-supervised algorithms."""
+
+from .cae import CAE
+
+__all__ = ['CAE']

@@ -1,0 +1,85 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The encoder F of CAE on a subset of the patches (paper, section 3)."""
+
+from typing import Any
+
+from torch import Tensor
+
+from mmcae.registry import MODELS
+
+from ..layers import check_mask, select_tokens
+from .cae_vit import CAEViT
+
+
+@MODELS.register_module()
+class CAEPretrainViT(CAEViT):
+    """Encoder for pretraining: hidden patches never enter it.
+
+    With a mask it encodes the class token and the visible patches only;
+    without one it is `CAEViT`.
+
+    Args:
+        arch: See `CAEViT`.
+        final_norm: Whether the output is normalised; the regressor and the
+            alignment target need that. Defaults to True.
+        out_type: Output without a mask. Defaults to ``'raw'``.
+        use_rel_pos_bias: Not used in pretraining. Defaults to False.
+        **kwargs: Further arguments of `CAEViT`.
+
+    Raises:
+        ValueError: If a relative position bias or no class token is asked
+            for: the regressor would see other positions than the encoder.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        final_norm: bool = True,
+        out_type: str = 'raw',
+        use_rel_pos_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if use_rel_pos_bias or kwargs.get('use_shared_rel_pos_bias'):
+            raise ValueError(
+                'CAE pretrains without relative position bias: set '
+                'use_rel_pos_bias=False and use_shared_rel_pos_bias=False'
+            )
+        if not kwargs.get('with_cls_token', True):
+            raise ValueError('CAE pretrains with a class token')
+        super().__init__(
+            arch=arch,
+            final_norm=final_norm,
+            out_type=out_type,
+            use_rel_pos_bias=False,
+            **kwargs,
+        )
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, mask: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Encode the visible patches, Z_v = F(X_v).
+
+        Args:
+            x: Images, ``(B, C, H, W)``.
+            mask: ``True`` where a patch is masked, ``(B, L)``. None encodes
+                the whole image.
+
+        Returns:
+            With a mask, the normalised class token and the ``V`` visible
+            patches, ``(B, 1 + V, D)``; without, see `CAEViT.forward`.
+
+        Raises:
+            ValueError: If rows of the mask hide different numbers of
+                patches, or the mask belongs to another grid.
+        """
+        if mask is None:
+            return super().forward(x)
+        patches, position, _ = self.embed(x)
+        visible = ~check_mask(mask, patches.shape[1])
+        patches = select_tokens(patches, visible) + select_tokens(
+            position[:, 1:], visible
+        )
+        x = self.prepend_class_token(patches, position)
+        for layer in self.layers:
+            x = layer(x)
+        return self.ln1(x) if self.final_norm else x

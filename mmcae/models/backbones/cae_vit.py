@@ -1,0 +1,376 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The encoder F of CAE as a vision transformer for whole images.
+
+Paper: Context Autoencoder, arXiv 2202.03026, section 3.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn.bricks.transformer import PatchEmbed
+from mmengine.model import ModuleList
+from mmengine.utils import to_2tuple
+from mmpretrain.models.backbones.base_backbone import BaseBackbone
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor, nn
+
+from mmcae.registry import MODELS
+
+from ..layers import (
+    NORM_CFG,
+    EncoderBlock,
+    RelativePositionBias,
+    check_family,
+    drop_path_rates,
+    init_module_,
+    norm_layer,
+    rescale_blocks_,
+    sincos_position,
+    trunc_normal_,
+)
+from . import adapt
+
+
+def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
+    return dict(
+        embed_dims=dims,
+        num_layers=layers,
+        num_heads=heads,
+        feedforward_channels=4 * dims,
+    )
+
+
+@MODELS.register_module()
+class CAEViT(BaseBackbone):
+    """Vision transformer that CAE pretrains, on whole images.
+
+    It takes the arguments of mmpretrain's ``BEiTViT`` and has its tensor
+    names, drops a branch once where that drops twice, and keeps the
+    positions a frozen sine-cosine table, as the authors do.
+
+    Args:
+        arch: ``'small'`` (384 wide, 12 heads: the authors' small),
+            ``'base'``, ``'large'`` or their initials, or a dict with the keys
+            ``embed_dims``, ``num_layers``, ``num_heads`` and
+            ``feedforward_channels``.
+        img_size: Height and width of the usual input; other inputs work,
+            their positions are interpolated.
+        patch_size: Side or sides of a patch.
+        in_channels: Channels of the image.
+        out_indices: Blocks whose output is returned; negative ones count
+            from the end.
+        drop_rate: Dropout after the position table and the projections.
+        drop_path_rate: Stochastic depth of the last block; earlier blocks
+            grow linearly from 0.
+        bias: ``'qv_bias'``, ``True`` or ``False``; see `SelfAttention`.
+        norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        final_norm: Whether the last output is normalised (tensor ``ln1``).
+        out_type: ``'raw'`` (B, 1 + L, D), ``'cls_token'`` (B, D),
+            ``'featmap'`` (B, D, h, w) or ``'avg_featmap'``: the normalised
+            mean of the patch tokens, (B, D) (tensor ``ln2``).
+        with_cls_token: Whether a class token is put in front.
+        frozen_stages: Number of blocks to freeze with everything before
+            them; -1 or 0 freezes nothing.
+        use_abs_pos_emb: Whether the sine-cosine positions are added.
+        use_rel_pos_bias: A relative position bias in each block.
+        use_shared_rel_pos_bias: One relative position bias for all blocks.
+        interpolate_mode: How positions are resized.
+        layer_scale_init_value: Initial layer scale; 0 or None for none.
+        weight_init: ``'xavier'`` (small, base) or ``'beit'`` (large).
+        patch_cfg: Further arguments of mmcv's ``PatchEmbed``.
+        layer_cfgs: Further arguments of the blocks, for all or for each.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If an argument has no meaning; the message names it.
+    """
+
+    arch_zoo = {
+        **dict.fromkeys(['s', 'small'], _arch(384, 12, 12)),
+        **dict.fromkeys(['b', 'base'], _arch(768, 12, 12)),
+        **dict.fromkeys(['l', 'large'], _arch(1024, 24, 16)),
+    }
+    OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int | tuple[int, int] = 16,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        bias: bool | str = 'qv_bias',
+        norm_cfg: dict = NORM_CFG,
+        final_norm: bool = False,
+        out_type: str = 'avg_featmap',
+        with_cls_token: bool = True,
+        frozen_stages: int = -1,
+        use_abs_pos_emb: bool = True,
+        use_rel_pos_bias: bool = True,
+        use_shared_rel_pos_bias: bool = False,
+        interpolate_mode: str = 'bicubic',
+        layer_scale_init_value: float | None = 0.1,
+        weight_init: str = 'xavier',
+        patch_cfg: dict = dict(),
+        layer_cfgs: dict | Sequence[dict] = dict(),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.arch_settings = self._settings(arch)
+        self.embed_dims = self.arch_settings['embed_dims']
+        self.num_layers = self.arch_settings['num_layers']
+        num_heads = self.arch_settings['num_heads']
+        if out_type not in self.OUT_TYPES:
+            raise ValueError(
+                f'out_type must be one of {self.OUT_TYPES}, got {out_type!r}'
+            )
+        if out_type == 'cls_token' and not with_cls_token:
+            raise ValueError("out_type='cls_token' needs with_cls_token=True")
+        if use_rel_pos_bias and use_shared_rel_pos_bias:
+            raise ValueError(
+                'set either use_rel_pos_bias or use_shared_rel_pos_bias, '
+                'not both'
+            )
+        if not with_cls_token and (
+            use_rel_pos_bias or use_shared_rel_pos_bias
+        ):
+            raise ValueError('relative position bias needs a class token')
+        self.out_type = out_type
+        self.out_indices = self._indices(out_indices)
+        self.img_size = to_2tuple(img_size)
+        self.interpolate_mode = interpolate_mode
+        self.with_cls_token = with_cls_token
+        self.num_extra_tokens = int(with_cls_token)
+        self.use_rel_pos_bias = use_rel_pos_bias
+        self.weight_init = check_family(weight_init)
+        self.frozen_stages = frozen_stages
+        self.final_norm = final_norm
+
+        self.patch_embed = PatchEmbed(
+            **{
+                **dict(
+                    in_channels=in_channels,
+                    input_size=self.img_size,
+                    embed_dims=self.embed_dims,
+                    kernel_size=patch_size,
+                    stride=patch_size,
+                ),
+                **patch_cfg,
+            }
+        )
+        self.patch_resolution: tuple[int, int] = self.patch_embed.init_out_size
+        self.cls_token = (
+            nn.Parameter(torch.zeros(1, 1, self.embed_dims))
+            if with_cls_token
+            else None
+        )
+        self.pos_embed: nn.Parameter | None = None
+        if use_abs_pos_emb:
+            # A parameter, not a buffer: it is one in every checkpoint.
+            table = sincos_position(
+                self.patch_resolution, self.embed_dims, self.num_extra_tokens
+            )
+            self.pos_embed = nn.Parameter(table, requires_grad=False)
+        self.drop_after_pos = nn.Dropout(drop_rate)
+        self.rel_pos_bias = (
+            RelativePositionBias(self.patch_resolution, num_heads)
+            if use_shared_rel_pos_bias
+            else None
+        )
+        if isinstance(layer_cfgs, dict):
+            layer_cfgs = [layer_cfgs] * self.num_layers
+        window = self.patch_resolution if use_rel_pos_bias else None
+        rates = drop_path_rates(drop_path_rate, self.num_layers)
+        block_cfg: dict[str, Any] = dict(
+            embed_dims=self.embed_dims,
+            num_heads=num_heads,
+            feedforward_channels=self.arch_settings['feedforward_channels'],
+            layer_scale_init_value=layer_scale_init_value,
+            window_size=window,
+            drop_rate=drop_rate,
+            bias=bias,
+            norm_cfg=norm_cfg,
+        )
+        self.layers = ModuleList(
+            EncoderBlock(**{**block_cfg, 'drop_path_rate': rate, **layer_cfg})
+            for rate, layer_cfg in zip(rates, layer_cfgs, strict=True)
+        )
+        if final_norm:
+            self.ln1 = norm_layer(norm_cfg, self.embed_dims)
+        if out_type == 'avg_featmap':
+            self.ln2 = norm_layer(norm_cfg, self.embed_dims)
+        self._register_load_state_dict_pre_hook(self._adapt_state_dict)
+        self._freeze()
+
+    @classmethod
+    def _settings(cls, arch: str | dict) -> dict[str, int]:
+        if isinstance(arch, str):
+            if arch.lower() not in cls.arch_zoo:
+                raise ValueError(
+                    f'arch must be one of {sorted(cls.arch_zoo)} or a dict, '
+                    f'got {arch!r}'
+                )
+            return cls.arch_zoo[arch.lower()]
+        missing = set(_arch(1, 1, 1)) - set(arch)
+        if missing:
+            raise ValueError(f'the arch dict lacks {sorted(missing)}')
+        return arch
+
+    def _indices(self, out_indices: int | Sequence[int]) -> list[int]:
+        if isinstance(out_indices, int):
+            out_indices = [out_indices]
+        depth = self.num_layers
+        for index in out_indices:
+            if not -depth <= index < depth:
+                raise ValueError(
+                    f'out_indices={list(out_indices)}: there is no block '
+                    f'{index} among {depth}'
+                )
+        return [index % depth for index in out_indices]
+
+    def init_weights(self) -> None:
+        """Draw the initial weights; ``init_cfg`` is applied afterwards."""
+        init_module_(self, self.weight_init)
+        if self.weight_init == 'beit':
+            rescale_blocks_(self.layers)
+        if self.cls_token is not None:
+            trunc_normal_(self.cls_token)
+        super().init_weights()
+
+    def _adapt_state_dict(
+        self, state_dict: dict, prefix: str, *_: Any
+    ) -> None:
+        adapt.adapt_position_table(self, state_dict, prefix)
+        adapt.adapt_pooled_norm(self, state_dict, prefix)
+        adapt.adapt_relative_position(self, state_dict, prefix)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages <= 0:
+            return []
+        frozen = [self.patch_embed, self.drop_after_pos]
+        frozen += list(self.layers[: self.frozen_stages])
+        if self.frozen_stages >= self.num_layers:
+            norms = [getattr(self, name, None) for name in ('ln1', 'ln2')]
+            frozen += [norm for norm in norms if norm is not None]
+        return frozen
+
+    def _freeze(self) -> None:
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        if self.frozen_stages > 0 and self.cls_token is not None:
+            self.cls_token.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'CAEViT':
+        """Set the training mode; frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Rows and columns of the patch grid of images ``(B, C, H, W)``."""
+        patch = self.patch_embed.projection.stride
+        rows, columns = (-(-x.shape[i - 2] // patch[i]) for i in range(2))
+        return rows, columns
+
+    def embed(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Cut images into patches.
+
+        Args:
+            x: Images, ``(B, C, H, W)``.
+
+        Returns:
+            Patch tokens without positions ``(B, L, D)``; positions of all
+            tokens ``(1, num_extra_tokens + L, D)``, zeros without absolute
+            positions; rows and columns of the patch grid.
+        """
+        patches, grid = self.patch_embed(x)
+        if self.pos_embed is None:
+            length = self.num_extra_tokens + patches.shape[1]
+            shape = (1, length, self.embed_dims)
+            return patches, patches.new_zeros(shape), grid
+        position = resize_pos_embed(
+            self.pos_embed,
+            self.patch_resolution,
+            grid,
+            self.interpolate_mode,
+            self.num_extra_tokens,
+        )
+        return patches, position, grid
+
+    def prepend_class_token(self, patches: Tensor, position: Tensor) -> Tensor:
+        """Put the class token, with its own position, before the patches.
+
+        Args:
+            patches: Tokens that have their positions, ``(B, N, D)``.
+            position: Positions that begin with the class token's.
+
+        Returns:
+            Tokens, ``(B, 1 + N, D)``; unchanged without a class token.
+        """
+        if self.cls_token is not None:
+            token = self.cls_token + position[:, :1]
+            token = token.expand(len(patches), -1, -1)
+            patches = torch.cat([token, patches], dim=1)
+        return self.drop_after_pos(patches)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Encode whole images.
+
+        Args:
+            x: Images, ``(B, C, H, W)``, of any size; sides that the patch
+                does not divide are padded with zeros.
+
+        Returns:
+            One tensor for each of ``out_indices``, shaped by ``out_type``.
+        """
+        patches, position, grid = self.embed(x)
+        patches = patches + position[:, self.num_extra_tokens :]
+        x = self.prepend_class_token(patches, position)
+        bias = self.rel_pos_bias(grid) if self.rel_pos_bias else None
+        outs = []
+        for i, layer in enumerate(self.layers):
+            x = layer(x, bias, grid)
+            if i == self.num_layers - 1 and self.final_norm:
+                x = self.ln1(x)
+            if i in self.out_indices:
+                outs.append(self._format_output(x, grid))
+        return tuple(outs)
+
+    def _format_output(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'cls_token':
+            return x[:, 0]
+        patches = x[:, self.num_extra_tokens :]
+        if self.out_type == 'featmap':
+            return patches.transpose(1, 2).unflatten(-1, grid).contiguous()
+        return self.ln2(patches.mean(dim=1))
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name of the parameter.
+            prefix: Prefix of this backbone in that name.
+
+        Returns:
+            Depth (0 for the embedding, ``b + 1`` for block ``b``) and the
+            number of depths, ``num_layers + 2``.
+        """
+        num_depths = self.num_layers + 2
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        name = param_name[len(prefix) :]
+        if name in ('cls_token', 'pos_embed') or name.startswith(
+            'patch_embed'
+        ):
+            return 0, num_depths
+        if name.startswith('layers.'):
+            return int(name.split('.')[1]) + 1, num_depths
+        return num_depths - 1, num_depths

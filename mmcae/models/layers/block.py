@@ -1,0 +1,215 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Transformer blocks of the encoder, the decoder and the regressor."""
+
+import numpy as np
+import torch
+from mmcv.cnn import build_norm_layer
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import FFN
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .attention import CrossAttention, SelfAttention
+
+NORM_CFG = dict(type='LN', eps=1e-6)
+
+
+def norm_layer(norm_cfg: dict, embed_dims: int) -> nn.Module:
+    """Build a normalisation layer without mmcv's made-up name."""
+    return build_norm_layer(norm_cfg, embed_dims)[1]
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Stochastic-depth rates that grow linearly from 0 to ``last``."""
+    return np.linspace(0, last, depth).tolist()
+
+
+def scale_parameter(value: float | None, embed_dims: int):
+    """Make a layer-scale vector, or None when the value is 0 or None."""
+    if not value:
+        return None
+    return nn.Parameter(torch.full((embed_dims,), float(value)))
+
+
+def scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
+    """Multiply a branch by its layer scale, if it has one."""
+    return x if gamma is None else x * gamma
+
+
+def feed_forward(
+    embed_dims: int, hidden: int, drop_rate: float, act_cfg: dict
+) -> FFN:
+    """Build mmcv's feed-forward network without residual and drop path."""
+    return FFN(
+        embed_dims=embed_dims,
+        feedforward_channels=hidden,
+        ffn_drop=drop_rate,
+        act_cfg=act_cfg,
+        add_identity=False,
+    )
+
+
+class EncoderBlock(BaseModule):
+    """Pre-norm transformer block of the encoder and the decoder.
+
+    Drop path acts once on each branch (mmpretrain's BEiT block drops the
+    feed-forward branch twice).
+
+    Args:
+        embed_dims: Width ``D``.
+        num_heads: Number of heads.
+        feedforward_channels: Hidden width of the feed-forward network.
+        layer_scale_init_value: Initial layer scale; 0 or None leaves the
+            scales out.
+        window_size: Patch grid of a relative position bias of this block.
+            Defaults to None, no such bias.
+        drop_rate: Dropout after the projections.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Rate of stochastic depth, per sample.
+        bias: See `SelfAttention`.
+        qk_scale: See `SelfAttention`.
+        act_cfg: Activation. Defaults to exact GELU.
+        norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_channels: int,
+        layer_scale_init_value: float | None = 0.1,
+        window_size: tuple[int, int] | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        bias: bool | str = 'qv_bias',
+        qk_scale: float | None = None,
+        act_cfg: dict = dict(type='GELU'),
+        norm_cfg: dict = NORM_CFG,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.ln1 = norm_layer(norm_cfg, embed_dims)
+        self.attn = SelfAttention(
+            embed_dims,
+            num_heads,
+            bias=bias,
+            window_size=window_size,
+            attn_drop_rate=attn_drop_rate,
+            proj_drop_rate=drop_rate,
+            qk_scale=qk_scale,
+        )
+        self.ln2 = norm_layer(norm_cfg, embed_dims)
+        self.ffn = feed_forward(
+            embed_dims, feedforward_channels, drop_rate, act_cfg
+        )
+        self.drop_path = DropPath(drop_path_rate)
+        self.gamma_1 = scale_parameter(layer_scale_init_value, embed_dims)
+        self.gamma_2 = scale_parameter(layer_scale_init_value, embed_dims)
+
+    def forward(
+        self,
+        x: Tensor,
+        rel_pos_bias: Tensor | None = None,
+        grid: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Transform tokens ``(B, N, D)``; see `SelfAttention.forward`."""
+        attended = self.attn(self.ln1(x), rel_pos_bias, grid)
+        x = x + self.drop_path(scaled(attended, self.gamma_1))
+        return x + self.drop_path(scaled(self.ffn(self.ln2(x)), self.gamma_2))
+
+
+class RegressorBlock(BaseModule):
+    """Block of the latent contextual regressor H (paper, section 3).
+
+    Masked tokens query the visible tokens and themselves. Positions are
+    added to queries and keys only, each input has a LayerNorm of its own,
+    and the second skip connection starts from the *normalised* tokens, as
+    in the authors' code.
+
+    Args:
+        embed_dims: Width ``D``.
+        num_heads: Number of heads.
+        feedforward_channels: Hidden width of the feed-forward network.
+        layer_scale_init_value: Initial layer scale; 0 or None leaves frozen
+            scales of one.
+        drop_rate: Dropout after the projections.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Rate of stochastic depth, per sample.
+        qkv_bias: Whether query and value have a learned bias.
+        qk_scale: Factor of the scores. Defaults to ``head_dim ** -0.5``.
+        act_cfg: Activation. Defaults to exact GELU.
+        norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_channels: int,
+        layer_scale_init_value: float | None = 0.1,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        act_cfg: dict = dict(type='GELU'),
+        norm_cfg: dict = NORM_CFG,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.norm1_q_cross = norm_layer(norm_cfg, embed_dims)
+        self.norm1_k_cross = norm_layer(norm_cfg, embed_dims)
+        self.norm1_v_cross = norm_layer(norm_cfg, embed_dims)
+        self.norm2_cross = norm_layer(norm_cfg, embed_dims)
+        self.cross_attn = CrossAttention(
+            embed_dims,
+            num_heads,
+            qkv_bias=qkv_bias,
+            attn_drop_rate=attn_drop_rate,
+            proj_drop_rate=drop_rate,
+            qk_scale=qk_scale,
+        )
+        self.ffn = feed_forward(
+            embed_dims, feedforward_channels, drop_rate, act_cfg
+        )
+        self.drop_path = DropPath(drop_path_rate)
+        scales = [
+            scale_parameter(layer_scale_init_value or 1.0, embed_dims)
+            for _ in range(2)
+        ]
+        self.gamma_1_cross, self.gamma_2_cross = scales
+        if not layer_scale_init_value:
+            self.gamma_1_cross.requires_grad_(False)
+            self.gamma_2_cross.requires_grad_(False)
+
+    def forward(
+        self,
+        masked: Tensor,
+        visible: Tensor,
+        position_masked: Tensor,
+        position_visible: Tensor,
+    ) -> Tensor:
+        """Refine the latents of the masked patches.
+
+        Args:
+            masked: Current latents of masked patches, ``(B, M, D)``.
+            visible: Latents of visible patches, ``(B, V, D)``.
+            position_masked: Their positions, ``(B, M, D)``.
+            position_visible: Their positions, ``(B, V, D)``.
+
+        Returns:
+            New latents of the masked patches, ``(B, M, D)``.
+        """
+        context = torch.cat([visible, masked], dim=1)
+        position = torch.cat([position_visible, position_masked], dim=1)
+        attended = self.cross_attn(
+            self.norm1_q_cross(masked + position_masked),
+            self.norm1_k_cross(context + position),
+            self.norm1_v_cross(context),
+        )
+        masked = masked + self.drop_path(attended * self.gamma_1_cross)
+        masked = self.norm2_cross(masked)
+        return masked + self.drop_path(self.ffn(masked) * self.gamma_2_cross)

@@ -1,0 +1,83 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The two families of initial weights in the authors' recipes."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .attention import CrossAttention, SelfAttention
+
+INIT_FAMILIES = ('xavier', 'beit')
+STD = 0.02
+
+
+@torch.no_grad()
+def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
+    """Fill with a normal distribution cut at one ``std`` on either side.
+
+    The authors cut at the standard deviation itself, so the real standard
+    deviation is 0.54 times ``std`` (mmengine's default cut lies at 2).
+    """
+    return nn.init.trunc_normal_(tensor, std=std, a=-std, b=std)
+
+
+def check_family(family: str) -> str:
+    """Return ``family``, or raise ``ValueError`` if there is none such."""
+    if family not in INIT_FAMILIES:
+        raise ValueError(
+            f'weight_init must be one of {INIT_FAMILIES}, got {family!r}'
+        )
+    return family
+
+
+@torch.no_grad()
+def init_module_(module: nn.Module, family: str) -> None:
+    """Draw every layer of a module from one of the two families.
+
+    Args:
+        module: Its linear layers, norms and convolutions are filled.
+        family: ``'xavier'`` (small and base recipes): Xavier uniform linear
+            weights, the stacked query-key-value matrix as one of shape
+            ``(3 D, D)``. ``'beit'`` (large recipe): truncated normal. In
+            both, biases are zero, norms are one and zero, and convolutions
+            are truncated normal.
+    """
+    check_family(family)
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            if family == 'xavier':
+                nn.init.xavier_uniform_(layer.weight)
+            else:
+                trunc_normal_(layer.weight)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        elif isinstance(layer, nn.LayerNorm):
+            layer.weight.fill_(1.0)
+            layer.bias.zero_()
+        elif isinstance(layer, nn.Conv2d):
+            trunc_normal_(layer.weight)
+            if layer.bias is not None:
+                layer.bias.zero_()
+        elif isinstance(layer, SelfAttention | CrossAttention):
+            for bias in (layer.q_bias, layer.v_bias):
+                if bias is not None:
+                    bias.zero_()
+
+
+@torch.no_grad()
+def rescale_blocks_(blocks: Iterable[Any]) -> None:
+    """Divide the output layers of block ``l`` by ``sqrt(2 l)`` (BEiT).
+
+    Args:
+        blocks: Encoder, decoder or regressor blocks in order; ``l`` counts
+            from one. The attention's output projection and the second
+            linear layer of the feed-forward network are divided.
+    """
+    for depth, block in enumerate(blocks, start=1):
+        attention = getattr(block, 'attn', None) or block.cross_attn
+        factor = math.sqrt(2.0 * depth)
+        attention.proj.weight.div_(factor)
+        block.ffn.layers[1].weight.div_(factor)

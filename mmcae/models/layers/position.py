@@ -1,0 +1,42 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Fixed sine-cosine positions (CAE section 3; MoCo v3's channel order)."""
+
+import torch
+from torch import Tensor
+
+
+def sincos_position(
+    grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 0
+) -> Tensor:
+    """Build the frozen two-dimensional sine-cosine position table.
+
+    The patch in row ``i`` and column ``j`` gets the four equal chunks
+    ``[sin(i w), cos(i w), sin(j w), cos(j w)]``: the row comes first, the
+    opposite of MAE. On grids that are not square the tokens stay row-major
+    (the authors' construction transposes them there).
+
+    Args:
+        grid: Rows and columns of the patch grid.
+        embed_dims: Width ``D``, a multiple of four.
+        num_extra_tokens: Rows of zeros to put in front (class token).
+
+    Returns:
+        A float32 table, ``(1, num_extra_tokens + rows * columns, D)``.
+
+    Raises:
+        ValueError: If ``embed_dims`` is not a multiple of four.
+    """
+    if embed_dims % 4:
+        raise ValueError(
+            'sine-cosine positions need a width that is a multiple of 4, '
+            f'got embed_dims={embed_dims}'
+        )
+    quarter = embed_dims // 4
+    omega = torch.arange(quarter, dtype=torch.float32) / quarter
+    omega = 1.0 / (10000**omega)
+    rows, columns = (torch.arange(n, dtype=torch.float32) for n in grid)
+    i = (rows[:, None] * omega).repeat_interleave(grid[1], dim=0)
+    j = (columns[:, None] * omega).repeat(grid[0], 1)
+    table = torch.cat([i.sin(), i.cos(), j.sin(), j.cos()], dim=1)
+    extra = table.new_zeros(num_extra_tokens, embed_dims)
+    return torch.cat([extra, table])[None]

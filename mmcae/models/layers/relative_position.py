@@ -1,0 +1,122 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Relative position bias with a class token (BEiT, arXiv 2106.08254)."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+def relative_position_index(window: tuple[int, int]) -> Tensor:
+    """Rows of the bias table for each pair of tokens.
+
+    A table for a window of ``h x w`` patches has ``(2h-1)(2w-1)`` rows for
+    patch pairs, then one row each for class-to-patch, patch-to-class and
+    class-to-class.
+
+    Args:
+        window: Rows and columns of the patch grid.
+
+    Returns:
+        Table rows, int64, ``(1 + h * w, 1 + h * w)``; the class token is
+        token 0.
+    """
+    h, w = window
+    rows = torch.arange(h).repeat_interleave(w)
+    columns = torch.arange(w).repeat(h)
+    delta_row = rows[:, None] - rows[None] + h - 1
+    delta_column = columns[:, None] - columns[None] + w - 1
+    num_pairs = (2 * h - 1) * (2 * w - 1)
+    index = torch.empty(h * w + 1, h * w + 1, dtype=torch.int64)
+    index[1:, 1:] = delta_row * (2 * w - 1) + delta_column
+    index[0, 1:] = num_pairs
+    index[1:, 0] = num_pairs + 1
+    index[0, 0] = num_pairs + 2
+    return index
+
+
+def resize_bias_table(
+    table: Tensor, window: tuple[int, int], target: tuple[int, int]
+) -> Tensor:
+    """Interpolate a bias table to the offsets of another window.
+
+    Args:
+        table: ``((2h-1)(2w-1) + 3, num_heads)`` of ``window``.
+        window: The grid that the table belongs to.
+        target: The grid wanted.
+
+    Returns:
+        The table of ``target``, differentiable; the three rows of the class
+        token are kept.
+    """
+    shape = [2 * n - 1 for n in window]
+    pairs = table[:-3].T.reshape(1, -1, *shape)
+    pairs = F.interpolate(
+        pairs.float(), size=[2 * n - 1 for n in target], mode='bicubic'
+    )
+    pairs = pairs.flatten(2)[0].T.to(table.dtype)
+    return torch.cat([pairs, table[-3:]])
+
+
+class RelativePositionBias(BaseModule):
+    """A learned bias for each pair of relative positions and each head.
+
+    Args:
+        window_size: Rows and columns of the patch grid.
+        num_heads: Number of attention heads.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        window_size: tuple[int, int],
+        num_heads: int,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        add_relative_position(self, window_size, num_heads)
+
+    def forward(self, grid: tuple[int, int] | None = None) -> Tensor:
+        """Return the bias ``(num_heads, N, N)`` for ``N = 1 + h * w``."""
+        return relative_position_bias(self, grid)
+
+
+def add_relative_position(
+    module: nn.Module, window_size: tuple[int, int], num_heads: int
+) -> None:
+    """Give a module the table and the index under OpenMMLab's names.
+
+    The table starts at zero, as in the authors' fine-tuning (mmpretrain
+    draws it from a normal distribution).
+    """
+    num_rows = (2 * window_size[0] - 1) * (2 * window_size[1] - 1) + 3
+    module.window_size = tuple(window_size)  # type: ignore[assignment]
+    module.relative_position_bias_table = nn.Parameter(
+        torch.zeros(num_rows, num_heads)
+    )
+    module.register_buffer(
+        'relative_position_index', relative_position_index(window_size)
+    )
+
+
+def relative_position_bias(
+    module: nn.Module, grid: tuple[int, int] | None = None
+) -> Tensor:
+    """Look up the bias of a module made by `add_relative_position`.
+
+    Args:
+        module: The owner of the table.
+        grid: Grid of the input; another grid than the table's interpolates
+            it. Defaults to the table's own.
+
+    Returns:
+        The bias, ``(num_heads, N, N)`` with ``N = 1 + h * w``.
+    """
+    table: Tensor = module.relative_position_bias_table  # type: ignore
+    index: Tensor = module.relative_position_index  # type: ignore
+    window: tuple[int, int] = module.window_size  # type: ignore
+    if grid is not None and tuple(grid) != window:
+        table = resize_bias_table(table, window, grid)
+        index = relative_position_index(grid).to(table.device)
+    size = index.shape[0]
+    return table[index.flatten()].view(size, size, -1).permute(2, 0, 1)

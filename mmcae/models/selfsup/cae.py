@@ -1,0 +1,218 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Context Autoencoder for self-supervised representation learning.
+
+Paper: arXiv 2202.03026. `CAE.loss` walks through the paper's figure.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmcae.registry import MODELS
+
+from ..layers import check_mask
+from .health import TokenHealth, latent_health
+from .tokens import masked_tokens
+
+TARGET_ENCODERS = ('shared', 'copy')
+
+
+@MODELS.register_module()
+class CAE(BaseSelfSupervisor):
+    """Mask, encode what is visible, regress, align and decode.
+
+    Args:
+        backbone: Config of the encoder, `CAEPretrainViT`.
+        neck: Config of regressor and decoder, `CAENeck`. Its
+            ``in_channels`` follows the encoder.
+        head: Config of the head, `CAEHead`.
+        target_generator: Config of the tokenizer: a module with
+            ``tokenize(images) -> (B, L)``, or one that returns logits
+            ``(B, K, h, w)``. It is frozen, in evaluation mode, not in the
+            optimizer and not in checkpoints.
+        target_encoder: Where alignment targets come from. ``'shared'``: the
+            encoder itself without gradient, as the paper defines it.
+            ``'copy'``: a second encoder, ``teacher``, refreshed after its
+            targets were computed, as in the authors' released code.
+        base_momentum: What the copied teacher keeps of itself at each
+            refresh; 0 makes it the encoder of one step before.
+        data_preprocessor: Config of the data preprocessor. Defaults to
+            mmpretrain's ``SelfSupDataPreprocessor``.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If arguments contradict each other; the message names
+            them.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        target_generator: dict | None = None,
+        target_encoder: str = 'shared',
+        base_momentum: float = 0.0,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        if target_encoder not in TARGET_ENCODERS:
+            raise ValueError(
+                f'target_encoder must be one of {TARGET_ENCODERS}, '
+                f'got {target_encoder!r}'
+            )
+        if target_encoder == 'shared' and base_momentum:
+            raise ValueError(
+                f"base_momentum={base_momentum} needs target_encoder='copy'"
+            )
+        encoder = MMPRETRAIN_MODELS.build(backbone)
+        super().__init__(
+            backbone=encoder,
+            neck={'in_channels': encoder.embed_dims, **neck},
+            head=head,
+            target_generator=target_generator,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        vocab_size = getattr(self.target_generator, 'vocab_size', None)
+        if vocab_size is not None and vocab_size != self.neck.num_classes:
+            raise ValueError(
+                f'the tokenizer has {vocab_size} codes, but the neck predicts '
+                f'num_classes={self.neck.num_classes}: make them equal'
+            )
+        self.target_encoder = target_encoder
+        self.momentum = base_momentum
+        if target_encoder == 'copy':
+            self.teacher = copy.deepcopy(self.backbone).requires_grad_(False)
+        if self.target_generator is not None:
+            self.target_generator.requires_grad_(False).eval()
+        self.token_health = TokenHealth(self.neck.num_classes)
+        self.register_state_dict_post_hook(_forget_tokenizer)
+        self.register_load_state_dict_pre_hook(_fit_state_dict)
+        self.register_load_state_dict_post_hook(_excuse_tokenizer)
+
+    def init_weights(self) -> None:
+        """Draw the initial weights; the teacher starts as the encoder."""
+        super().init_weights()
+        if self.target_encoder == 'copy':
+            self.teacher.load_state_dict(self.backbone.state_dict())
+
+    def train(self, mode: bool = True) -> 'CAE':
+        """Set the training mode; the tokenizer stays in evaluation mode."""
+        super().train(mode)
+        if self.target_generator is not None:
+            self.target_generator.eval()
+        return self
+
+    def extract_feat(self, inputs: Tensor | list[Tensor]) -> Any:
+        """Encode whole images ``(B, 3, H, W)``; see `CAEViT.forward`."""
+        images = inputs[0] if isinstance(inputs, list | tuple) else inputs
+        return self.backbone(images, mask=None)
+
+    def loss(
+        self, inputs: list[Tensor], data_samples: list[DataSample], **_: Any
+    ) -> dict[str, Tensor]:
+        """Compute the losses of one batch.
+
+        Args:
+            inputs: Images for the encoder, ``(B, 3, H, W)``, and the same
+                crops for the tokenizer, ``(B, 3, H', W')``.
+            data_samples: Samples whose ``mask`` ``(h, w)`` or ``(L,)`` is
+                true where a patch is masked.
+
+        Returns:
+            ``loss`` and its terms ``main`` and ``align``; and, not part of
+            the loss, the health of the run: ``acc``, ``acc_position``,
+            ``perplexity``, ``cosine`` and ``latent_std``.
+
+        Raises:
+            ValueError: If samples hide different numbers of patches, or
+                mask, image and tokenizer do not have the same grid.
+        """
+        images, token_images = inputs
+        grid = self.backbone.grid(images)
+        mask = torch.stack([sample.mask for sample in data_samples])
+        mask = check_mask(mask, grid[0] * grid[1])
+
+        visible = self.backbone(images, mask)[:, 1:]
+        latent_pred = self.neck.regress(visible, mask, grid)
+        latent_target = self.latent_target(images, mask)
+        logits = self.neck.decode(latent_pred, mask, grid)
+        tokens = masked_tokens(self.target_generator, token_images, mask)
+
+        self.refresh_teacher()
+        with torch.no_grad():
+            health = self.token_health(logits, tokens, mask)
+            health.update(latent_health(latent_pred, latent_target))
+        losses = self.head.loss(logits, tokens, latent_pred, latent_target)
+        return {**losses, **health}
+
+    @torch.no_grad()
+    def latent_target(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Encode the masked patches, Zbar_m = F(X_m), without gradient.
+
+        Drop path stays as in training, as in the authors' code.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+            mask: ``True`` where a patch is masked, ``(B, L)``.
+
+        Returns:
+            Latents of the masked patches at the neck's width, ``(B, M, D)``.
+        """
+        shared = self.target_encoder == 'shared'
+        encoder = self.backbone if shared else self.teacher
+        return self.neck.project(encoder(images, ~mask)[:, 1:])
+
+    @torch.no_grad()
+    def refresh_teacher(self) -> None:
+        """Move the copied teacher to the encoder; no-op when shared."""
+        if self.target_encoder == 'shared' or not self.training:
+            return
+        pairs = zip(
+            self.teacher.parameters(), self.backbone.parameters(), strict=True
+        )
+        for teacher, encoder in pairs:
+            teacher.lerp_(encoder.to(teacher), 1.0 - self.momentum)
+
+
+def _forget_tokenizer(
+    module: CAE, state_dict: dict, prefix: str, _: dict
+) -> None:
+    """Leave the frozen tokenizer out of checkpoints."""
+    for key in [k for k in state_dict if k.startswith(_tokenizer(prefix))]:
+        del state_dict[key]
+
+
+def _fit_state_dict(
+    module: CAE, state_dict: dict, prefix: str, *_: Any
+) -> None:
+    """Accept checkpoints with other parts than the model, by design.
+
+    A tokenizer comes from its own file; a teacher is dropped where the
+    encoder is shared, and made from the encoder where the file has none.
+    """
+    teacher, encoder = prefix + 'teacher.', prefix + 'backbone.'
+    dropped = [_tokenizer(prefix)]
+    if module.target_encoder == 'shared':
+        dropped.append(teacher)
+    elif not any(key.startswith(teacher) for key in state_dict):
+        for key in [k for k in state_dict if k.startswith(encoder)]:
+            state_dict[teacher + key[len(encoder) :]] = state_dict[key]
+    for key in [k for k in state_dict if k.startswith(tuple(dropped))]:
+        del state_dict[key]
+
+
+def _excuse_tokenizer(module: CAE, incompatible: Any) -> None:
+    """A checkpoint without tokenizer lacks nothing."""
+    missing = incompatible.missing_keys
+    missing[:] = [k for k in missing if 'target_generator.' not in k]
+
+
+def _tokenizer(prefix: str) -> str:
+    return prefix + 'target_generator.'

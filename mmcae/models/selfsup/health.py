@@ -1,0 +1,87 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Numbers that tell a healthy pretraining from a collapsing one."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """Exponential of the entropy of a histogram of codes ``(K,)``."""
+    share = counts / counts.sum().clamp_min(1)
+    return torch.exp(-torch.special.xlogy(share, share).sum())
+
+
+def latent_health(
+    latent_pred: Tensor, latent_target: Tensor
+) -> dict[str, Tensor]:
+    """Describe how well latents are predicted, and whether they collapse.
+
+    Args:
+        latent_pred: Regressor output, ``(B, M, D)``.
+        latent_target: Alignment target, ``(B, M, D)``.
+
+    Returns:
+        ``cosine``, the mean cosine between prediction and target, and
+        ``latent_std``, the standard deviation of the target over batch and
+        patches, averaged over channels (near 0: collapse).
+    """
+    pred, target = latent_pred.float(), latent_target.float()
+    return dict(
+        cosine=F.cosine_similarity(pred, target, dim=-1).mean(),
+        latent_std=target.flatten(0, 1).std(dim=0, unbiased=False).mean(),
+    )
+
+
+class TokenHealth(nn.Module):
+    """Token accuracy beside what position alone would give.
+
+    Accuracy means little without its reference: a tokenizer that collapsed
+    to a few codes shows the *highest* accuracy. The reference predicts, for
+    each position, the code seen there most often so far in this run.
+
+    Args:
+        num_classes: Vocabulary ``K``.
+    """
+
+    counts: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        # Not in the state dict: a statistic of the run, not of the model.
+        self.register_buffer('counts', torch.zeros(0), persistent=False)
+
+    @torch.no_grad()
+    def forward(
+        self, logits: Tensor, tokens: Tensor, mask: Tensor
+    ) -> dict[str, Tensor]:
+        """Measure one batch, then add it to the statistics.
+
+        Args:
+            logits: Decoder output, ``(B, M, K)``.
+            tokens: Visual tokens of the masked patches, ``(B * M,)``.
+            mask: ``True`` where a patch is masked, ``(B, L)``.
+
+        Returns:
+            ``acc`` and ``acc_position`` (shares of masked patches, 0 to 1),
+            and ``perplexity`` of the targets seen so far.
+        """
+        num_patches = mask.shape[1]
+        if self.counts.shape != (num_patches, self.num_classes):
+            self.counts = torch.zeros(
+                num_patches, self.num_classes, device=tokens.device
+            )
+        positions = torch.arange(num_patches, device=tokens.device)
+        positions = positions.expand(mask.shape)[mask]
+        usual = self.counts.argmax(dim=1)[positions]
+        predicted = logits.flatten(0, -2).argmax(dim=-1)
+        index = positions * self.num_classes + tokens
+        self.counts.view(-1).scatter_add_(
+            0, index, torch.ones_like(index, dtype=self.counts.dtype)
+        )
+        return dict(
+            acc=(predicted == tokens).float().mean(),
+            acc_position=(usual == tokens).float().mean(),
+            perplexity=perplexity(self.counts.sum(dim=0)),
+        )

@@ -1,0 +1,52 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The visual tokens that CAE predicts (paper, tokenizer T)."""
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def masked_tokens(
+    target_generator: nn.Module | None, images: Tensor, mask: Tensor
+) -> Tensor:
+    """Ask a tokenizer for the tokens of the masked patches.
+
+    It runs without gradient and outside autocast. A tokenizer offers
+    ``tokenize(images) -> (B, L)``; if that also takes ``mask``, it is asked
+    for the masked positions only. Without ``tokenize``, the module's output
+    is taken as logits ``(B, K, h, w)``, mmpretrain's contract.
+
+    Args:
+        target_generator: The tokenizer.
+        images: Images as the tokenizer wants them, ``(B, 3, H, W)``.
+        mask: ``True`` where a patch is masked, ``(B, L)``.
+
+    Returns:
+        Tokens of all masked patches, row-major, int64, ``(B * M,)``.
+
+    Raises:
+        ValueError: If there is no tokenizer, or its grid is not the mask's.
+    """
+    if target_generator is None:
+        raise ValueError(
+            'CAE needs a `target_generator` to train: mmcae.DALLEEncoder or '
+            'mmcae.DVAE'
+        )
+    with torch.autocast(images.device.type, enabled=False):
+        tokenize = getattr(target_generator, 'tokenize', None)
+        if tokenize is None:
+            tokens = target_generator(images).argmax(dim=1).flatten(1)
+        elif 'mask' in inspect.signature(tokenize).parameters:
+            return tokenize(images, mask=mask)
+        else:
+            tokens = tokenize(images)
+    if tokens.shape != mask.shape:
+        raise ValueError(
+            f'the tokenizer gives {tokens.shape[1]} tokens an image of '
+            f'{tuple(images.shape[-2:])}, the mask has {mask.shape[1]} '
+            'patches: set the size of the second view to patch grid x '
+            'downsampling of the tokenizer'
+        )
+    return tokens[mask]

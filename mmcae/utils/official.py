@@ -1,0 +1,192 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Names of tensors: the authors' two repositories and OpenMMLab's.
+
+``lxtGH/CAE`` (the first release) and ``Atten4Vis/CAE`` (its refactoring)
+name the same tensors differently. One table serves both directions.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+# Inside a block of the encoder or the decoder: authors' -> ours.
+_BLOCK = {
+    'norm1': 'ln1',
+    'norm2': 'ln2',
+    'attn': 'attn',
+    'mlp.fc1': 'ffn.layers.0.0',
+    'mlp.fc2': 'ffn.layers.1',
+    'gamma_1': 'gamma_1',
+    'gamma_2': 'gamma_2',
+}
+_REGRESSOR_BLOCK = {
+    'norm1_q': 'norm1_q_cross',
+    'norm1_k': 'norm1_k_cross',
+    'norm1_v': 'norm1_v_cross',
+    'norm2_cross': 'norm2_cross',
+    'cross_attn': 'cross_attn',
+    'mlp_cross.fc1': 'ffn.layers.0.0',
+    'mlp_cross.fc2': 'ffn.layers.1',
+    'gamma_1_cross': 'gamma_1_cross',
+    'gamma_2_cross': 'gamma_2_cross',
+}
+_ENCODER = {
+    'cls_token': 'cls_token',
+    'pos_embed': 'pos_embed',
+    'patch_embed.proj': 'patch_embed.projection',
+    'norm': 'ln1',
+}
+# Module by module; a block's number stands where the star is.
+_PREFIXES = {
+    **{f'encoder.{k}': f'backbone.{v}' for k, v in _ENCODER.items()},
+    **{
+        f'encoder.blocks.*.{k}': f'backbone.layers.*.{v}'
+        for k, v in _BLOCK.items()
+    },
+    **{
+        f'pretext_neck.regressor_blocks.*.{k}': f'neck.regressors.*.{v}'
+        for k, v in _REGRESSOR_BLOCK.items()
+    },
+    **{
+        f'pretext_neck.decoder_blocks.*.{k}': f'neck.decoders.*.{v}'
+        for k, v in _BLOCK.items()
+    },
+    'pretext_neck.norm': 'neck.norm_regressor',
+    'pretext_neck.norm2': 'neck.norm_decoder',
+    'pretext_neck.head': 'neck.head',
+    'mask_token': 'neck.mask_token',
+    'encoder_to_decoder': 'neck.projection',
+    'encoder_to_decoder_norm': 'neck.projection_norm',
+}
+# The refactored repository -> the first one.
+_SIBLING = {
+    'regresser.regressor_blocks.': 'pretext_neck.regressor_blocks.',
+    'regresser.norm.': 'pretext_neck.norm.',
+    'regresser.mask_token': 'mask_token',
+    'decoder.decoder_blocks.': 'pretext_neck.decoder_blocks.',
+    'decoder.norm.': 'pretext_neck.norm2.',
+    'decoder.head.': 'pretext_neck.head.',
+    'encoder_to_regresser.': 'encoder_to_decoder.',
+    'encoder_to_regresser_norm.': 'encoder_to_decoder_norm.',
+}
+# Copies of the encoder and of the position table, made anew by the model.
+_DROPPED_FROM_OFFICIAL = ('teacher.', 'alignment_encoder.', 'rd_pos_embed')
+_DROPPED_FROM_OURS = ('teacher.', 'target_generator.', 'data_preprocessor.')
+_MARK = 'encoder.patch_embed.proj.weight'
+
+
+def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
+    rules = []
+    for source, target in table.items():
+        pattern = re.escape(source).replace(r'\*', r'(?P<i>\d+)')
+        rules.append(
+            (
+                re.compile(rf'{pattern}(?P<leaf>\..*)?'),
+                target.replace('*', r'\g<i>') + r'\g<leaf>',
+            )
+        )
+    return rules
+
+
+_FROM_OFFICIAL = _compile(_PREFIXES)
+_TO_OFFICIAL = _compile({v: k for k, v in _PREFIXES.items()})
+
+
+def _rename(
+    state_dict: Mapping[str, Tensor], rules: list[tuple[re.Pattern, str]]
+) -> dict[str, Tensor]:
+    renamed, foreign = {}, []
+    for key, value in state_dict.items():
+        for pattern, target in rules:
+            match = pattern.fullmatch(key)
+            if match:
+                renamed[match.expand(target)] = value
+                break
+        else:
+            foreign.append(key)
+    if foreign or not renamed:
+        shown = ', '.join(foreign[:5]) + (', ...' if foreign[5:] else '')
+        raise ValueError(
+            'this is not a CAE checkpoint with the expected names; '
+            f'{len(foreign)} unknown of {len(state_dict)} keys: '
+            f'{shown or "(no keys at all)"}'
+        )
+    return renamed
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state dict inside a checkpoint of any of the schemes."""
+    for key in ('model', 'state_dict', 'module'):
+        inner = checkpoint.get(key)
+        if isinstance(inner, Mapping):
+            checkpoint = inner
+    return checkpoint
+
+
+def _without(
+    state_dict: Mapping[str, Tensor], prefixes: tuple[str, ...]
+) -> Iterator[tuple[str, Tensor]]:
+    for key, value in state_dict.items():
+        key = key.removeprefix('module.')
+        if not key.startswith(prefixes):
+            yield key, value
+
+
+def is_official(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint carries the names of the authors' pretraining."""
+    keys = unwrap(checkpoint)
+    return _MARK in keys or 'module.' + _MARK in keys
+
+
+def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Rename an authors' pretraining checkpoint to OpenMMLab's names.
+
+    Args:
+        checkpoint: A state dict, or a checkpoint with one under ``model``,
+            from either of the authors' repositories; whole or with the
+            encoder (and mask token) only. Copies of the encoder
+            (``teacher.*``, ``alignment_encoder.*``) are dropped.
+
+    Returns:
+        A state dict for `CAE`.
+
+    Raises:
+        ValueError: If keys are not the authors'; the message names them.
+    """
+    state_dict = {}
+    for key, value in _without(unwrap(checkpoint), _DROPPED_FROM_OFFICIAL):
+        for old, new in _SIBLING.items():
+            if key.startswith(old):
+                key = new + key[len(old) :]
+                break
+        state_dict[key] = value
+    return _rename(state_dict, _FROM_OFFICIAL)
+
+
+def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Rename a CAE state dict to the names of the authors' first release.
+
+    Args:
+        checkpoint: A state dict of `CAE` or a checkpoint with one. Teacher
+            and tokenizer are dropped, as the authors do.
+
+    Returns:
+        A state dict for ``lxtGH/CAE``.
+
+    Raises:
+        ValueError: If keys are not those of `CAE`; the message names them.
+    """
+    state_dict = dict(_without(unwrap(checkpoint), _DROPPED_FROM_OURS))
+    # Pooled norms of old OpenMMLab files: never used, unknown to authors.
+    for key in ('backbone.ln2.weight', 'backbone.ln2.bias'):
+        state_dict.pop(key, None)
+    return _rename(state_dict, _TO_OFFICIAL)
+
+
+def convert_if_official(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Convert an authors' file on the fly; return others unchanged."""
+    if not is_official(checkpoint):
+        return checkpoint
+    return dict(state_dict=from_official(checkpoint), meta={})
