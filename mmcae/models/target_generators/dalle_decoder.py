@@ -1,0 +1,136 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""DALL-E's image decoder: shows what visual tokens look like."""
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmcae.models.target_generators.dalle_layers import (
+    DALLEConv,
+    FrozenTokenizer,
+    make_group,
+    resolve_grid,
+    unmap_pixels,
+)
+from mmcae.registry import MODELS
+
+
+@MODELS.register_module()
+class DALLEDecoder(FrozenTokenizer):
+    """Discrete VAE decoder: visual tokens to the statistics of pixels.
+
+    Training never needs it; pictures do. Tensor names are those of OpenAI's
+    ``decoder.pkl``. Source: arXiv 2102.12092, appendix A.
+
+    Args:
+        group_count (int): Resolutions; each but the last doubles the size.
+            Defaults to 4.
+        n_init (int): Width after the first convolution. Defaults to 128.
+        n_hid (int): Width of the last group, doubled by each earlier one.
+            Defaults to 256.
+        n_blk_per_group (int): Blocks a group. Defaults to 2.
+        output_channels (int): Channels of the images. Defaults to 3.
+        vocab_size (int): Number of visual words. Defaults to 8192.
+        precision (str): ``'fp32'`` (default), ``'fp16'`` or ``'bf16'`` for
+            all convolutions but the last, which stays in float32.
+        init_cfg (dict, optional): ``dict(type='Pretrained',
+            checkpoint=path or URL)``; loads strictly.
+    """
+
+    def __init__(
+        self,
+        group_count: int = 4,
+        n_init: int = 128,
+        n_hid: int = 256,
+        n_blk_per_group: int = 2,
+        output_channels: int = 3,
+        vocab_size: int = 8192,
+        precision: str = 'fp32',
+        init_cfg: Any = None,
+    ):
+        super().__init__(precision, init_cfg)
+        self.output_channels = output_channels
+        self.vocab_size = vocab_size
+        self.upsample = 2 ** (group_count - 1)
+        gain = 1 / (group_count * n_blk_per_group) ** 2
+        widths = [n_hid * 2**i for i in reversed(range(group_count))]
+        blocks: OrderedDict[str, nn.Module] = OrderedDict()
+        blocks['input'] = DALLEConv(vocab_size, n_init, 1)
+        for i, width in enumerate(widths):
+            last = i == group_count - 1
+            blocks[f'group_{i + 1}'] = make_group(
+                n_init if i == 0 else widths[i - 1],
+                width,
+                n_blk_per_group,
+                gain,
+                (1, 3, 3, 3),
+                None if last else ('upsample', nn.Upsample(scale_factor=2)),
+            )
+        blocks['output'] = nn.Sequential(
+            OrderedDict(
+                relu=nn.ReLU(inplace=True),
+                conv=DALLEConv(widths[-1], 2 * output_channels, 1),
+            )
+        )
+        self.blocks: Any = nn.Sequential(blocks)
+        self.freeze()
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute location and scale of every pixel's distribution.
+
+        Args:
+            x (Tensor): Tokens (B, h, w) of an integer type, or weights of
+                the words (B, K, h, w), e.g. one-hot.
+
+        Returns:
+            Tensor: (B, 2 C, 8 h, 8 w) in float32, locations first.
+
+        Raises:
+            ValueError: If the shape or the type is another.
+        """
+        first = self.blocks.input
+        integers = not x.is_floating_point() and x.dtype != torch.bool
+        with torch.autocast(x.device.type, enabled=False):
+            if x.ndim == 3 and integers:
+                # A convolution of a one-hot map is a look-up.
+                table = first.w[:, :, 0, 0].t()
+                x = (F.embedding(x.long(), table) + first.b).movedim(-1, 1)
+                x = x.to(self.compute_dtype).contiguous()
+            elif x.ndim == 4 and x.shape[1] == self.vocab_size:
+                x = first(x.to(self.compute_dtype))
+            else:
+                raise ValueError(
+                    f'{x.dtype} of shape {tuple(x.shape)} is neither tokens '
+                    '(B, h, w) of an integer type nor weights of the words '
+                    f'(B, {self.vocab_size}, h, w).'
+                )
+            for name, block in self.blocks.named_children():
+                if name.startswith('group_'):
+                    x = block(x)
+            return self.blocks.output(x.float())
+
+    @torch.no_grad()
+    def reconstruct(
+        self, tokens: Tensor, grid: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Draw the images that the tokens stand for.
+
+        Args:
+            tokens (Tensor): (B, L) int64 in row-major order.
+            grid (tuple[int, int], optional): Height and width of the token
+                map; square if None.
+
+        Returns:
+            Tensor: Images (B, C, H, W) in [0, 1].
+
+        Raises:
+            ValueError: If the tokens do not fill the grid.
+        """
+        height, width = resolve_grid(tokens.shape[1], grid)
+        statistics = self(tokens.view(-1, height, width))
+        location = statistics[:, : self.output_channels]
+        return unmap_pixels(torch.sigmoid(location))

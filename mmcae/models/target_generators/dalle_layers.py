@@ -1,0 +1,229 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""What DALL-E's encoder and decoder share (arXiv 2102.12092, A.2)."""
+
+import math
+from collections import OrderedDict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmcae.utils.checkpoint_io import load_tokenizer_weights
+
+LOGIT_LAPLACE_EPS = 0.1
+PRECISIONS = {
+    'fp32': torch.float32,
+    'fp16': torch.float16,
+    'bf16': torch.bfloat16,
+}
+
+
+def map_pixels(pixels: Tensor, eps: float = LOGIT_LAPLACE_EPS) -> Tensor:
+    """Squeeze pixels from [0, 1] into [eps, 1 - eps].
+
+    The logit of the logit-Laplace likelihood is infinite at 0 and 1
+    (arXiv 2102.12092, appendix A.3).
+
+    Args:
+        pixels (Tensor): Any shape, in [0, 1].
+        eps (float): Width of the margin. Defaults to 0.1.
+
+    Returns:
+        Tensor: Same shape.
+    """
+    return (1 - 2 * eps) * pixels + eps
+
+
+def unmap_pixels(mapped: Tensor, eps: float = LOGIT_LAPLACE_EPS) -> Tensor:
+    """Undo :func:`map_pixels` and clamp to [0, 1].
+
+    Args:
+        mapped (Tensor): Any shape.
+        eps (float): Width of the margin. Defaults to 0.1.
+
+    Returns:
+        Tensor: Same shape, in [0, 1].
+    """
+    return ((mapped - eps) / (1 - 2 * eps)).clamp(0, 1)
+
+
+def resolve_grid(length: int, grid: tuple[int, int] | None) -> tuple:
+    """Choose the (height, width) of a flattened token map.
+
+    Args:
+        length (int): Number of tokens.
+        grid (tuple[int, int], optional): Height and width; square if None.
+
+    Returns:
+        tuple[int, int]: Height and width.
+
+    Raises:
+        ValueError: If ``length`` tokens do not fill the grid.
+    """
+    if grid is None:
+        side = math.isqrt(length)
+        grid = (side, side)
+    if grid[0] * grid[1] != length:
+        raise ValueError(
+            f'{length} tokens do not fill a grid of {grid[0]} x {grid[1]}; '
+            'pass grid=(height, width).'
+        )
+    return tuple(grid)
+
+
+class DALLEConv(nn.Module):
+    """Same-padded convolution whose tensors are called ``w`` and ``b``.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        kernel_size (int): Odd kernel size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__()
+        std = 1 / math.sqrt(in_channels * kernel_size**2)
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        self.w = nn.Parameter(torch.empty(shape).normal_(std=std))
+        self.b = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve in the precision of the input, whatever the weights'."""
+        w, b = self.w.to(x.dtype), self.b.to(x.dtype)
+        return F.conv2d(x, w, b, padding=self.w.shape[-1] // 2)
+
+
+class DALLEBlock(nn.Module):
+    """Identity (or 1x1) path plus a scaled bottleneck path.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        gain (float): Factor on the bottleneck path.
+        kernel_sizes (tuple[int, ...]): Of its four convolutions.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        gain: float,
+        kernel_sizes: tuple[int, ...],
+    ):
+        super().__init__()
+        self.gain = gain
+        self.id_path: nn.Module = nn.Identity()
+        if in_channels != out_channels:
+            self.id_path = DALLEConv(in_channels, out_channels, 1)
+        hidden = out_channels // 4
+        widths = (in_channels, hidden, hidden, hidden, out_channels)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for i, size in enumerate(kernel_sizes):
+            # The first input is also the identity path's: not in place.
+            layers[f'relu_{i + 1}'] = nn.ReLU(inplace=i > 0)
+            layers[f'conv_{i + 1}'] = DALLEConv(widths[i], widths[i + 1], size)
+        self.res_path = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H, W)."""
+        return torch.add(self.id_path(x), self.res_path(x), alpha=self.gain)
+
+
+def make_group(
+    in_channels: int,
+    out_channels: int,
+    num_blocks: int,
+    gain: float,
+    kernel_sizes: tuple[int, ...],
+    resize: tuple[str, nn.Module] | None,
+) -> nn.Sequential:
+    """Stack the blocks of one resolution.
+
+    Args:
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of every block's output.
+        num_blocks (int): Number of blocks.
+        gain (float): See :class:`DALLEBlock`.
+        kernel_sizes (tuple[int, ...]): See :class:`DALLEBlock`.
+        resize (tuple[str, nn.Module], optional): Name and layer that
+            changes the resolution at the end.
+
+    Returns:
+        nn.Sequential: ``block_1``, ``block_2``, ..., and the resize layer.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i in range(num_blocks):
+        layers[f'block_{i + 1}'] = DALLEBlock(
+            in_channels if i == 0 else out_channels,
+            out_channels,
+            gain,
+            kernel_sizes,
+        )
+    if resize is not None:
+        layers[resize[0]] = resize[1]
+    return nn.Sequential(layers)
+
+
+class FrozenTokenizer(BaseModule):
+    """A network that is only ever applied: no gradient, always in eval.
+
+    Args:
+        precision (str): ``'fp32'``, ``'fp16'`` or ``'bf16'``: of all
+            convolutions but the last, independent of any autocast.
+        init_cfg (dict, optional): ``dict(type='Pretrained',
+            checkpoint=path or URL)`` loads strictly.
+    """
+
+    def __init__(self, precision: str = 'fp32', init_cfg: Any = None):
+        super().__init__(init_cfg)
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f'precision={precision!r} is none of {sorted(PRECISIONS)}.'
+            )
+        self.compute_dtype = PRECISIONS[precision]
+        self.weights_info: dict[str, str] | None = None
+
+    def freeze(self) -> None:
+        """Switch gradients off and eval mode on; end of a constructor."""
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> 'FrozenTokenizer':
+        """Stay in eval mode whatever a parent asks for."""
+        return super().train(False)
+
+    def init_weights(self) -> None:
+        """Load the configured weights: all of them, or raise."""
+        if not init_pretrained(self):
+            print_log(
+                f'{type(self).__name__} has random weights: its tokens mean '
+                "nothing. Set init_cfg=dict(type='Pretrained', "
+                'checkpoint=...).',
+                logger='current',
+                level=30,
+            )
+            super().init_weights()
+
+
+def init_pretrained(module: BaseModule) -> bool:
+    """Load a tokenizer from ``init_cfg`` of type ``Pretrained``, strictly.
+
+    mmengine's own initialiser accepts a file without one matching key.
+
+    Args:
+        module (BaseModule): The tokenizer.
+
+    Returns:
+        bool: Whether its ``init_cfg`` was of that type.
+    """
+    cfg = module.init_cfg
+    if isinstance(cfg, list) and len(cfg) == 1:
+        cfg = cfg[0]
+    if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
+        return False
+    load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
+    module._is_init = True
+    return True
