@@ -1,2 +1,21 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Datasets."""
+"""Data sets, samplers and transforms."""
+
+from .folder_dataset import FolderDataset
+from .identity import SampleIndex, sample_rng
+from .imagenet import ImageNet
+from .samplers import SeededInfiniteSampler, SeededSampler
+from .skip_unreadable import SkipUnreadableMixin
+from .transforms import *  # noqa: F403
+from .transforms import __all__ as _transforms
+
+__all__ = [
+    'FolderDataset',
+    'ImageNet',
+    'SampleIndex',
+    'SeededInfiniteSampler',
+    'SeededSampler',
+    'SkipUnreadableMixin',
+    'sample_rng',
+    *_transforms,
+]

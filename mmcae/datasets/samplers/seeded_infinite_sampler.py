@@ -1,0 +1,66 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Sampler for iteration loops that gives every sample its identity."""
+
+import itertools
+from collections.abc import Iterator
+
+import torch
+from mmengine.dataset import InfiniteSampler
+
+from mmcae.datasets.identity import SampleIndex
+from mmcae.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class SeededInfiniteSampler(InfiniteSampler):
+    """mmengine's ``InfiniteSampler`` that yields :class:`SampleIndex`.
+
+    The endless stream of indices, and its partition over processes, are those
+    of ``InfiniteSampler``. The epoch in an identity is the number of the
+    pass over the data to which the index belongs. Fast-forwarding costs one
+    permutation per skipped pass.
+
+    Args:
+        dataset: The data set, or anything with a length.
+        shuffle: Whether to permute the indices anew in each pass.
+        seed: The run's seed, equal on all processes (see
+            :class:`SeededSampler`).
+
+    Raises:
+        ValueError: If the data set is empty: its stream would never yield.
+    """
+
+    def __init__(self, dataset, shuffle=True, seed=None) -> None:
+        if len(dataset) == 0:
+            raise ValueError('cannot sample from an empty data set')
+        super().__init__(dataset, shuffle=shuffle, seed=seed)
+
+    def _indices_of_rank(self, num_skipped: int = 0) -> Iterator[int]:
+        generator = torch.Generator()
+        generator.manual_seed(self.seed)
+        # place in the stream that all processes share
+        position = self.rank + num_skipped * self.world_size
+        for epoch in itertools.count():
+            if self.shuffle:
+                order = torch.randperm(self.size, generator=generator)
+            else:
+                order = torch.arange(self.size)
+            own = order[position :: self.world_size].tolist()
+            position += len(own) * self.world_size - self.size
+            for index in own:
+                yield SampleIndex(index, (self.seed, epoch, index))
+
+    def skip(self, num_samples: int) -> None:
+        """Continue as if this process had already used some samples.
+
+        Args:
+            num_samples: How many, counted from the start of the run.
+
+        Raises:
+            ValueError: If ``num_samples`` is negative.
+        """
+        if num_samples < 0:
+            raise ValueError(
+                f'num_samples must not be negative, got {num_samples}'
+            )
+        self.indices = self._indices_of_rank(num_samples)

@@ -1,0 +1,166 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Decode an image file the way the authors do: PIL, RGB, no rotation."""
+
+import io
+import warnings
+from typing import IO
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from PIL import Image
+
+from mmcae.registry import TRANSFORMS
+
+# PIL's own limit for refusing an image, twice its limit for warning.
+MAX_PIXELS = 178_956_970
+
+# Only formats that PIL decodes itself. (EPS, for one, starts Ghostscript.)
+_FORMATS = (
+    'JPEG',
+    'PNG',
+    'WEBP',
+    'TIFF',
+    'GIF',
+    'BMP',
+    'PPM',
+    'MPO',
+    'JPEG2000',
+    'AVIF',
+    'TGA',
+)
+
+
+class UnreadableImageError(Exception):
+    """An image file that could not be decoded.
+
+    Args:
+        path: The file.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f'cannot read the image {self.path}: {self.reason}'
+
+
+def to_rgb(img: Image.Image) -> Image.Image:
+    """Convert any mode of PIL's to 8-bit RGB.
+
+    Transparency is dropped, as PIL does. 16-bit grey is scaled to 8 bits;
+    PIL's own conversion saturates.
+
+    Args:
+        img: The image.
+
+    Returns:
+        The image in mode ``'RGB'``.
+
+    Raises:
+        ValueError: If its values have no known range (32-bit integers beyond
+            16 bits, floating point).
+    """
+    if img.mode == 'RGB':
+        return img
+    if img.mode == 'P' and 'transparency' in img.info:
+        img = img.convert('RGBA')
+    elif img.mode.startswith('I'):
+        grey = np.asarray(img).astype(np.int64)
+        low, high = int(grey.min()), int(grey.max())
+        if low < 0 or high > 65535:
+            raise ValueError(
+                f'integer pixels from {low} to {high} have no known scale'
+            )
+        img = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+    elif img.mode == 'F':
+        raise ValueError('floating-point pixels have no known scale')
+    return img.convert('RGB')
+
+
+def decode_image(file: str | IO[bytes]) -> np.ndarray:
+    """Decode an image, looking at its size before its pixels.
+
+    Args:
+        file: A path or an open binary file.
+
+    Returns:
+        uint8 ``(H, W, 3)`` in OpenMMLab's order of channels, BGR.
+
+    Raises:
+        ValueError: If it has more than 179 million pixels.
+        Exception: Whatever PIL raises for a damaged file.
+    """
+    with warnings.catch_warnings():
+        # "possible decompression bomb": the limit below is what counts
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        opened = Image.open(file, formats=_FORMATS)
+    with opened as img:
+        width, height = img.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(
+                f'{width} x {height} pixels, more than {MAX_PIXELS:,}'
+            )
+        return cv2.cvtColor(np.asarray(to_rgb(img)), cv2.COLOR_RGB2BGR)
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Load an image file.
+
+    Required key: ``img_path``. Added keys: ``img`` (uint8 BGR ``(H, W, 3)``,
+    for a data preprocessor with ``to_rgb=True``), ``img_shape``,
+    ``ori_shape``. An image that a data set with ``cache=True`` has put there
+    already is kept.
+
+    Args:
+        backend_args: How mmengine's file back end reads remote files. Local
+            files are opened directly when None.
+
+    Raises:
+        UnreadableImageError: If anything goes wrong with the file.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Add the image to the results."""
+        if results.get('img') is None:
+            results['img'] = self.load(results['img_path'])
+        results['img_shape'] = results['img'].shape[:2]
+        results['ori_shape'] = results['img'].shape[:2]
+        return results
+
+    def load(self, path: str) -> np.ndarray:
+        """Decode one file.
+
+        Args:
+            path: The file, or its address if a back end serves it.
+
+        Returns:
+            uint8 BGR ``(H, W, 3)``.
+
+        Raises:
+            UnreadableImageError: If anything goes wrong with the file.
+        """
+        try:
+            if self.backend_args is None and '://' not in path:
+                return decode_image(path)
+            data = fileio.get(path, backend_args=self.backend_args)
+            return decode_image(io.BytesIO(data))
+        except MemoryError:
+            raise  # says nothing about the file
+        except Exception as error:
+            # decoders raise nearly every built-in type for damaged files
+            reason = str(error).replace(path, 'the file') or repr(error)
+            raise UnreadableImageError(
+                path, f'{type(error).__name__}: {reason}'
+            ) from error
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'

@@ -1,0 +1,67 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A random crop resized to one size."""
+
+from collections.abc import Sequence
+
+from mmcv.transforms import BaseTransform
+
+from mmcae.datasets.identity import sample_rng
+from mmcae.registry import TRANSFORMS
+
+from .resize import (
+    check_interpolation,
+    check_range,
+    crop,
+    resize,
+    sample_crop_box,
+    to_pair,
+)
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop(BaseTransform):
+    """Cut out a random box and resize it, e.g. to train a tokenizer.
+
+    Required and modified key: ``img`` (uint8); also sets ``img_shape``. The
+    box is the one :class:`TwoViewRandomResizedCrop` would take of the same
+    sample.
+
+    Args:
+        size: Size of the result: one number or ``(h, w)``.
+        scale: Range of the box's share of the image's area.
+        ratio: Range of the box's width to height.
+        interpolation: The filter.
+
+    Raises:
+        ValueError: If a size, a range or a filter's name is not valid.
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bicubic',
+    ) -> None:
+        self.size = to_pair(size, 'size')
+        self.scale = check_range(scale, 'scale')
+        self.ratio = check_range(ratio, 'ratio')
+        self.interpolation = check_interpolation(interpolation)
+
+    def transform(self, results: dict) -> dict:
+        """Replace the image by the resized crop."""
+        img = results['img']
+        height, width = img.shape[:2]
+        box = sample_crop_box(
+            sample_rng(results, 'crop'), height, width, self.scale, self.ratio
+        )
+        results['img'] = resize(crop(img, box), self.size, self.interpolation)
+        results['img_shape'] = self.size
+        return results
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
+            f'ratio=({self.ratio[0]:.4g}, {self.ratio[1]:.4g}), '
+            f'interpolation={self.interpolation!r})'
+        )

@@ -1,0 +1,111 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Hook that keeps the number of unreadable files in the log."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+
+from mmcae.datasets.skip_unreadable import SkipUnreadableMixin
+from mmcae.registry import HOOKS
+
+_MAX_LISTED = 20
+
+
+def find_datasets(dataset: Any) -> Iterator[SkipUnreadableMixin]:
+    """Look through wrappers for data sets that count unreadable files.
+
+    Args:
+        dataset: A data set or a wrapper such as ``ConcatDataset``.
+
+    Yields:
+        Each data set built on :class:`SkipUnreadableMixin`.
+    """
+    if isinstance(dataset, SkipUnreadableMixin):
+        yield dataset
+        return
+    own = getattr(dataset, '__dict__', {})
+    for name in ('dataset', '_dataset'):
+        if name in own:
+            yield from find_datasets(own[name])
+    for inner in own.get('datasets', ()):
+        yield from find_datasets(inner)
+
+
+@HOOKS.register_module()
+class DataHealthHook(Hook):
+    """Log how many files of the training data were found unreadable.
+
+    The scalar ``unreadable`` appears once there is such a file. At the end of
+    each epoch the processes of a distributed run agree on the files (the
+    first process also names those that only others met); at the end of
+    training a summary is logged.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self) -> None:
+        self._datasets: list[SkipUnreadableMixin] = []
+        self._logged = 0
+
+    def before_train(self, runner: Any) -> None:
+        """Find the data sets to watch."""
+        loader = runner.train_loop.dataloader
+        self._datasets = list(find_datasets(loader.dataset))
+        self._logged = 0
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Update the scalar when the number has changed."""
+        count = sum(dataset.num_unreadable for dataset in self._datasets)
+        if count > self._logged:
+            self._logged = count
+            runner.message_hub.update_scalar('train/unreadable', count)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Agree on the files with the other processes."""
+        if get_world_size() > 1:
+            for dataset in self._datasets:
+                self._merge(runner, dataset)
+
+    def after_train(self, runner: Any) -> None:
+        """Log a summary."""
+        for dataset in self._datasets:
+            self._summarise(runner, dataset)
+
+    @staticmethod
+    def _merge(runner: Any, dataset: SkipUnreadableMixin) -> None:
+        known = dataset.unreadable_flags.clone()
+        merged = known.clone()
+        all_reduce(merged, op='max')
+        dataset.unreadable_flags.copy_(merged)
+        for index in torch.nonzero(merged > known).flatten().tolist():
+            path = dataset.get_data_info(index)['img_path']  # type: ignore
+            runner.logger.warning(
+                f'Skipping an unreadable file: {path}: met by another process'
+            )
+
+    @staticmethod
+    def _summarise(runner: Any, dataset: SkipUnreadableMixin) -> None:
+        total = len(dataset.unreadable_flags)
+        count = dataset.num_unreadable
+        names = dataset.unreadable_files(_MAX_LISTED)
+        more = [f'... and {count - len(names)} more'] * (count > len(names))
+        runner.logger.log(
+            logging.WARNING if count else logging.INFO,
+            '\n  '.join(
+                [
+                    f'Unreadable files met in training: {count} of {total}',
+                    *names,
+                    *more,
+                ]
+            ),
+        )
