@@ -1,0 +1,105 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Keeps a run and its tokenizer together."""
+
+import hashlib
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+from mmcae.registry import HOOKS
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hash a module's tensors, whatever file they came from.
+
+    Args:
+        module (nn.Module): Any module.
+
+    Returns:
+        str: SHA-256 over names, types, shapes and values.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        value = value.detach().cpu().contiguous()
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@HOOKS.register_module()
+class TokenizerRecordHook(Hook):
+    """Record in each checkpoint which tokenizer made the targets.
+
+    The tokenizer itself is not stored in training checkpoints.
+    ``checkpoint['meta']['tokenizer']`` gets its ``type``, ``vocab_size``,
+    ``file``, ``sha256`` (of that file) and ``weights`` (of the tensors, the
+    same for a ``.pth`` and a ``.safetensors`` file). A model without
+    ``target_generator`` is left alone.
+
+    Raises:
+        RuntimeError: On resuming with other tensors than before: the
+            meaning of all targets would change in the middle of a run.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        self._record: dict | None = None
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Write the record."""
+        record = self._describe(runner)
+        if record is not None:
+            checkpoint.setdefault('meta', {})['tokenizer'] = record
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Compare the record with the tokenizer of this run."""
+        then = (checkpoint.get('meta') or {}).get('tokenizer')
+        now = self._describe(runner)
+        if not then or now is None:
+            return
+        key = 'weights' if then.get('weights') else 'sha256'
+        if then.get(key) == now[key]:
+            return
+        difference = (
+            f'the checkpoint was trained on the tokens of {_name(then)}, '
+            f'this run has {_name(now)}'
+        )
+        # Only a resumed run promises to go on with the same task.
+        if getattr(runner, '_resume', False):
+            raise RuntimeError(
+                f'Cannot resume with another tokenizer: {difference}. Point '
+                'model.target_generator.init_cfg.checkpoint to the former '
+                'weights, or begin a new run with load_from.'
+            )
+        runner.logger.info(f'Another tokenizer than before: {difference}.')
+
+    def _describe(self, runner: Any) -> dict | None:
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        tokenizer = getattr(model, 'target_generator', None)
+        if tokenizer is None:
+            return None
+        if self._record is None:
+            info = getattr(tokenizer, 'weights_info', None) or {}
+            self._record = {
+                'type': type(tokenizer).__name__,
+                'vocab_size': getattr(tokenizer, 'vocab_size', None),
+                'file': info.get('file'),
+                'sha256': info.get('sha256'),
+                'weights': weights_digest(tokenizer),
+            }
+        return dict(self._record)
+
+
+def _name(record: dict) -> str:
+    digest = record.get('sha256') or record.get('weights') or '?'
+    file = record.get('file') or 'random weights'
+    return (
+        f'{record.get("type")} with {record.get("vocab_size")} words from '
+        f'{file} (SHA-256 {digest[:12]}...)'
+    )
