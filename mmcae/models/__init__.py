@@ -6,6 +6,7 @@ from .heads import CAEHead
 from .losses import CAELoss
 from .necks import CAENeck
 from .selfsup import CAE
+from .target_generators import DALLEDecoder, DALLEEncoder
 
 __all__ = [
     'CAE',
@@ -14,4 +15,6 @@ __all__ = [
     'CAENeck',
     'CAEPretrainViT',
     'CAEViT',
+    'DALLEDecoder',
+    'DALLEEncoder',
 ]

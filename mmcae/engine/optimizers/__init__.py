@@ -1,2 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Optimizers."""
+"""Optimizers: what mmengine and mmpretrain lack."""
+
+from .amp_optim_wrapper import AmpOptimWrapper
+from .merged_constructor import MergedOptimWrapperConstructor
+
+__all__ = ['AmpOptimWrapper', 'MergedOptimWrapperConstructor']

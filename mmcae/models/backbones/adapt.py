@@ -4,13 +4,11 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch
 from mmengine.logging import print_log
-from mmpretrain.models.utils import (
-    resize_pos_embed,
-    resize_relative_position_bias_table,
-)
+from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
+
+from ..layers import spread_bias_table
 
 if TYPE_CHECKING:
     from .cae_vit import CAEViT
@@ -97,15 +95,9 @@ def adapt_relative_position(
             f'Resize {name} from window {side}x{side} to {rows}x{columns}',
             logger='current',
         )
-        if rows != columns:
-            raise ValueError(
-                f'{name} belongs to a {side}x{side} window and cannot be '
-                f'resized to {rows}x{columns}: use a square `img_size`'
-            )
-        pairs = resize_relative_position_bias_table(
-            2 * side - 1, 2 * rows - 1, table[:-3], table.shape[1]
+        state_dict[name] = spread_bias_table(
+            table, (side, side), (rows, columns)
         )
-        state_dict[name] = torch.cat([pairs, table[-3:]])
         state_dict.pop(name.replace('bias_table', 'index'), None)
     # The index is derived from the window; old files may lack it.
     for key, index in vit.named_buffers():

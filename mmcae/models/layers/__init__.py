@@ -17,7 +17,7 @@ from .init import (
 )
 from .masking import check_mask, select_tokens
 from .position import sincos_position
-from .relative_position import RelativePositionBias
+from .relative_position import RelativePositionBias, spread_bias_table
 
 __all__ = [
     'NORM_CFG',
@@ -34,5 +34,6 @@ __all__ = [
     'rescale_blocks_',
     'select_tokens',
     'sincos_position',
+    'spread_bias_table',
     'trunc_normal_',
 ]

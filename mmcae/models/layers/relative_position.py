@@ -1,9 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Relative position bias with a class token (BEiT, arXiv 2106.08254)."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
+from scipy.interpolate import RectBivariateSpline
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 
@@ -55,6 +58,54 @@ def resize_bias_table(
         pairs.float(), size=[2 * n - 1 for n in target], mode='bicubic'
     )
     pairs = pairs.flatten(2)[0].T.to(table.dtype)
+    return torch.cat([pairs, table[-3:]])
+
+
+def geometric_offsets(size: int, target: int) -> np.ndarray:
+    """Places of ``2 size - 1`` offsets on an axis of ``2 target - 1``.
+
+    Near offsets stay dense and far ones spread in geometric progression, so
+    that the outermost offsets of both windows meet (BEiT's scheme).
+    """
+    if size == target or size == 1:
+        return np.arange(1.0 - size, size)
+
+    def reach(ratio: float) -> float:
+        return float((ratio ** np.arange(size - 1)).sum()) - (target - 1)
+
+    ratio = brentq(reach, 1e-3, float(max(target, 2)))
+    steps = np.cumsum(ratio ** np.arange(size - 1))
+    return np.concatenate([-steps[::-1], [0.0], steps])
+
+
+def spread_bias_table(
+    table: Tensor, window: tuple[int, int], target: tuple[int, int]
+) -> Tensor:
+    """Carry a trained bias table over to another window (once, at loading).
+
+    Unlike `resize_bias_table` it keeps what was learnt for near neighbours:
+    BEiT's geometric progression with cubic interpolation.
+
+    Args:
+        table: ``((2h-1)(2w-1) + 3, num_heads)`` of ``window``.
+        window: The grid that the table belongs to.
+        target: The grid wanted.
+
+    Returns:
+        The table of ``target``; the rows of the class token are kept.
+    """
+    if min(*window, *target) < 3:  # too few offsets for a progression
+        return resize_bias_table(table, window, target)
+    axes = [
+        geometric_offsets(*pair) for pair in zip(window, target, strict=True)
+    ]
+    wanted = [np.arange(1.0 - n, n) for n in target]
+    pairs = table[:-3].T.reshape(-1, *(2 * n - 1 for n in window))
+    spread = [
+        RectBivariateSpline(*axes, head.double().numpy(), s=0)(*wanted)
+        for head in pairs.cpu()
+    ]
+    pairs = torch.from_numpy(np.stack(spread)).flatten(1).T.to(table)
     return torch.cat([pairs, table[-3:]])
 
 

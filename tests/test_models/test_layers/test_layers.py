@@ -1,0 +1,154 @@
+"""Pure functions and initial weights, against the authors' statistics."""
+
+import math
+
+import pytest
+import torch
+
+from mmcae.models import CAENeck, CAEPretrainViT
+from mmcae.models.layers import (
+    select_tokens,
+    sincos_position,
+    spread_bias_table,
+)
+
+
+def test_sincos_position__has_the_authors_values():
+    table = sincos_position((14, 14), 768, num_extra_tokens=1)[0]
+    assert table.shape == (197, 768)
+    assert table[0].eq(0).all()
+    column, row = table[2], table[15]
+    close = dict(rtol=0, atol=5e-5)
+    torch.testing.assert_close(column[:3], torch.zeros(3), **close)
+    assert column[192:384].eq(1).all()
+    expected = torch.tensor([0.8415, 0.8153, 0.7886])
+    torch.testing.assert_close(column[384:387], expected, **close)
+    expected = torch.tensor([0.5403, 0.5791])
+    torch.testing.assert_close(column[576:578], expected, **close)
+    expected = torch.tensor([0.8415, 0.8153, 0.7886])
+    torch.testing.assert_close(row[:3], expected, **close)
+    assert row[384:387].eq(0).all()
+
+
+def test_sincos_position__width_must_be_a_multiple_of_four():
+    with pytest.raises(ValueError, match='embed_dims=30'):
+        sincos_position((2, 2), 30)
+
+
+def test_select_tokens__keeps_row_major_order():
+    tokens = torch.arange(6.0).view(1, 6, 1)
+    keep = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0]]).bool()
+    picked = select_tokens(tokens, keep)[..., 0]
+    assert picked.tolist() == [[0, 3, 5], [1, 2, 4]]
+
+
+def std(tensor):
+    return tensor.float().std().item()
+
+
+def assert_std(tensor, expected):
+    assert math.isclose(std(tensor), expected, rel_tol=0.03)
+
+
+@pytest.fixture(scope='module')
+def xavier():
+    torch.manual_seed(0)
+    arch = {**CAEPretrainViT.arch_zoo['base'], 'num_layers': 2}
+    encoder = CAEPretrainViT(arch=arch)
+    neck = CAENeck(regressor_depth=1, decoder_depth=1)
+    for module in (encoder, neck):
+        module.init_weights()
+    return encoder, neck
+
+
+def test_xavier__has_the_authors_statistics(xavier):
+    encoder, neck = xavier
+    for block in encoder.layers:
+        assert_std(block.attn.qkv.weight, 0.02552)
+        assert block.attn.qkv.weight.abs().max() < 0.0443
+        assert_std(block.attn.proj.weight, 0.0361)
+        assert_std(block.ffn.layers[1].weight, 0.02282)
+        assert block.gamma_1.eq(0.1).all()
+        assert block.attn.q_bias.eq(0).all()
+    assert_std(neck.head.weight, 0.01494)
+    assert neck.head.weight.abs().max() < 0.026
+    assert_std(neck.regressors[0].cross_attn.q.weight, 0.0361)
+    assert_std(encoder.patch_embed.projection.weight, 0.01079)
+    assert encoder.patch_embed.projection.weight.abs().max() <= 0.02
+    for token in (encoder.cls_token, neck.mask_token):
+        assert 0.009 < std(token) < 0.0125
+    biases = [p for n, p in neck.named_parameters() if n.endswith('.bias')]
+    assert all(bias.eq(0).all() for bias in biases)
+
+
+@pytest.fixture(scope='module')
+def beit():
+    torch.manual_seed(0)
+    arch = dict(
+        embed_dims=256,
+        num_layers=24,
+        num_heads=4,
+        feedforward_channels=1024,
+    )
+    settings = dict(weight_init='beit', layer_scale_init_value=1e-5)
+    encoder = CAEPretrainViT(arch=arch, **settings)
+    neck = CAENeck(
+        num_classes=512,
+        embed_dims=128,
+        num_heads=4,
+        in_channels=256,
+        **settings,
+    )
+    for module in (encoder, neck):
+        module.init_weights()
+    return encoder, neck
+
+
+def test_beit__has_the_authors_statistics(beit):
+    encoder, neck = beit
+    assert_std(encoder.layers[5].attn.qkv.weight, 0.01079)
+    assert_std(encoder.layers[0].attn.proj.weight, 0.00764)
+    assert_std(encoder.layers[23].attn.proj.weight, 0.00156)
+    assert_std(encoder.layers[23].ffn.layers[1].weight, 0.00156)
+    assert_std(neck.decoders[3].ffn.layers[1].weight, 0.00382)
+    assert_std(neck.regressors[3].cross_attn.proj.weight, 0.00382)
+    assert_std(neck.head.weight, 0.01079)
+    assert encoder.layers[0].gamma_2.eq(1e-5).all()
+
+
+def test_beit__projection_keeps_pytorchs_own_weights(beit):
+    _, neck = beit
+    assert_std(neck.projection.weight, 1 / math.sqrt(3 * 256))
+    assert neck.projection.bias.abs().max() > 0
+
+
+def test_regressor__without_layer_scale_has_frozen_ones():
+    neck = CAENeck(
+        num_classes=8, embed_dims=16, num_heads=2, layer_scale_init_value=0
+    )
+    assert neck.regressors[0].gamma_1_cross.eq(1).all()
+    assert not neck.regressors[0].gamma_1_cross.requires_grad
+    assert neck.decoders[0].gamma_1 is None
+
+
+def test_neck__drop_path_grows_linearly_in_both_stacks():
+    neck = CAENeck(
+        num_classes=8, embed_dims=16, num_heads=2, drop_path_rate=0.1
+    )
+    for stack in (neck.regressors, neck.decoders):
+        rates = [block.drop_path.drop_prob for block in stack]
+        assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
+
+
+def test_spread_bias_table__keeps_near_and_outermost_offsets():
+    torch.manual_seed(0)
+    table = torch.randn(7 * 7 + 3, 2)
+    assert torch.allclose(spread_bias_table(table, (4, 4), (4, 4)), table)
+    spread = spread_bias_table(table, (4, 4), (6, 9))
+    assert spread.shape == (11 * 17 + 3, 2)
+    assert torch.equal(spread[-3:], table[-3:])
+    old = table[:-3].view(7, 7, 2)
+    new = spread[:-3].view(11, 17, 2)
+    for a, b in ((0, 0), (3, 5), (6, 10)):  # rows -3 -> -5, 0 -> 0, 3 -> 5
+        for c, d in ((0, 0), (3, 8), (6, 16)):
+            torch.testing.assert_close(old[a, c], new[b, d])
