@@ -1,0 +1,274 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""From a config and command-line options to a running Runner."""
+
+import argparse
+import copy
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hooks import Hook
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmcae.utils.config import ConfigError
+from mmcae.utils.distributed import has_accelerator, setup_cpu_distributed
+
+CFG_OPTIONS_HELP = (
+    'override settings of the config: key=value pairs with dotted keys, e.g. '
+    'train_dataloader.batch_size=64 param_scheduler.0.end=5. A list is '
+    'key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]". A key that nothing '
+    'reads is an error; +key=value adds one on purpose. data_root=PATH moves '
+    'every dataset path that the config built from its data_root.'
+)
+
+#: Packages whose own ``raise`` of a ValueError is a message to the user.
+CHECKED_PACKAGES = (
+    'mmcae', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet',
+)  # fmt: skip
+
+
+class StrictDictAction(DictAction):
+    """mmengine's ``DictAction`` with messages for malformed pairs."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Collect ``key=value`` pairs."""
+        for pair in values or ():
+            if not pair.partition('=')[0].strip('+ ') or '=' not in pair:
+                parser.error(f"{option_string}: '{pair}' is not key=value")
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # unbalanced brackets
+            parser.error(f'{option_string}: {error}')
+
+
+class _Started(Hook):
+    """Remembers that the loop began: from then on, an error is news."""
+
+    priority = 'VERY_HIGH'
+    done = False
+
+    def before_train(self, runner: Runner) -> None:
+        self.done = True
+
+    def before_test(self, runner: Runner) -> None:
+        self.done = True
+
+
+_started = _Started()
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=StrictDictAction,
+        metavar='KEY=VALUE',
+        help=CFG_OPTIONS_HELP,
+    )
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='do not pin the memory of batches',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of this job were started',
+    )
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0,
+        help=argparse.SUPPRESS,
+    )  # fmt: skip
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config: str) -> None:
+    """Set ``work_dir``: the option, else the config's, else its name."""
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
+
+
+def use_amp(cfg: Config) -> None:
+    """Switch the optimizer wrapper to mixed precision, keeping its settings.
+
+    ``mmcae.AmpOptimWrapper`` also works without a GPU (bf16 autocast).
+
+    Raises:
+        ConfigError: If the config's wrapper is of another kind.
+    """
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper is None:
+        raise ConfigError('--amp: the config has no optim_wrapper')
+    kind = wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    name = name.split('.')[-1]
+    if name == 'OptimWrapper':
+        wrapper['type'] = 'mmcae.AmpOptimWrapper'
+    elif name != 'AmpOptimWrapper':
+        raise ConfigError(
+            f"--amp needs optim_wrapper.type='OptimWrapper', the config has "
+            f"'{name}'"
+        )
+
+
+def set_loader_defaults(
+    cfg: Config, pin_memory: bool = True, persistent: bool = True
+) -> None:
+    """Give data loaders the defaults that OpenMMLab's tools give them.
+
+    mmpretrain's configs count on its tools for the collate function; other
+    scopes keep mmengine's.
+
+    Args:
+        cfg: Changed in place.
+        pin_memory: ``False`` forbids pinned memory.
+        persistent: ``False`` forbids persistent workers.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        workers = loader.get('num_workers', 0)
+        if cfg.get('default_scope') in ('mmpretrain', 'mmcae'):
+            loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
+            loader.setdefault('pin_memory', has_accelerator())
+            loader.setdefault('persistent_workers', workers > 0)
+        if workers == 0:  # DataLoader refuses the combination
+            loader['persistent_workers'] = False
+        if not pin_memory:
+            loader['pin_memory'] = False
+        if not persistent:
+            loader['persistent_workers'] = False
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner that a config describes, on any kind of machine.
+
+    Args:
+        cfg: A complete config with ``work_dir`` and ``launcher``.
+
+    Returns:
+        The Runner, model built, nothing started.
+    """
+    setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    _started.done = False
+    runner.register_hook(_started)
+    return runner
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Let start-up mistakes end in one message instead of a traceback.
+
+    Before the loop begins, a file that is not there or a value that a
+    constructor refuses is the user's to mend: status 2 for options and
+    configs, 1 for the rest. ``MMCAE_TRACEBACK=1`` shows the traceback. Any
+    other error, and every error once the loop runs, passes untouched.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        _exit(error, 2)
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+    ) as error:
+        if _started.done:
+            raise
+        _exit(error, 1)
+    except (KeyError, ValueError) as error:
+        if _started.done or not _is_deliberate(error):
+            raise
+        _exit(error, 1)
+
+
+def _is_deliberate(error: BaseException) -> bool:
+    """Whether a check refused a value, as opposed to code that broke.
+
+    A refusal is raised by one of OpenMMLab's packages itself. A ``KeyError``
+    counts only as the registries' "is not in the ... registry".
+    """
+    if isinstance(error, KeyError):
+        return 'registry' in str(error)
+    # mmengine's builder raises a copy; the first of the chain is the cause.
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames:
+        return False
+    module = frames[-1][0].f_globals.get('__name__', '')
+    return module.split('.')[0] in CHECKED_PACKAGES
+
+
+def _exit(error: BaseException, status: int) -> None:
+    if os.environ.get('MMCAE_TRACEBACK', '0') not in ('', '0'):
+        traceback.print_exc()
+    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
+    where = f'[rank {rank}] ' if rank else ''
+    text = error.args[0] if isinstance(error, KeyError) else str(error)
+    print(f'{where}error: {text}', file=sys.stderr, flush=True)
+    raise SystemExit(status)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's ``main`` with :func:`clear_errors`."""
+    with clear_errors():
+        main()
+
+
+def add_flip_tta(cfg: Config) -> None:
+    """Replace the test pipeline and model by test-time augmentation.
+
+    ``tta_pipeline`` and ``tta_model`` of the config are used; a
+    classification config without them averages the scores of an image and
+    its mirror image.
+
+    Raises:
+        ConfigError: If the config has neither and is no classification.
+    """
+    scope = cfg.get('default_scope')
+    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+        if scope not in ('mmpretrain', 'mmcae'):
+            raise ConfigError(
+                f"--tta: a config of scope '{scope}' must define tta_model "
+                'and tta_pipeline'
+            )
+        cfg.setdefault(
+            'tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA')
+        )
+    if 'tta_pipeline' not in cfg:
+        pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [
+            dict(type='mmpretrain.RandomFlip', prob=prob)
+            for prob in (1.0, 0.0)
+        ]
+        pipeline[-1] = dict(
+            type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
+        )
+        cfg.tta_pipeline = pipeline
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:  # wrappers
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline

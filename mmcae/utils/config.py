@@ -1,0 +1,193 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Read a config and apply overrides strictly."""
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmcae.utils import config_keys
+from mmcae.utils.config_check import ConfigError, check_file, check_option
+from mmcae.utils.paths import find_config
+
+__all__ = ['ConfigError', 'apply_options', 'load_config']
+
+
+def load_config(
+    path: str | Path, cfg_options: dict[str, Any] | None = None
+) -> Config:
+    """Read a config and apply overrides, refusing misspelt keys.
+
+    Args:
+        path: A file, the name of a packaged config, or ``package::path``; see
+            :func:`mmcae.utils.paths.find_config`.
+        cfg_options: Dotted keys and values, as ``--cfg-options`` gives them;
+            see :func:`apply_options`.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigError: If the file or an override names a key that nothing
+            reads; the message has the nearest valid spelling.
+        FileNotFoundError: If there is no such config.
+    """
+    file = find_config(path)
+    cfg = Config.fromfile(file)
+    check_file(cfg, str(path))
+    apply_options(cfg, cfg_options or {})
+    return cfg
+
+
+def apply_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Apply overrides in place, or refuse all of them.
+
+    A key must exist, or be an argument of the class its dict builds, or be a
+    name that mmengine reads; ``+key`` adds a new one on purpose. Indices
+    address list items (``param_scheduler.0.end``). An override of the
+    top-level ``data_root`` also moves every path that was built from it, as
+    if the file had been edited.
+
+    Args:
+        cfg: The config to change.
+        options: Dotted keys and values.
+
+    Raises:
+        ConfigError: Names the key and the nearest valid spelling.
+    """
+    future = copy.deepcopy(cfg)
+    _move_data_root(future, options)
+    for key, value in options.items():
+        _set(future, key.removeprefix('+'), value)
+    for key, value in options.items():
+        if not key.startswith('+'):
+            for full_key in _flatten(key, value):
+                check_option(cfg, future, full_key)
+    _warn_of_variables(cfg, options)
+    cfg._cfg_dict.clear()
+    cfg._cfg_dict.update(future._cfg_dict)
+
+
+def _flatten(key: str, value: Any) -> list[str]:
+    """The keys that a (possibly nested) override sets."""
+    if isinstance(value, dict) and value and not value.get('_delete_'):
+        return [
+            full_key
+            for name, item in value.items()
+            for full_key in _flatten(f'{key}.{name}', item)
+        ]
+    return [key]
+
+
+def _set(cfg: Any, full_key: str, value: Any) -> None:
+    """Write one value, making the dicts that lead to it."""
+    *parents, last = full_key.split('.')
+    trail: list[tuple[Any, Any]] = []
+    node = cfg
+    for part in parents:
+        key = _key(node, part, full_key)
+        child = node.get(part) if hasattr(node, 'get') else node[key]
+        if child is None:
+            child = ConfigDict()
+            node[key] = child
+        trail.append((node, key))
+        node = child
+    key = _key(node, last, full_key)
+    if isinstance(value, dict):
+        if not value.get('_delete_') and hasattr(node, 'get'):
+            known = node.get(last)
+            if isinstance(known, dict):
+                for name, item in value.items():
+                    _set(known, name, item)
+                return
+        value = ConfigDict(
+            {name: item for name, item in value.items() if name != '_delete_'}
+        )
+    if isinstance(node, tuple):
+        # A tuple cannot be written to: put a changed copy in its place.
+        items = list(node)
+        items[key] = value
+        holder, name = trail[-1]
+        holder[name] = tuple(items)
+    else:
+        node[key] = value
+
+
+def _key(node: Any, part: str, full_key: str) -> Any:
+    if hasattr(node, 'get'):
+        return part
+    if isinstance(node, (list, tuple)):
+        if part.isdigit() and int(part) < len(node):
+            return int(part)
+        raise ConfigError(
+            f"'{full_key}': '{part}' must be an index from 0 to "
+            f'{len(node) - 1}, the list there has {len(node)} items'
+        )
+    raise ConfigError(
+        f"'{full_key}': the value before '{part}' is {node!r}, not a dict"
+    )
+
+
+def _move_data_root(cfg: Config, options: dict[str, Any]) -> None:
+    old, new = cfg.get('data_root'), options.get('data_root')
+    if 'data_root' not in cfg or 'data_root' not in options or old == new:
+        return
+    if new is None:
+        raise ConfigError("'data_root' is empty; give the path of a folder")
+    moved = 0
+    for name in ('train', 'val', 'test'):
+        for part in ('dataloader', 'evaluator'):
+            moved += _replace_root(cfg.get(f'{name}_{part}'), old, str(new))
+    if not moved:
+        warnings.warn(
+            f"data_root={new}: no dataset of this config has the path '{old}';"
+            ' set train_dataloader.dataset.data_root instead',
+            stacklevel=4,
+        )
+
+
+def _replace_root(node: Any, old: Any, new: str) -> int:
+    """Put ``new`` for ``old`` where a path is, or starts with, the root."""
+    if isinstance(node, dict):
+        items: list[tuple[Any, Any]] = list(node.items())
+    elif isinstance(node, list):
+        items = list(enumerate(node))
+    else:
+        return 0
+    moved = 0
+    prefix = None
+    if isinstance(old, str) and old.strip('./'):
+        prefix = old.rstrip('/') + '/'
+    for key, value in items:
+        if key == 'data_root' and value == old:
+            node[key] = new
+        elif (
+            prefix
+            and isinstance(value, str)
+            and f'{value}/'.startswith(prefix)
+        ):
+            node[key] = str(Path(new) / value[len(prefix) :])
+        else:
+            moved += _replace_root(value, old, new)
+            continue
+        moved += 1
+    return moved
+
+
+def _warn_of_variables(cfg: Config, options: dict[str, Any]) -> None:
+    """Say so where an override reaches only a variable of the file."""
+    for full_key in options:
+        name = full_key.split('.')[0]
+        if (
+            name in cfg
+            and name not in config_keys.TOP_LEVEL
+            and name != 'data_root'
+        ):
+            warnings.warn(
+                f"'{name}' is a variable of the config file; what was built "
+                f"from it keeps its value, so '{full_key}' changes only what "
+                'reads the variable itself',
+                stacklevel=4,
+            )

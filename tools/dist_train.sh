@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+#
+# Usage: tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
+#
+# GPUS is the number of processes on this machine; on a machine without a GPU
+# they use gloo on the CPU. Several machines: run the same command on each, with
+# NNODES, NODE_RANK, MASTER_ADDR and PORT in the environment.
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '4,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+exec "$(dirname "$0")/dist_run.sh" train.py "$2" "$1" "${@:3}"

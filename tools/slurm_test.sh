@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+#
+# Usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]
+#
+# Environment: GPUS (8), GPUS_PER_NODE (8; 0 for CPU nodes), TASKS_PER_NODE
+# (GPUS_PER_NODE), CPUS_PER_TASK (5), SRUN_ARGS, PYTHON (python).
+set -euo pipefail
+if [ $# -lt 4 ]; then
+    sed -n '4,7s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+exec "$(dirname "$0")/slurm_run.sh" "$1" "$2" test.py "$3" "$4" "${@:5}"

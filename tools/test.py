@@ -1,0 +1,123 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Test a checkpoint with a config of mmcae or of another OpenMMLab package."""
+
+import argparse
+import os
+
+from mmcae.apis.launch import (
+    add_common_arguments,
+    add_flip_tta,
+    build_runner,
+    run,
+    set_loader_defaults,
+    set_work_dir,
+)
+from mmcae.utils.config import ConfigError, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'config', help='config file, or the name of a packaged config'
+    )
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and metrics go (default: work_dirs/CONFIG_NAME)',
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='write the results to FILE'
+    )
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        default='pred',
+        help='what --out holds: metrics (.json, .yml, .pkl) or predictions '
+        '(.pkl; the default)',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's tta_pipeline and "
+        'tta_model, or the mean over an image and its mirror image',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--show-dir', help='write pictures of the predictions to this folder'
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='show the predictions in a window'
+    )
+    parser.add_argument(
+        '--interval', type=int, default=1, help='show every n-th sample'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds a window stays'
+    )
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.out and args.out_item == 'pred' and not args.out.endswith('.pkl'):
+        parser.error(
+            f"--out '{args.out}': predictions are written as .pkl; use "
+            '--out-item metrics for .json'
+        )
+    return args
+
+
+def show_predictions(cfg, args: argparse.Namespace) -> None:
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ConfigError(
+            '--show and --show-dir need default_hooks.visualization in the '
+            'config'
+        )
+    segmentation_like = cfg.get('default_scope') in ('mmseg', 'mmdet')
+    hook['draw' if segmentation_like else 'enable'] = True
+    hook['interval'] = args.interval
+    hook['wait_time'] = args.wait_time
+    if args.show:
+        hook['show'] = True
+    if args.show_dir:
+        if cfg.get('default_scope') == 'mmseg':
+            cfg.visualizer['save_dir'] = args.show_dir
+        else:
+            name = 'test_out_dir' if segmentation_like else 'out_dir'
+            hook[name] = args.show_dir
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    if cfg.get('test_dataloader') is None:
+        raise ConfigError(
+            f"'{args.config}' has no test_dataloader: there is nothing to "
+            'test (pretraining is judged by a probe)'
+        )
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    set_work_dir(cfg, args.work_dir, args.config)
+    set_loader_defaults(cfg, not args.no_pin_memory)
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.show or args.show_dir:
+        show_predictions(cfg, args)
+    if args.tta:
+        add_flip_tta(cfg)
+
+    runner = build_runner(cfg)
+    if args.out and args.out_item == 'pred':
+        from mmengine.evaluator import DumpResults
+
+        runner.test_evaluator.metrics.append(
+            DumpResults(out_file_path=args.out)
+        )
+    metrics = runner.test()
+    if args.out and args.out_item == 'metrics' and runner.rank == 0:
+        import mmengine
+
+        mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,90 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Train with a config of mmcae, mmpretrain, mmsegmentation or mmdetection."""
+
+import argparse
+import os
+
+from mmcae.apis.launch import (
+    add_common_arguments,
+    build_runner,
+    run,
+    set_loader_defaults,
+    set_work_dir,
+    use_amp,
+)
+from mmcae.utils.config import ConfigError, load_config
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'config', help='config file, or the name of a packaged config'
+    )
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go (default: work_dirs/CONFIG_NAME)',
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path (or with "auto") from '
+        'the latest one in the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the actual batch size, relative '
+        "to the config's auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        '--no-validate',
+        action='store_true',
+        help='do not evaluate during training',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='start data-loading workers anew in each epoch',
+    )
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.launcher = args.launcher
+    set_work_dir(cfg, args.work_dir, args.config)
+    set_loader_defaults(
+        cfg, not args.no_pin_memory, not args.no_persistent_workers
+    )
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        use_amp(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ConfigError(
+                '--auto-scale-lr: the config has no '
+                'auto_scale_lr.base_batch_size'
+            )
+        cfg.auto_scale_lr.enable = True
+    # torchrun restarts a failed job with the same options: going on is
+    # meant then, not starting over.
+    restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) > 0
+    if args.resume == 'auto' or (args.resume is None and restarted):
+        cfg.resume, cfg.load_from = True, None
+    elif args.resume is not None:
+        cfg.resume, cfg.load_from = True, args.resume
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    run(main)
