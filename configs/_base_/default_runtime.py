@@ -13,4 +13,7 @@ custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
 ]
 
-log_processor = dict(window_size=50)
+# Printed numbers are means over the last 50 iterations.
+log_processor = dict(
+    window_size=50,
+    mean_pattern=r'.*(loss|time|grad_norm|main|align|acc|cosine|std|psnr).*')

@@ -1,2 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Engine."""
+"""Training: hooks and optimizers."""
+
+from .hooks import DataHealthHook, TemperatureHook, TokenizerRecordHook
+from .optimizers import AmpOptimWrapper, MergedOptimWrapperConstructor
+
+__all__ = [
+    'AmpOptimWrapper',
+    'DataHealthHook',
+    'MergedOptimWrapperConstructor',
+    'TemperatureHook',
+    'TokenizerRecordHook',
+]

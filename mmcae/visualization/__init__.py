@@ -1,2 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Visualization."""
+"""Drawing only."""
+
+from .figures import curves, hide_patches, picture_table, to_png
+
+__all__ = ['curves', 'hide_patches', 'picture_table', 'to_png']

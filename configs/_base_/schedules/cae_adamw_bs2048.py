@@ -13,5 +13,3 @@ optim_wrapper = dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))
 
 auto_scale_lr = dict(base_batch_size=2048)
-
-randomness = dict(seed=0, diff_rank_seed=True)

@@ -1,2 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Hooks."""
+"""Hooks: what mmengine and mmpretrain lack."""
+
+from .data_health_hook import DataHealthHook
+from .temperature_hook import TemperatureHook
+from .tokenizer_record_hook import TokenizerRecordHook
+
+__all__ = ['DataHealthHook', 'TemperatureHook', 'TokenizerRecordHook']

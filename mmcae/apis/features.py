@@ -1,0 +1,59 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Features of whole images from a pretrained encoder."""
+
+from collections.abc import Iterable
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+POOLS = ('mean', 'cls', 'both')
+
+
+def pool_tokens(tokens: Tensor, pool: str = 'mean') -> Tensor:
+    """Pool a sequence that begins with the class token.
+
+    Args:
+        tokens: ``(B, 1 + L, D)``.
+        pool: ``'mean'`` of the patch tokens, ``'cls'`` token, or ``'both'``
+            joined. The class token has no loss of its own in CAE, so the
+            mean says more about a short pretraining.
+
+    Returns:
+        ``(B, D)``, or ``(B, 2 D)`` for ``'both'``.
+
+    Raises:
+        ValueError: If there is no such pooling.
+    """
+    if pool not in POOLS:
+        raise ValueError(f'pool must be one of {POOLS}, got {pool!r}')
+    parts = {'mean': tokens[:, 1:].mean(dim=1), 'cls': tokens[:, 0]}
+    if pool == 'both':
+        return torch.cat([parts['cls'], parts['mean']], dim=1)
+    return parts[pool]
+
+
+@torch.no_grad()
+def extract_features(
+    model: BaseModel, batches: Iterable[dict], pool: str = 'mean'
+) -> Tensor:
+    """Encode batches of a data loader with a CAE model.
+
+    Args:
+        model: A model whose ``extract_feat`` gives ``(B, 1 + L, D)``, such
+            as `CAE`. It is put in evaluation mode for the time being.
+        batches: What a data loader yields: dicts with ``inputs``.
+        pool: See `pool_tokens`.
+
+    Returns:
+        Features in the order of the batches, float32 on the CPU, ``(N, D)``.
+    """
+    training = model.training
+    model.eval()
+    features = []
+    for batch in batches:
+        inputs = model.data_preprocessor(batch, training=False)['inputs']
+        tokens = model.extract_feat(inputs)[-1]
+        features.append(pool_tokens(tokens, pool).float().cpu())
+    model.train(training)
+    return torch.cat(features)

@@ -1,0 +1,79 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""What a pretrained CAE predicts behind the mask, as pictures."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmcae.models import CAE
+from mmcae.models.layers import check_mask
+
+
+class Reconstruction(NamedTuple):
+    """Tokens and pictures of a batch; pictures are RGB in [0, 1].
+
+    Attributes:
+        tokens: Tokens of the whole images, ``(B, L)``.
+        predicted: The same with the model's prediction at masked patches.
+        picture: ``predicted`` through the tokenizer's decoder,
+            ``(B, 3, H, W)``.
+        tokenizer_picture: ``tokens`` through it: the best a prediction
+            could look, ``(B, 3, H, W)``.
+        accuracy: Share of the masked patches predicted right.
+    """
+
+    tokens: Tensor
+    predicted: Tensor
+    picture: Tensor
+    tokenizer_picture: Tensor
+    accuracy: float
+
+
+@torch.no_grad()
+def reconstruct(
+    model: CAE,
+    images: Tensor,
+    token_images: Tensor,
+    mask: Tensor,
+    decoder: Any = None,
+) -> Reconstruction:
+    """Predict masked patches and draw them through the tokenizer.
+
+    Args:
+        model: A CAE with its tokenizer.
+        images: Preprocessed images for the encoder, ``(B, 3, H, W)``.
+        token_images: The same for the tokenizer, ``(B, 3, H', W')``.
+        mask: ``True`` where a patch is masked, ``(B, L)``.
+        decoder: What turns tokens into pictures by
+            ``reconstruct(tokens, grid=...)``. Defaults to the tokenizer
+            itself (`DVAE`); DALL-E needs a `DALLEDecoder`.
+
+    Returns:
+        See `Reconstruction`.
+
+    Raises:
+        ValueError: If neither the tokenizer nor ``decoder`` can decode.
+    """
+    decoder = decoder or model.target_generator
+    if not hasattr(decoder, 'reconstruct'):
+        raise ValueError(
+            f'{type(decoder).__name__} cannot draw tokens: pass the '
+            "tokenizer's decoder, e.g. mmcae.DALLEDecoder"
+        )
+    training = model.training
+    model.eval()
+    grid = model.backbone.grid(images)
+    mask = check_mask(mask, grid[0] * grid[1])
+    logits, _ = model.neck(model.backbone(images, mask)[:, 1:], mask, grid)
+    tokens = model.target_generator.tokenize(token_images)
+    predicted = tokens.clone()
+    predicted[mask] = logits.flatten(0, 1).argmax(dim=-1)
+    model.train(training)
+    return Reconstruction(
+        tokens=tokens,
+        predicted=predicted,
+        picture=decoder.reconstruct(predicted, grid=grid),
+        tokenizer_picture=decoder.reconstruct(tokens, grid=grid),
+        accuracy=(predicted == tokens)[mask].float().mean().item(),
+    )

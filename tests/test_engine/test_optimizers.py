@@ -1,0 +1,146 @@
+"""Optimizer groups, mixed precision, and the recipe's learning rates."""
+
+import math
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from recordings import cae_config
+
+from mmcae.engine import AmpOptimWrapper
+from mmcae.engine.optimizers.merged_constructor import merge_groups
+from mmcae.utils.paths import find_config
+
+RECIPE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
+TINY = dict(
+    img_size=64,
+    patch_size=16,
+    embed_dim=32,
+    depth=2,
+    num_heads=4,
+    regressor_depth=1,
+    decoder_depth=1,
+    decoder_embed_dim=32,
+    decoder_num_heads=4,
+    vocab_size=24,
+    layer_scale=0.1,
+    align_weight=2.0,
+)
+
+
+@pytest.fixture(scope='module')
+def recipe():
+    return Config.fromfile(find_config(RECIPE))
+
+
+def test_merge_groups__keeps_settings_and_order():
+    a, b, c, d = (torch.nn.Parameter(torch.zeros(1)) for _ in range(4))
+    d.requires_grad_(False)
+    groups = [
+        dict(params=[a], lr=1.0),
+        dict(params=[b], lr=2.0),
+        dict(params=[c, d], lr=1.0),
+        dict(params=[d], lr=3.0),
+    ]
+    merged = merge_groups(groups)
+    assert merged == [dict(params=[a, c], lr=1.0), dict(params=[b], lr=2.0)]
+
+
+@pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
+def test_recipe__optimizer_holds_what_is_trained_and_nothing_else(
+    recipe, target_encoder
+):
+    model = MODELS.build(
+        cae_config(
+            TINY,
+            target_encoder=target_encoder,
+            target_generator=dict(
+                type='mmcae.DALLEEncoder', n_hid=8, vocab_size=24
+            ),
+        )
+    )
+    wrapper = build_optim_wrapper(model, recipe.optim_wrapper)
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, plain = wrapper.optimizer.param_groups
+    assert (decayed['weight_decay'], plain['weight_decay']) == (0.05, 0.0)
+    held = {
+        name: group['weight_decay'] > 0
+        for group in (decayed, plain)
+        for name in (names[id(p)] for p in group['params'])
+    }
+    trainable = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert held.keys() == trainable
+    assert not any(
+        name.startswith(('teacher', 'target_generator')) for name in held
+    )
+    for name, parameter in model.named_parameters():
+        if name in held:
+            no_decay = parameter.ndim == 1 or name.endswith('.bias')
+            assert held[name] is not no_decay, name
+    assert held['backbone.cls_token']
+    assert held['neck.mask_token']
+
+
+def test_constructor__leaves_frozen_out_without_any_rule(recipe):
+    model = torch.nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    config = {**recipe.optim_wrapper, 'type': 'OptimWrapper'}
+    for key in ('paramwise_cfg', 'loss_scale'):
+        config.pop(key)
+    wrapper = build_optim_wrapper(model, config)
+    (group,) = wrapper.optimizer.param_groups
+    assert group['params'] == [model.weight]
+
+
+def official_lr(step, epochs=300, warmup=10, peak=1.5e-3, floor=1e-5):
+    """The authors' schedule at 625 iterations an epoch."""
+    warm, total = warmup * 625, epochs * 625
+    if step < warm:
+        return peak * step / (warm - 1)
+    share = (step - warm) / (total - warm)
+    return floor + (peak - floor) / 2 * (1 + math.cos(math.pi * share))
+
+
+def test_recipe__learning_rate_follows_the_authors_every_iteration(recipe):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.5e-3)
+    schedulers = []
+    for config in recipe.param_scheduler:
+        config = config.copy()
+        config.pop('convert_to_iter_based')
+        kind = PARAM_SCHEDULERS.get(config.pop('type'))
+        schedulers.append(
+            kind.build_iter_from_epoch(
+                optimizer=optimizer, epoch_length=625, **config
+            )
+        )
+    worst = 0.0
+    for step in range(300 * 625):
+        lr = optimizer.param_groups[0]['lr']
+        worst = max(worst, abs(lr - official_lr(step)))
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+        if step in (0, 1, 6249, 6250):
+            expected = {0: 0.0, 1: 2.40038e-7}.get(step, 1.5e-3)
+            assert abs(lr - expected) < 1e-8, step
+    assert worst < 1e-3 * 1.5e-3
+    assert math.isclose(lr, 1.00000001e-5, rel_tol=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU form')
+@pytest.mark.parametrize('dtype', [None, 'bfloat16', 'float16'])
+def test_amp__runs_in_bfloat16_on_a_cpu(dtype):
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = AmpOptimWrapper(
+        optimizer=optimizer, dtype=dtype, clip_grad=dict(max_norm=1.0)
+    )
+    before = model.weight.clone()
+    with wrapper.optim_context(model):
+        out = model(torch.ones(2, 4))
+    assert out.dtype == torch.bfloat16
+    wrapper.update_params(out.float().pow(2).sum())
+    assert not torch.equal(model.weight, before)
+    wrapper.load_state_dict(wrapper.state_dict())

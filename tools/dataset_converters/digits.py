@@ -1,0 +1,48 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Write scikit-learn's 1,797 handwritten digits as folders of PNG images.
+
+    python tools/dataset_converters/digits.py data/digits
+
+makes ``train/`` (1,400 images) and ``test/`` (397), 8 x 8 pixels, by a fixed
+permutation. File names are ``<index>_<label>.png``; pretraining does not
+look at the labels.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+NUM_TRAIN = 1400
+
+
+def write_digits(root: Path) -> None:
+    """Write both folders below ``root``; existing files are replaced."""
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(pixels))
+    for split, part in (
+        ('train', order[:NUM_TRAIN]),
+        ('test', order[NUM_TRAIN:]),
+    ):
+        folder = root / split
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in part:
+            name = f'{index:04d}_{digits.target[index]}.png'
+            Image.fromarray(pixels[index]).save(folder / name)
+        print(f'{len(part)} images in {folder}')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('root', type=Path, help='folder to write to')
+    write_digits(parser.parse_args().root)
+
+
+if __name__ == '__main__':
+    main()
