@@ -236,7 +236,7 @@ def load_tokenizer_weights(
         ) from None
     given = _tokenizer_state_dict(loaded, prefix)
     wanted = module.state_dict()
-    problems = _differences(wanted, given)
+    problems = compare_state_dicts(wanted, given)
     if problems:
         raise ValueError(
             f'{location} does not hold the weights of this '
@@ -263,7 +263,7 @@ def _tokenizer_state_dict(loaded: dict, prefix: str) -> dict:
     return state_dict
 
 
-def _differences(wanted: dict, given: dict) -> list[str]:
+def compare_state_dicts(wanted: dict, given: dict) -> list[str]:
     """Say how two state dicts differ: counts, and the first few of each."""
 
     def some(names: list[str], what: str) -> list[str]:
