@@ -4,30 +4,8 @@ _base_ = [
     '../_base_/models/cae_beit-base-p16.py',
     '../_base_/datasets/imagenet_cae_224.py',
     '../_base_/schedules/cae_adamw_bs2048.py',
+    '../_base_/schedules/cae_coslr_300e.py',
     '../_base_/default_runtime.py',
-]
-
-max_epochs, warmup_epochs = 300, 10
-
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
-
-# Per iteration: linear from 0 to the peak, then half a cosine to the floor.
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-6,
-        begin=0,
-        end=warmup_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=1e-5,
-        begin=warmup_epochs,
-        end=max_epochs,
-        T_max=max_epochs - warmup_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True),
 ]
 
 # Drop path differs between ranks; crops and masks depend on the sample alone.

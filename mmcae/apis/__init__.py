@@ -1,6 +1,29 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """What a script or a notebook imports."""
 
+from importlib import import_module
+from typing import Any
+
 from mmcae.apis.zoo import register_zoo
 
-__all__ = ['register_zoo']
+# Imported when first used: `import mmcae` comes through here and stays light.
+_HOMES = {
+    'Reconstruction': 'mmcae.apis.reconstruction',
+    'extract_features': 'mmcae.apis.features',
+    'pool_tokens': 'mmcae.apis.features',
+    'reconstruct': 'mmcae.apis.reconstruction',
+}
+
+__all__ = [
+    'Reconstruction',
+    'extract_features',
+    'pool_tokens',
+    'reconstruct',
+    'register_zoo',
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,113 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The main job on real images, on a CPU, in a few minutes: ``make demo``.
+
+Trains a tokenizer on scikit-learn's handwritten digits, pretrains a CAE on
+its tokens with three seeds, probes the frozen features, and writes
+``work_dirs/demo/report.html``. Training goes through ``tools/train.py`` and
+the configs, as any run does.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+TOKENIZER_CONFIG = 'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'
+CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-60e_digits-32px.py'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/demo')
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument(
+        '--jobs', type=int, default=2, help='runs at the same time'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        help='further options for the pretraining config',
+    )
+    return parser.parse_args()
+
+
+def train(config: str, work_dir: Path, *options: str) -> Path:
+    """Run ``tools/train.py``; return the checkpoint of a finished run."""
+    command = [sys.executable, str(REPO / 'tools/train.py'), config]
+    command += ['--work-dir', str(work_dir), '--cfg-options', *options]
+    work_dir.mkdir(parents=True, exist_ok=True)
+    # These models are too small to gain from more threads than one.
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with open(work_dir / 'console.log', 'w') as log:
+        code = subprocess.run(
+            command, stdout=log, stderr=log, cwd=REPO, env=environment
+        ).returncode
+    if code:
+        tail = (work_dir / 'console.log').read_text().splitlines()[-15:]
+        raise SystemExit('\n'.join(tail) + f'\n\nfailed: {" ".join(command)}')
+    return Path((work_dir / 'last_checkpoint').read_text().strip())
+
+
+def say(text: str, start: float) -> None:
+    print(f'[{time.perf_counter() - start:5.0f} s] {text}', flush=True)
+
+
+def main() -> None:
+    args = parse_args()
+    work = args.work_dir.resolve()
+    data = work / 'data'
+    start = time.perf_counter()
+
+    sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
+    from digits import write_digits
+
+    write_digits(data)
+    root = f'data_root={data / "train"}'
+
+    say('training the tokenizer ...', start)
+    tokenizer = train(TOKENIZER_CONFIG, work / 'tokenizer', root)
+    tokenizer_seconds = time.perf_counter() - start
+
+    def pretrain(seed: int) -> Path:
+        say(f'pretraining, seed {seed} ...', start)
+        return train(
+            CAE_CONFIG,
+            work / f'cae_seed{seed}',
+            root,
+            f'randomness.seed={seed}',
+            f'model.target_generator.init_cfg.checkpoint={tokenizer}',
+            *args.cfg_options,
+        )
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        checkpoints = list(pool.map(pretrain, args.seeds))
+    pretrain_seconds = time.perf_counter() - start - tokenizer_seconds
+
+    say('probing ...', start)
+    from measure import measure  # imports torch: not before the runs
+
+    results = measure(work, data, tokenizer, args.seeds, checkpoints)
+    results['seconds'] = dict(
+        tokenizer=tokenizer_seconds,
+        pretraining=pretrain_seconds,
+        total=time.perf_counter() - start,
+    )
+    (work / 'results.json').write_text(json.dumps(results, indent=2))
+
+    from report import print_table, write_report
+
+    page = write_report(work, results)
+    print_table(results)
+    say(f'report: {page}', start)
+
+
+if __name__ == '__main__':
+    main()
