@@ -2,6 +2,7 @@
 """Decode an image file the way the authors do: PIL, RGB, no rotation."""
 
 import io
+import os
 import warnings
 from typing import IO
 
@@ -17,18 +18,14 @@ from mmcae.registry import TRANSFORMS
 MAX_PIXELS = 178_956_970
 
 # Only formats that PIL decodes itself. (EPS, for one, starts Ghostscript.)
-_FORMATS = (
-    'JPEG',
-    'PNG',
-    'WEBP',
-    'TIFF',
-    'GIF',
-    'BMP',
-    'PPM',
-    'MPO',
-    'JPEG2000',
-    'AVIF',
-    'TGA',
+Image.init()  # Image.open fails on names it has no plugin for, e.g. AVIF
+_FORMATS = tuple(
+    name
+    for name in (
+        *('JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'PPM'),
+        *('JPEG2000', 'AVIF', 'TGA'),
+    )
+    if name in Image.OPEN
 )
 
 
@@ -150,6 +147,8 @@ class LoadImage(BaseTransform):
         """
         try:
             if self.backend_args is None and '://' not in path:
+                if not os.path.isfile(path):  # opening a pipe would block
+                    raise FileNotFoundError('no such file')
                 return decode_image(path)
             data = fileio.get(path, backend_args=self.backend_args)
             return decode_image(io.BytesIO(data))
