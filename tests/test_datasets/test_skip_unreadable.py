@@ -78,8 +78,8 @@ def test_prepare_data__replaces_names_and_counts(photos, logged):
     assert len(lines) == 2
     for name in ('04', '07'):
         (line,) = [x for x in lines if f'{name}.png' in x]
-        assert 'UnidentifiedImageError: cannot identify' in line
-    assert all('(Unidentified' in x for x in data.unreadable_files())
+        assert line.endswith('.png: not an image, or of an unknown format')
+    assert all('(not an image' in x for x in data.unreadable_files())
 
 
 @pytest.mark.parametrize('persistent', [False, True])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmcae.registry import TRANSFORMS
 
@@ -154,6 +154,14 @@ class LoadImage(BaseTransform):
             return decode_image(io.BytesIO(data))
         except MemoryError:
             raise  # says nothing about the file
+        except UnidentifiedImageError as error:
+            empty = os.path.isfile(path) and os.path.getsize(path) == 0
+            raise UnreadableImageError(
+                path,
+                'the file is empty'
+                if empty
+                else 'not an image, or of an unknown format',
+            ) from error
         except Exception as error:
             # decoders raise nearly every built-in type for damaged files
             reason = str(error).replace(path, 'the file') or repr(error)

@@ -168,6 +168,13 @@ def test_transform__names_a_bad_file(tmp_path, kind):
         assert str(copied) == str(error)
 
 
+def test_transform__says_that_a_file_is_empty(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(b'')
+    with pytest.raises(UnreadableImageError, match='the file is empty'):
+        load(path)
+
+
 @pytest.mark.parametrize('kind', ['missing', 'folder', 'dangling', 'pipe'])
 def test_transform__names_what_is_no_file(tmp_path, kind):
     path = tmp_path / 'a.jpg'
