@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.logging import MessageHub
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 
 from mmcae.datasets import FolderDataset
 from mmcae.engine.hooks.data_health_hook import DataHealthHook, find_datasets
@@ -22,7 +22,7 @@ def runner(photos, tmp_path):
     logger.setLevel(logging.INFO)
     return SimpleNamespace(
         train_loop=SimpleNamespace(
-            dataloader=SimpleNamespace(dataset=ConcatDataset([data, data]))
+            dataloader=DataLoader(ConcatDataset([data, data]))
         ),
         message_hub=MessageHub(str(tmp_path)),
         logger=logger,
@@ -31,7 +31,7 @@ def runner(photos, tmp_path):
 
 
 def test_hook__logs_the_number_once_there_is_one(photos, runner, caplog):
-    runner.train_loop.dataloader.dataset = runner.data
+    runner.train_loop.dataloader = DataLoader(runner.data)
     hook = HOOKS.build(dict(type='mmcae.DataHealthHook'))
     hook.before_train(runner)
     runner.data[0]
@@ -68,7 +68,7 @@ def test_hook__agrees_with_the_other_processes(runner, caplog, monkeypatch):
         flags[3] = 1
 
     monkeypatch.setattr(f'{module}.all_reduce', other_process_met_number_3)
-    runner.train_loop.dataloader.dataset = runner.data
+    runner.train_loop.dataloader = DataLoader(runner.data)
     hook = DataHealthHook()
     hook.before_train(runner)
     with caplog.at_level(logging.INFO):
@@ -85,3 +85,11 @@ def test_find_datasets__looks_through_wrappers(photos):
     assert list(find_datasets(Subset(data, [0]))) == [data]
     assert list(find_datasets(ConcatDataset([data, other]))) == [data, other]
     assert list(find_datasets(torch.utils.data.Dataset())) == []
+
+
+def test_hook__refuses_a_loader_without_a_batch(runner):
+    runner.train_loop.dataloader = DataLoader(
+        runner.data, batch_size=64, drop_last=True
+    )
+    with pytest.raises(ValueError, match=r'11 training images .* 64'):
+        DataHealthHook().before_train(runner)

@@ -39,6 +39,9 @@ def find_datasets(dataset: Any) -> Iterator[SkipUnreadableMixin]:
 class DataHealthHook(Hook):
     """Log how many files of the training data were found unreadable.
 
+    It also refuses a data loader that yields no batch (``drop_last`` with
+    fewer images than a batch), with which mmengine would "train" silently.
+
     The scalar ``unreadable`` appears once there is such a file. At the end of
     each epoch the processes of a distributed run agree on the files (the
     first process also names those that only others met); at the end of
@@ -54,6 +57,12 @@ class DataHealthHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Find the data sets to watch."""
         loader = runner.train_loop.dataloader
+        if len(loader) == 0:
+            raise ValueError(
+                f'{len(loader.dataset)} training images do not fill one batch '
+                f'of {loader.batch_size} on each process: lower '
+                'train_dataloader.batch_size'
+            )
         self._datasets = list(find_datasets(loader.dataset))
         self._logged = 0
 
