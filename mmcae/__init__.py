@@ -11,11 +11,12 @@ from mmcae.utils.version_check import check_versions
 
 check_versions()
 
-from mmcae.apis.zoo import register_zoo
+from mmcae.apis.zoo import register_configs, register_zoo
 from mmcae.utils.checkpoint_io import register_safe_loader
 from mmcae.version import __version__
 
 register_zoo()
+register_configs()
 register_safe_loader()
 
 __all__ = ['__version__']

@@ -170,7 +170,6 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
-    _started.done = False
     runner.register_hook(_started)
     return runner
 
@@ -184,6 +183,7 @@ def clear_errors() -> Iterator[None]:
     configs, 1 for the rest. ``MMCAE_TRACEBACK=1`` shows the traceback. Any
     other error, and every error once the loop runs, passes untouched.
     """
+    _started.done = False
     try:
         yield
     except ConfigError as error:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Make mmpretrain's model look-ups know mmcae's names."""
+"""Make mmpretrain's and mmengine's look-ups know mmcae's names."""
 
 import warnings
 from typing import Any
@@ -32,6 +32,16 @@ def register_zoo() -> None:
         _add_entries(ModelHub)
 
     ModelHub._register_mmpretrain_models = register_both
+
+
+def register_configs() -> None:
+    """Let ``_base_ = 'mmcae::cae/NAME.py'`` find mmcae's packaged configs.
+
+    mmengine looks the package up in a fixed table of module names.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE.setdefault('mmcae', 'mmcae')
 
 
 def _add_entries(hub: Any) -> None:

@@ -90,8 +90,8 @@ def _set(cfg: Any, full_key: str, value: Any) -> None:
         key = _key(node, part, full_key)
         child = node.get(part) if hasattr(node, 'get') else node[key]
         if child is None:
-            child = ConfigDict()
-            node[key] = child
+            node[key] = ConfigDict()
+            child = node[key]  # a ConfigDict stores copies of dicts
         trail.append((node, key))
         node = child
     key = _key(node, last, full_key)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmcae.utils import config_keys as keys
+from mmcae.utils.spelling import misspelt
 
 
 class ConfigError(ValueError):
@@ -34,7 +35,7 @@ def check_file(cfg: Any, name: str) -> None:
     for key in cfg:
         if key in keys.TOP_LEVEL or key in keys.CONVENTIONAL:
             continue
-        meant = _misspelt(key, keys.TOP_LEVEL)
+        meant = misspelt(key, keys.TOP_LEVEL)
         if meant:
             raise ConfigError(
                 f"{name}: nothing reads '{key}'; did you mean '{meant}'?"
@@ -42,7 +43,7 @@ def check_file(cfg: Any, name: str) -> None:
     for path in keys.SILENT:
         for key in _find(cfg, path) or ():
             known = keys.UNTYPED[path]
-            meant = None if key in known else _misspelt(key, known)
+            meant = None if key in known else misspelt(key, known)
             if meant:
                 raise ConfigError(
                     f"{name}: nothing reads '{path}.{key}'; did you mean "
@@ -85,12 +86,12 @@ def _check_new_key(
     cfg: Any, future: Any, parents: list[str], part: str, full_key: str
 ) -> None:
     path = '.'.join(parents)
-    if path in keys.FREE or part == '_delete_':
+    if path.startswith(keys.FREE) or part == '_delete_':
         return
     known, is_open = set(keys.TOP_LEVEL), False
     if parents:
         known, is_open = _accepted_keys(_find(future, path), path, future)
-    if part in known or (is_open and not _misspelt(part, known)):
+    if part in known or (is_open and not misspelt(part, known)):
         return
     existing = _find(cfg, path) if parents else cfg
     present = list(existing) if isinstance(existing, dict) else []
@@ -278,26 +279,3 @@ def _find(cfg: Any, path: str) -> Any:
         else:
             return None
     return node
-
-
-def _misspelt(key: str, known: Iterable[str]) -> str | None:
-    """The known name that ``key`` is a slip of, if it is one."""
-    for name in sorted(known):
-        allowed = 2 if len(name) > 8 else 1
-        if len(name) > 4 and edit_distance(key, name) <= allowed:
-            return name
-    return None
-
-
-def edit_distance(first: str, second: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours."""
-    before: list[int] = []
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, 1):
-        before, last, row = row, before, [i]
-        for j, b in enumerate(second, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == second[j - 2] and first[i - 2] == b:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-    return row[-1]

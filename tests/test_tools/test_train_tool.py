@@ -1,0 +1,142 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""tools/train.py and tools/test.py as a user runs them."""
+
+import json
+import pickle
+import sys
+
+import pytest
+import toy_project
+
+from mmcae.utils.paths import resource_root
+
+TRAIN = resource_root() / 'tools' / 'train.py'
+TEST = resource_root() / 'tools' / 'test.py'
+
+
+@pytest.fixture
+def toy(tmp_path):
+    toy_project.write(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('trained')
+    toy_project.write(folder)
+    result = toy_project.execute(
+        [sys.executable, TRAIN, 'toy.py', '--auto-scale-lr', '--amp'], folder
+    )
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout + result.stderr
+
+
+def test_train__default_work_dir_and_log(trained):
+    folder, log = trained
+    work_dir = folder / 'work_dirs' / 'toy'
+    assert (work_dir / 'epoch_2.pth').is_file()
+    assert (work_dir / 'toy.py').is_file()
+    assert 'eta:' in log
+    assert 'error:' in log  # the validation metric
+    # one process with batch 4 against the base batch size 8
+    assert 'Scaling the original LR by 0.5' in log
+    assert 'mmcae.AmpOptimWrapper' in log
+
+
+def test_train__resume_goes_on(trained, monkeypatch, capfd):
+    folder, _ = trained
+    arguments = ['toy.py', '--resume', '--no-validate', '--work-dir']
+    arguments += ['work_dirs/toy', '--cfg-options', 'train_cfg.max_epochs=3']
+    assert toy_project.run_script(TRAIN, arguments, folder, monkeypatch) == 0
+    captured = capfd.readouterr()
+    log = captured.out + captured.err
+    assert 'resumed epoch: 2' in log
+    assert 'Epoch(train) [3]' in log
+    assert 'Epoch(train) [2]' not in log
+    assert 'Epoch(val)' not in log
+
+
+def test_train__restart_by_torchrun_goes_on(trained, monkeypatch, capfd):
+    folder, _ = trained
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    arguments = ['toy.py', '--no-validate']
+    assert toy_project.run_script(TRAIN, arguments, folder, monkeypatch) == 0
+    captured = capfd.readouterr()
+    assert 'resumed epoch' in captured.out + captured.err
+
+
+def test_test__writes_metrics(trained, monkeypatch):
+    folder, _ = trained
+    arguments = ['toy.py', 'work_dirs/toy/epoch_2.pth', '--work-dir', 'tested']
+    arguments += ['--out', 'out.json', '--out-item', 'metrics']
+    assert toy_project.run_script(TEST, arguments, folder, monkeypatch) == 0
+    metrics = json.loads((folder / 'out.json').read_text())
+    assert metrics['count'] == 8
+    assert 0 < metrics['error'] < 10
+
+
+def test_test__writes_predictions(trained, monkeypatch):
+    folder, _ = trained
+    arguments = ['toy.py', 'work_dirs/toy/epoch_2.pth', '--out', 'pred.pkl']
+    assert toy_project.run_script(TEST, arguments, folder, monkeypatch) == 0
+    assert len(pickle.loads((folder / 'pred.pkl').read_bytes())) == 8
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'status', 'words'),
+    [
+        (
+            TRAIN,
+            ['toy.py', '--cfg-options', 'train_cfg.max_epoch=1'],
+            2,
+            "error: there is no 'train_cfg.max_epoch'; did you mean "
+            "'train_cfg.max_epochs'?",
+        ),
+        (TRAIN, ['toi.py'], 1, "error: there is no config file 'toi.py'"),
+        (
+            TRAIN,
+            ['toy.py', '--cfg-options', 'data_root=nowhere'],
+            1,
+            'error: there is no folder nowhere',
+        ),
+        (
+            TRAIN,
+            ['toy.py', '--launcher', 'pytorch'],
+            2,
+            'error: --launcher pytorch needs RANK',
+        ),
+        (TRAIN, ['toy.py', '--resume', 'no.pth'], 1, 'error: no.pth'),
+        (TEST, ['toy.py', 'no.pth'], 1, 'error: no.pth'),
+        (
+            TEST,
+            ['toy.py', 'x.pth', '--cfg-options', 'test_dataloader=None'],
+            2,
+            'has no test_dataloader',
+        ),
+    ],
+)
+def test_tools__mistake_is_one_clear_message(
+    toy, monkeypatch, capfd, script, arguments, status, words
+):
+    monkeypatch.delenv('RANK', raising=False)
+    run = toy_project.run_script
+    assert run(script, arguments, toy, monkeypatch) == status
+    text = capfd.readouterr().err
+    errors = [line for line in text.splitlines() if 'error:' in line]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert 'Traceback' not in text
+
+
+def test_train__bug_while_training_keeps_its_traceback(toy, monkeypatch):
+    arguments = ['toy.py', '--cfg-options', 'data_root=broken']
+    with pytest.raises(ValueError, match='a real bug'):
+        toy_project.run_script(TRAIN, arguments, toy, monkeypatch)
+
+
+def test_train__exit_status_reaches_the_shell(toy):
+    arguments = ['toy.py', '--cfg-options', 'modle.width=3']
+    result = toy_project.execute([sys.executable, TRAIN, *arguments], toy)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: there is no 'modle'; did you mean")
+    assert len(result.stderr.strip().splitlines()) == 1
