@@ -7,5 +7,12 @@ from mmcae.models.target_generators.dalle_layers import (
     map_pixels,
     unmap_pixels,
 )
+from mmcae.models.target_generators.dvae import DVAE
 
-__all__ = ['DALLEDecoder', 'DALLEEncoder', 'map_pixels', 'unmap_pixels']
+__all__ = [
+    'DVAE',
+    'DALLEDecoder',
+    'DALLEEncoder',
+    'map_pixels',
+    'unmap_pixels',
+]

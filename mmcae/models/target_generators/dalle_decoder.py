@@ -2,17 +2,18 @@
 """DALL-E's image decoder: shows what visual tokens look like."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcae.models.target_generators.common import resolve_grid
 from mmcae.models.target_generators.dalle_layers import (
     DALLEConv,
     FrozenTokenizer,
     make_group,
-    resolve_grid,
     unmap_pixels,
 )
 from mmcae.registry import MODELS
@@ -115,13 +116,13 @@ class DALLEDecoder(FrozenTokenizer):
 
     @torch.no_grad()
     def reconstruct(
-        self, tokens: Tensor, grid: tuple[int, int] | None = None
+        self, tokens: Tensor, grid: Sequence[int] | None = None
     ) -> Tensor:
         """Draw the images that the tokens stand for.
 
         Args:
             tokens (Tensor): (B, L) int64 in row-major order.
-            grid (tuple[int, int], optional): Height and width of the token
+            grid (Sequence[int], optional): Height and width of the token
                 map; square if None.
 
         Returns:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcae.models.target_generators.common import select_places
 from mmcae.models.target_generators.dalle_layers import (
     DALLEConv,
     FrozenTokenizer,
@@ -124,23 +125,12 @@ class DALLEEncoder(FrozenTokenizer):
             ValueError: If shapes do not fit.
         """
         with torch.autocast(images.device.type, enabled=False):
-            features = self._features(images).flatten(2).transpose(1, 2)
-            B, L, C = features.shape
-            if mask is None:
-                rows = features.reshape(B * L, C)
-            elif mask.dtype != torch.bool or tuple(mask.shape) != (B, L):
-                raise ValueError(
-                    f'mask is {mask.dtype} of shape {tuple(mask.shape)}, but '
-                    f'these images have ({B}, {L}) places; it must be '
-                    'boolean of that shape.'
-                )
-            else:
-                rows = features[mask]
+            rows = select_places(self._features(images), mask)
             conv = self.blocks.output.conv
             w, b = conv.w.flatten(1).float(), conv.b.float()
             found = [F.linear(r, w, b).argmax(-1) for r in rows.split(_ROWS)]
             tokens = torch.cat(found)
-        return tokens if mask is not None else tokens.view(B, L)
+        return tokens if mask is not None else tokens.view(len(images), -1)
 
     def _features(self, x: Tensor) -> Tensor:
         """Everything before the last convolution, in its own precision."""

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.utils.checkpoint_io import load_tokenizer_weights
+from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
 PRECISIONS = {
@@ -48,30 +48,6 @@ def unmap_pixels(mapped: Tensor, eps: float = LOGIT_LAPLACE_EPS) -> Tensor:
         Tensor: Same shape, in [0, 1].
     """
     return ((mapped - eps) / (1 - 2 * eps)).clamp(0, 1)
-
-
-def resolve_grid(length: int, grid: tuple[int, int] | None) -> tuple:
-    """Choose the (height, width) of a flattened token map.
-
-    Args:
-        length (int): Number of tokens.
-        grid (tuple[int, int], optional): Height and width; square if None.
-
-    Returns:
-        tuple[int, int]: Height and width.
-
-    Raises:
-        ValueError: If ``length`` tokens do not fill the grid.
-    """
-    if grid is None:
-        side = math.isqrt(length)
-        grid = (side, side)
-    if grid[0] * grid[1] != length:
-        raise ValueError(
-            f'{length} tokens do not fill a grid of {grid[0]} x {grid[1]}; '
-            'pass grid=(height, width).'
-        )
-    return tuple(grid)
 
 
 class DALLEConv(nn.Module):
@@ -206,24 +182,3 @@ class FrozenTokenizer(BaseModule):
                 level=30,
             )
             super().init_weights()
-
-
-def init_pretrained(module: BaseModule) -> bool:
-    """Load a tokenizer from ``init_cfg`` of type ``Pretrained``, strictly.
-
-    mmengine's own initialiser accepts a file without one matching key.
-
-    Args:
-        module (BaseModule): The tokenizer.
-
-    Returns:
-        bool: Whether its ``init_cfg`` was of that type.
-    """
-    cfg = module.init_cfg
-    if isinstance(cfg, list) and len(cfg) == 1:
-        cfg = cfg[0]
-    if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
-        return False
-    load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
-    module._is_init = True
-    return True
