@@ -146,7 +146,7 @@ def test_apply_options__valid_keys(cfg, key, value):
         ('env_cfg.cudnn_benchmrk', 'env_cfg.cudnn_benchmark'),
         ('env_cfg.dist_cfg.backnd', 'env_cfg.dist_cfg.backend'),
         ('randomness.sed', 'randomness.seed'),
-        ('default_hooks.chekpoint.interval', 'default_hooks.checkpoint'),
+        ('default_hooks.checkpt.interval', 'default_hooks.checkpoint'),
         (
             'default_hooks.checkpoint.intervall',
             'default_hooks.checkpoint.inter',

@@ -1,0 +1,79 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+#
+#   make demo       the main job on real images: tokenizer, pretraining, probe
+#   make test       the tests            make test-slow  those that take long
+#   make lint       ruff, mypy, codespell               make format
+#   make docs       the documentation                   make clean
+#
+# PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
+# passed on to pip.
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS)
+# Recipes find the environment's programs (ruff, pytest, mim) first.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+CHECKED := mmcae tests tools configs setup.py $(wildcard demo)
+STAMP_BASE := $(VENV)/.installed-base
+STAMP_DEV := $(VENV)/.installed-dev
+STAMP_DOCS := $(VENV)/.installed-docs
+REQUIRED := requirements/tested.txt requirements/build.txt setup.cfg setup.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint format docs clean
+
+help:
+	@sed -n '/^#   make/s/^# *//p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 10) and "mmcae needs Python 3.10 or newer, this is %d.%d" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first: the others pick the version they find.
+$(STAMP_BASE): $(REQUIRED) | $(BIN)/python
+	$(PIP) -r requirements/build.txt
+	$(PIP) -c requirements/tested.txt torch torchvision numpy
+	$(PIP) -c requirements/tested.txt -e .
+	@touch $@
+
+$(STAMP_DEV): $(STAMP_BASE) requirements/dev.txt
+	$(PIP) -c requirements/tested.txt -e '.[dev,seg,det]' -r requirements/dev.txt
+	@touch $@
+
+$(STAMP_DOCS): $(STAMP_BASE)
+	$(PIP) -c requirements/tested.txt -e '.[docs]'
+	@touch $@
+
+install: $(STAMP_DEV)
+
+demo: $(STAMP_BASE)
+	$(BIN)/python demo/run_demo.py
+
+# One thread: small tensors are faster so, and sums keep one order.
+test test-slow: export OMP_NUM_THREADS ?= 1
+test: $(STAMP_DEV)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP_DEV)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP_DEV)
+	ruff check $(CHECKED)
+	ruff format --check $(CHECKED)
+	mypy
+	codespell
+
+format: $(STAMP_DEV)
+	ruff check --fix $(CHECKED)
+	ruff format $(CHECKED)
+
+docs: $(STAMP_DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+# Keeps .venv and work_dirs.
+clean:
+	rm -rf build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache
+	find mmcae tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +
