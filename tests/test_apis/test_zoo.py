@@ -41,7 +41,10 @@ def run_python(code: str, cwd) -> str:
 @pytest.mark.parametrize(
     'start',
     [
-        'import mmcae; import importlib; importlib.reload(mmcae)',
+        pytest.param(
+            'import mmcae; import importlib; importlib.reload(mmcae)',
+            marks=pytest.mark.slow,
+        ),
         'import mmpretrain; mmpretrain.list_models(); import mmcae',
         pytest.param('import mmcae', marks=pytest.mark.slow),
         pytest.param(
@@ -63,6 +66,7 @@ def test_import__is_light(tmp_path):
     assert run_python(code, tmp_path).strip() == '[]'
 
 
+@pytest.mark.slow
 def test_register_zoo__broken_index_leaves_mmpretrain_working(tmp_path):
     code = (
         'import warnings\n'
@@ -98,17 +102,29 @@ def test_model_index__names_configs_and_metafiles_agree():
     assert names == [name.lower() for name in names]
 
 
-def test_get_model__gives_ours():
+def listed_models() -> dict[str, dict]:
+    root = resource_root()
+    index = yaml.safe_load((root / 'model-index.yml').read_text())
+    return {
+        model['Name']: model
+        for entry in index['Import']
+        for model in yaml.safe_load((root / entry).read_text())['Models']
+    }
+
+
+@pytest.mark.parametrize('name', sorted(listed_models()))
+def test_get_model__gives_ours_with_the_listed_parameters(name):
     import torch
     from mmpretrain import get_model
 
     import mmcae  # noqa: F401
-    from mmcae.models import CAE
 
     with torch.device('meta'):
-        model = get_model(CAE_NAME)
-    assert type(model) is CAE
+        model = get_model(name)
+    assert type(model).__module__.startswith('mmcae.models')
     trainable = sum(
         item.numel() for item in model.parameters() if item.requires_grad
     )
-    assert trainable == 148_681_472
+    assert trainable == listed_models()[name]['Metadata']['Parameters']
+    if name == CAE_NAME:
+        assert trainable == 148_681_472
