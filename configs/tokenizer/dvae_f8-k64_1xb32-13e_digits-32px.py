@@ -9,7 +9,7 @@ _base_ = '../_base_/default_runtime.py'
 
 data_root = 'data/digits/train'
 image_size, downsample, vocab_size = 32, 8, 64
-batch_size, lr, max_epochs = 32, 4e-3, 13  # 43 steps an epoch
+batch_size, lr, max_epochs = 32, 5e-3, 13  # 43 steps an epoch
 
 pipeline = [
     dict(type='mmcae.LoadImage'),
@@ -41,7 +41,9 @@ model = dict(
     downsample=downsample,
     pixel_mean=0.3,  # of the digits' pixels in [0, 1]
     pixel_std=0.35,
-    kl_weight=0.03,  # higher: more words in use, coarser pictures
+    # Higher: more words in use, coarser pictures.
+    kl_weight=0.02,  # of each position
+    usage_weight=0.02,  # of a batch as a whole
     temperature_start=1.0,
     temperature_end=0.2,
     data_preprocessor=dict(
@@ -54,14 +56,14 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
 
-# A falling rate over the last 40 % of the steps is worth about 1 dB.
+# A falling rate over the second half of the steps is worth about 1 dB.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, end=20, by_epoch=False),
     dict(
         type='LinearLR',
         start_factor=1.0,
         end_factor=0.0,
-        begin=int(0.6 * max_epochs),
+        begin=max_epochs // 2,
         end=max_epochs,
         convert_to_iter_based=True),
 ]

@@ -16,6 +16,7 @@ from mmcae.models.target_generators.common import (
     select_places,
 )
 from mmcae.models.target_generators.dvae_layers import (
+    batch_kl_to_uniform,
     code_statistics,
     geometric,
     kl_to_uniform,
@@ -32,10 +33,11 @@ class DVAE(BaseModel):
     """Tokenizer of the user's own images, and target generator of CAE.
 
     Words are drawn by Gumbel-softmax at a temperature that falls over the
-    run; a KL term towards equally likely words keeps the vocabulary in use.
-    It begins at zero: in full from the start it can win before the decoder
-    has learnt to listen, and then one word stands for everything.
-    Train it with ``mmcae.TemperatureHook``.
+    run. Two terms keep the vocabulary in use: the words of a batch as a
+    whole, and (more softly than by noise alone) those of each position, are
+    drawn towards equal shares. The latter begins at zero: in full from the
+    start it can win before the decoder has learnt to listen, and then one
+    word stands for everything. Train it with ``mmcae.TemperatureHook``.
 
     Args:
         vocab_size (int): Number of visual words. Defaults to 8192.
@@ -49,6 +51,8 @@ class DVAE(BaseModel):
         kl_weight (float): Weight of the KL term. Defaults to 0.02.
         kl_warmup (float): Part of the run over which that weight rises
             from 0. Defaults to 0.2.
+        usage_weight (float): Weight of the same divergence for the words of
+            the batch as a whole, from the start. Defaults to 0.02.
         temperature_start (float): Temperature at the start. Defaults to 1.
         temperature_end (float): Temperature at the end. Defaults to 0.2.
         pixel_mean (float | Sequence[float]): Mean of the pixels in [0, 1],
@@ -73,6 +77,7 @@ class DVAE(BaseModel):
         num_res_blocks: int = 0,
         kl_weight: float = 0.02,
         kl_warmup: float = 0.2,
+        usage_weight: float = 0.02,
         temperature_start: float = 1.0,
         temperature_end: float = 0.2,
         pixel_mean: float | Sequence[float] = 0.5,
@@ -97,6 +102,7 @@ class DVAE(BaseModel):
         self.in_channels = in_channels
         self.kl_weight = kl_weight
         self.kl_warmup = kl_warmup
+        self.usage_weight = usage_weight
         self.temperatures = (temperature_start, temperature_end)
         self.weights_info: dict[str, str] | None = None
         self.encoder = make_encoder(in_channels, widths, num_res_blocks)
@@ -107,7 +113,7 @@ class DVAE(BaseModel):
         # decoder then learns to ignore them.
         nn.init.xavier_normal_(self.to_logits.weight, gain=3.0)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]
-        nn.init.normal_(self.codebook.weight, std=0.3)
+        nn.init.normal_(self.codebook.weight, std=0.1)
         shape = (in_channels, 1, 1)
         for name, value in (
             ('pixel_mean', pixel_mean),
@@ -172,15 +178,16 @@ class DVAE(BaseModel):
             data_samples (list[DataSample], optional): Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_recon`` and ``loss_kl``, whose sum is
-            minimised; ``psnr`` with hard tokens (the soft ones flatter),
-            ``codes_used`` and ``perplexity`` of the batch's tokens,
-            ``temperature``.
+            dict[str, Tensor]: ``loss_recon``, ``loss_kl`` and
+            ``loss_usage``, whose sum is minimised; ``psnr`` with hard tokens
+            (soft ones flatter), ``codes_used`` and ``perplexity`` of the
+            batch's tokens, ``temperature``.
         """
         logits = self.to_logits(self._features(inputs)).float()
         with torch.autocast(logits.device.type, enabled=False):
             soft = F.gumbel_softmax(logits, tau=self.temperature, dim=1)
             kl = kl_to_uniform(logits)
+            usage = batch_kl_to_uniform(logits)
         mixed = torch.einsum('bkhw,kc->bchw', soft, self.codebook.weight)
         recon = self.decoder(mixed).float()
         with torch.no_grad():
@@ -191,6 +198,7 @@ class DVAE(BaseModel):
         return {
             'loss_recon': F.mse_loss(recon, self._standardise(inputs)),
             'loss_kl': self.current_kl_weight * kl,
+            'loss_usage': self.usage_weight * usage,
             'psnr': psnr(drawn, inputs[: self._MONITORED]),
             'codes_used': used,
             'perplexity': perplexity,
@@ -287,8 +295,5 @@ class DVAE(BaseModel):
 
 
 def _to_unit_range(channels: int) -> dict:
-    return dict(
-        type='mmpretrain.SelfSupDataPreprocessor',
-        mean=[0.0] * channels,
-        std=[255.0] * channels,
-    )
+    kind = 'mmpretrain.SelfSupDataPreprocessor'
+    return dict(type=kind, mean=[0.0] * channels, std=[255.0] * channels)

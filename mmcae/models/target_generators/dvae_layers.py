@@ -37,6 +37,22 @@ def kl_to_uniform(logits: Tensor) -> Tensor:
     return per_position.mean()
 
 
+def batch_kl_to_uniform(logits: Tensor) -> Tensor:
+    """Divergence of all positions' mean distribution from the uniform.
+
+    Unlike :func:`kl_to_uniform` it is zero also when each position is sure
+    of its word, as long as all words are used equally often.
+
+    Args:
+        logits (Tensor): (B, K, h, w).
+
+    Returns:
+        Tensor: Scalar, in nats.
+    """
+    share = logits.softmax(dim=1).mean((0, 2, 3))
+    return math.log(logits.shape[1]) - torch.special.entr(share).sum()
+
+
 def code_statistics(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
     """Count how many words are used, and how evenly.
 
