@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Evaluation of frozen features."""
+"""Evaluation of frozen features and of tokenizers."""
 
 from .probe import (
     knn_accuracy,
@@ -8,8 +8,10 @@ from .probe import (
     probe,
     standardise,
 )
+from .tokenizer_metric import TokenizerMetric
 
 __all__ = [
+    'TokenizerMetric',
     'knn_accuracy',
     'label_subsets',
     'logistic_accuracy',

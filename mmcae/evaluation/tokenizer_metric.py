@@ -1,0 +1,62 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""How well a tokenizer keeps images, and how much of it is in use."""
+
+import math
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+
+from mmcae.registry import METRICS
+
+
+@METRICS.register_module()
+class TokenizerMetric(BaseMetric):
+    """PSNR of the reconstruction from hard tokens, and use of the words.
+
+    Takes the data samples of ``mmcae.DVAE`` in predict mode. ``psnr`` (dB)
+    is that of the mean squared error over all images; ``codes_used`` and
+    ``perplexity`` count the words over the whole set, not over a batch.
+
+    Args:
+        collect_device (str): ``'cpu'`` or ``'gpu'``, for several processes.
+        prefix (str, optional): Put before the names of the results.
+    """
+
+    default_prefix = 'tokenizer'
+
+    def __init__(
+        self, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device, prefix)
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        """Keep what is needed of a batch.
+
+        Args:
+            data_batch (Any): Not used.
+            data_samples (Sequence[dict]): With ``tokens`` and
+                ``squared_error``.
+        """
+        for sample in data_samples:
+            self.results.append(
+                (float(sample['squared_error']), sample['tokens'].cpu())
+            )
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Summarise all images.
+
+        Args:
+            results (list): What :meth:`process` kept.
+
+        Returns:
+            dict[str, float]: ``psnr``, ``codes_used`` and ``perplexity``.
+        """
+        error = sum(error for error, _ in results) / len(results)
+        counts = torch.cat([t for _, t in results]).bincount().double()
+        share = counts / counts.sum()
+        return {
+            'psnr': -10 * math.log10(max(error, 1e-10)),
+            'codes_used': float((counts > 0).sum()),
+            'perplexity': float(torch.special.entr(share).sum().exp()),
+        }
