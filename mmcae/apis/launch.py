@@ -27,6 +27,13 @@ CFG_OPTIONS_HELP = (
     'every dataset path that the config built from its data_root.'
 )
 
+MMCV_OPS_HINT = (
+    "this config needs mmcv's compiled operators, and the mmcv installed here "
+    'is pure Python; with torch installed, compile it: pip uninstall -y '
+    'onedl-mmcv && MMCV_WITH_OPS=1 pip install --no-build-isolation '
+    '--no-cache-dir --no-binary onedl-mmcv onedl-mmcv'
+)
+
 #: Packages whose own ``raise`` of a ValueError is a message to the user.
 CHECKED_PACKAGES = (
     'mmcae', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet',
@@ -197,6 +204,10 @@ def clear_errors() -> Iterator[None]:
         if _started.done:
             raise
         _exit(error, 1)
+    except ModuleNotFoundError as error:
+        if error.name != 'mmcv._ext':
+            raise
+        _exit(ModuleNotFoundError(MMCV_OPS_HINT), 1)
     except (KeyError, ValueError) as error:
         if _started.done or not _is_deliberate(error):
             raise

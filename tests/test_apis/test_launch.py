@@ -145,6 +145,15 @@ def test_clear_errors__deliberate_value_error_of_a_constructor(capsys):
     assert '17' in capsys.readouterr().err
 
 
+def test_clear_errors__missing_operators_say_how_to_compile(capsys):
+    with pytest.raises(SystemExit) as caught, launch.clear_errors():
+        raise ModuleNotFoundError("No module 'mmcv._ext'", name='mmcv._ext')
+    assert caught.value.code == 1
+    assert 'MMCV_WITH_OPS=1 pip install' in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError), launch.clear_errors():
+        raise ModuleNotFoundError('No module x', name='x')
+
+
 def test_clear_errors__real_bugs_pass():
     for error in (ValueError('of numpy'), KeyError('x'), TypeError('y')):
         with pytest.raises(type(error)), launch.clear_errors():
