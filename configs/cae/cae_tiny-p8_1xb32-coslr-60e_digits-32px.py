@@ -79,7 +79,11 @@ optim_wrapper = dict(
     type='OptimWrapper',
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
-        type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
+        type='AdamW',
+        lr=lr,
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+        fused=True),
     clip_grad=dict(max_norm=3.0),
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0))

@@ -6,10 +6,11 @@ from .heads import CAEHead
 from .losses import CAELoss
 from .necks import CAENeck
 from .selfsup import CAE
-from .target_generators import DALLEDecoder, DALLEEncoder
+from .target_generators import DVAE, DALLEDecoder, DALLEEncoder
 
 __all__ = [
     'CAE',
+    'DVAE',
     'CAEHead',
     'CAELoss',
     'CAENeck',

@@ -49,7 +49,7 @@ def picture_table(rows: Mapping[str, np.ndarray]) -> Figure:
         line[0].set_ylabel(
             label, rotation=0, ha='right', va='center', fontsize=9
         )
-    figure.tight_layout(pad=0.3)
+    figure.tight_layout(pad=0.3, w_pad=0.6)
     return figure
 
 
