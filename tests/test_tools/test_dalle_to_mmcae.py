@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmcae.models import DALLEDecoder, DALLEEncoder
+from mmcae.utils import module_pickle
 from mmcae.utils.checkpoint_io import read_checkpoint
 from mmcae.utils.decoding import (
     UnreadableCheckpointError,
@@ -345,6 +346,25 @@ def test_read_module_pickle__refuses_tensors_outside_their_storage(
                 new.writestr(info.filename, content)
         with pytest.raises(UnreadableCheckpointError, match='elements'):
             read_module_pickle(path)
+
+
+@pytest.mark.parametrize(
+    ('offset', 'size', 'stride'),
+    [
+        (0, (2, 3), (3, 2)),
+        (1, (6,), (1,)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (1 << 40,), (0,)),
+        (0, (-1,), (1,)),
+        (0, (2, 2), (1,)),
+    ],
+)
+def test_build__stays_inside_the_storage(offset, size, stride):
+    storage = module_pickle._Storage(torch.float32, '0', 6)
+    spec = module_pickle._Tensor(storage, offset, size, stride)
+    with pytest.raises(ValueError, match=r'elements|shorter'):
+        module_pickle._build(spec, lambda _: bytes(24))
 
 
 def test_read_module_pickle__names_a_damaged_file(pickles, tmp_path):

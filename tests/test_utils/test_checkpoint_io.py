@@ -11,6 +11,7 @@ import pickle
 import runpy
 import socket
 import subprocess
+import sys
 import threading
 import types
 
@@ -179,10 +180,15 @@ def test_read_checkpoint__restores_the_list_for_other_threads(tmp_path):
     threads = [
         threading.Thread(target=work, args=(results,)) for _ in range(4)
     ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert results == [1.0] * 80
     assert set(torch.serialization.get_safe_globals()) == former
 
