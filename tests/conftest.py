@@ -13,6 +13,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +21,12 @@ def _fixed_seeds():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_default_scope():
+    """A Runner built in one test must not decide the scope of the next."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
