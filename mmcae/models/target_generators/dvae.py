@@ -109,9 +109,9 @@ class DVAE(BaseModel):
         self.to_logits = nn.Conv2d(widths[-1], vocab_size, 1)
         self.codebook = nn.Embedding(vocab_size, widths[-1])
         self.decoder = make_decoder(in_channels, widths, num_res_blocks)
-        # Confident from the start: noise drowns timid logits, and the
-        # decoder then learns to ignore them.
-        nn.init.xavier_normal_(self.to_logits.weight, gain=3.0)
+        # Confident from the start, for any vocabulary: noise drowns timid
+        # logits, and the decoder then learns to ignore them.
+        nn.init.normal_(self.to_logits.weight, std=3 / widths[-1] ** 0.5)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.codebook.weight, std=0.1)
         shape = (in_channels, 1, 1)
