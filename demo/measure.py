@@ -131,7 +131,9 @@ def measure(
                 return train, test
 
             features['random encoder'].append(encode())
-            load_checkpoint(model, str(checkpoint), strict=True, logger='silent')
+            load_checkpoint(
+                model, str(checkpoint), strict=True, logger='silent'
+            )
             features['pretrained encoder'].append(encode())
             np.random.seed(seed)
             token_accuracy.append(

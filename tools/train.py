@@ -10,6 +10,7 @@ from mmcae.apis.launch import (
     run,
     set_loader_defaults,
     set_work_dir,
+    train,
     use_amp,
 )
 from mmcae.utils.config import ConfigError, load_config
@@ -83,7 +84,7 @@ def main() -> None:
         cfg.resume, cfg.load_from = True, None
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
-    build_runner(cfg).train()
+    train(build_runner(cfg))
 
 
 if __name__ == '__main__':

@@ -39,6 +39,7 @@ model = dict(
     type='mmcae.DVAE',
     vocab_size=vocab_size,
     downsample=downsample,
+    overlap=False,  # a token tells of its own patch alone
     pixel_mean=0.3,  # of the digits' pixels in [0, 1]
     pixel_std=0.35,
     # Higher: more words in use, coarser pictures.

@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
 from mmcae.utils.distributed import has_accelerator, setup_cpu_distributed
 
@@ -181,6 +182,20 @@ def build_runner(cfg: Config) -> Runner:
     return runner
 
 
+def train(runner: Runner) -> None:
+    """Train, after a look at what mmengine would not report clearly.
+
+    Raises:
+        ValueError: If the data loader yields no batch.
+    """
+    # Not at the top: data sets import mmpretrain, which mmseg may not need.
+    from mmcae.engine.hooks.data_health_hook import require_batches
+
+    # The schedulers, built before any hook runs, need its length.
+    require_batches(runner.train_loop.dataloader)
+    runner.train()
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Let start-up mistakes end in one message instead of a traceback.
@@ -203,6 +218,8 @@ def clear_errors() -> Iterator[None]:
     ) as error:
         if _started.done:
             raise
+        _exit(error, 1)
+    except DownloadError as error:
         _exit(error, 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':

@@ -40,9 +40,9 @@ class Requirement:
 
 
 REQUIREMENTS = (
-    Requirement('torch', '2.4', '3', ('torch',), 'torch==2.9.1'),
+    Requirement('torch', '2.6', '3', ('torch',), 'torch==2.9.1'),
     Requirement(
-        'torchvision', '0.19', '1', ('torchvision',), 'torchvision==0.24.1'
+        'torchvision', '0.21', '1', ('torchvision',), 'torchvision==0.24.1'
     ),
     Requirement(
         'mmengine',

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
 
 from mmcae.datasets.skip_unreadable import SkipUnreadableMixin
 from mmcae.registry import HOOKS
@@ -35,6 +36,17 @@ def find_datasets(dataset: Any) -> Iterator[SkipUnreadableMixin]:
         yield from find_datasets(inner)
 
 
+def require_batches(loader: DataLoader) -> None:
+    """Raise ``ValueError`` if a training loader yields no batch at all."""
+    if len(loader) == 0:
+        size = len(loader.dataset)  # type: ignore[arg-type]
+        raise ValueError(
+            f'{size} training images do not fill one batch '
+            f'of {loader.batch_size} on each process: lower '
+            'train_dataloader.batch_size'
+        )
+
+
 @HOOKS.register_module()
 class DataHealthHook(Hook):
     """Log how many files of the training data were found unreadable.
@@ -57,12 +69,7 @@ class DataHealthHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Find the data sets to watch."""
         loader = runner.train_loop.dataloader
-        if len(loader) == 0:
-            raise ValueError(
-                f'{len(loader.dataset)} training images do not fill one batch '
-                f'of {loader.batch_size} on each process: lower '
-                'train_dataloader.batch_size'
-            )
+        require_batches(loader)
         self._datasets = list(find_datasets(loader.dataset))
         self._logged = 0
 

@@ -76,7 +76,8 @@ class CAE(BaseSelfSupervisor):
             neck={'in_channels': encoder.embed_dims, **neck},
             head=head,
             target_generator=target_generator,
-            data_preprocessor=data_preprocessor,
+            data_preprocessor=data_preprocessor
+            or dict(type='mmpretrain.SelfSupDataPreprocessor'),
             init_cfg=init_cfg,
         )
         vocab_size = getattr(self.target_generator, 'vocab_size', None)
@@ -151,6 +152,25 @@ class CAE(BaseSelfSupervisor):
             health.update(latent_health(latent_pred, latent_target))
         losses = self.head.loss(logits, tokens, latent_pred, latent_target)
         return {**losses, **health}
+
+    def parse_losses(
+        self, losses: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses as mmengine does, and stop on a broken one.
+
+        Raises:
+            FloatingPointError: If the loss is not finite: before the
+                optimizer's step, so that no weight is lost.
+        """
+        total, log_vars = super().parse_losses(losses)
+        if not torch.isfinite(total):
+            values = {k: round(float(v), 4) for k, v in log_vars.items()}
+            raise FloatingPointError(
+                f'the loss is not finite: {values}. The weights are those '
+                'before this step; lower the learning rate, or train in '
+                "bfloat16 (optim_wrapper.dtype='bfloat16')"
+            )
+        return total, log_vars
 
     @torch.no_grad()
     def latent_target(self, images: Tensor, mask: Tensor) -> Tensor:

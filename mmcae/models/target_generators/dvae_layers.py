@@ -138,7 +138,10 @@ class ResidualBlock(nn.Module):
 
 
 def make_encoder(
-    in_channels: int, widths: Sequence[int], num_res_blocks: int
+    in_channels: int,
+    widths: Sequence[int],
+    num_res_blocks: int,
+    overlap: bool = True,
 ) -> nn.Sequential:
     """Build the way down: every stage begins with a strided convolution.
 
@@ -148,13 +151,18 @@ def make_encoder(
         in_channels (int): Channels of the images.
         widths (Sequence[int]): Channels of the stages.
         num_res_blocks (int): Residual blocks after the last stage.
+        overlap (bool): Whether a position looks beyond its own pixels.
 
     Returns:
         nn.Sequential: (B, C, H, W) to (B, widths[-1], H / 2^n, W / 2^n).
     """
+    kernel, padding = (4, 1) if overlap else (2, 0)
     layers: list[nn.Module] = []
     for before, width in zip((in_channels, *widths), widths, strict=False):
-        layers += [nn.Conv2d(before, width, 4, 2, 1), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(before, width, kernel, 2, padding),
+            nn.ReLU(inplace=True),
+        ]
     layers += [ResidualBlock(widths[-1]) for _ in range(num_res_blocks)]
     return nn.Sequential(*layers)
 

@@ -251,3 +251,16 @@ def test_training__runs_and_its_checkpoint_is_a_tokenizer(tmp_path):
     cfg['vocab_size'] = 32
     with pytest.raises(ValueError, match=r'to_logits\.weight: \(16, 12, 1'):
         MODELS.build(cfg).init_weights()
+
+
+def test_overlap__without_it_a_token_tells_of_its_own_patch():
+    torch.manual_seed(0)
+    images = torch.rand(1, 3, 32, 32)
+    changed = images.clone()
+    changed[..., :8, :8] = torch.rand(1, 3, 8, 8)
+    for overlap, others_equal in ((False, True), (True, False)):
+        model = DVAE(vocab_size=64, overlap=overlap).eval()
+        difference = (model(images) - model(changed)).abs().amax(1)[0]
+        assert difference[0, 0] > 1e-4
+        difference[0, 0] = 0.0
+        assert bool(difference.max() < 1e-6) is others_equal
