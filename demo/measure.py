@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import load_checkpoint, set_random_seed
 from torch.utils.data import DataLoader, default_collate
@@ -29,7 +28,6 @@ def run_config(work: Path, seed: int) -> Config:
 
 def build_model(config: Config, seed: int) -> CAE:
     """A model with its tokenizer and freshly drawn weights."""
-    MMLogger.get_instance('demo', log_level='ERROR')  # not each tensor's init
     set_random_seed(seed)
     model = MODELS.build(config.model)
     model.init_weights()
@@ -94,7 +92,6 @@ def draw_pictures(model: CAE, loader: DataLoader, path: Path) -> float:
 def measure(
     work: Path,
     data: Path,
-    tokenizer: Path,
     seeds: list[int],
     checkpoints: list[Path],
 ) -> dict:
@@ -131,9 +128,7 @@ def measure(
                 return train, test
 
             features['random encoder'].append(encode())
-            load_checkpoint(
-                model, str(checkpoint), strict=True, logger='silent'
-            )
+            load_checkpoint(model, str(checkpoint), strict=True)
             features['pretrained encoder'].append(encode())
             np.random.seed(seed)
             token_accuracy.append(

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 TOKENIZER_CONFIG = 'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'
-CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-60e_digits-32px.py'
+CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-80e_digits-32px.py'
 
 
 def parse_args() -> argparse.Namespace:
@@ -92,9 +93,14 @@ def main() -> None:
     pretrain_seconds = time.perf_counter() - start - tokenizer_seconds
 
     say('probing ...', start)
-    from measure import measure  # imports torch: not before the runs
+    with (
+        open(work / 'console.log', 'w') as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        from measure import measure  # imports torch: not before the runs
 
-    results = measure(work, data, tokenizer, args.seeds, checkpoints)
+        results = measure(work, data, args.seeds, checkpoints)
     results['seconds'] = dict(
         tokenizer=tokenizer_seconds,
         pretraining=pretrain_seconds,

@@ -8,19 +8,8 @@
 #         configs/tokenizer/dvae_f8-k8192_8xb64-50k_folder-112px.py 8 \
 #         --cfg-options data_root=PATH
 #
-# Then, in a pretraining config:
-#
-#     target_generator=dict(
-#         _delete_=True,
-#         type='mmcae.DVAE',
-#         vocab_size=8192,
-#         downsample=8,
-#         hidden_channels=(64, 128, 256),
-#         num_res_blocks=2,
-#         init_cfg=dict(type='Pretrained', checkpoint='.../iter_50000.pth'))
-#
-# and, as a DVAE takes pixels in [0, 1], in its data_preprocessor
-# second_mean=[0.0] * 3 and second_std=[255.0] * 3.
+# Then pretrain with cae_beit-base-p16_1xb256-accum8-amp-coslr-300e_folder-dvae,
+# which shows what another CAE config needs for these tokens.
 #
 # In the log, `codes_used` and `perplexity` (of a batch) should rise to a
 # good part of vocab_size and `psnr` with them. Few images, or plain ones,

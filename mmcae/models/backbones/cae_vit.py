@@ -30,15 +30,7 @@ from ..layers import (
     trunc_normal_,
 )
 from . import adapt
-
-
-def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
-    return dict(
-        embed_dims=dims,
-        num_layers=layers,
-        num_heads=heads,
-        feedforward_channels=4 * dims,
-    )
+from .arch import ARCH_ZOO, arch_settings, block_indices, layer_depth
 
 
 @MODELS.register_module()
@@ -86,11 +78,7 @@ class CAEViT(BaseBackbone):
         ValueError: If an argument has no meaning; the message names it.
     """
 
-    arch_zoo = {
-        **dict.fromkeys(['s', 'small'], _arch(384, 12, 12)),
-        **dict.fromkeys(['b', 'base'], _arch(768, 12, 12)),
-        **dict.fromkeys(['l', 'large'], _arch(1024, 24, 16)),
-    }
+    arch_zoo = ARCH_ZOO
     OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
 
     def __init__(
@@ -119,7 +107,7 @@ class CAEViT(BaseBackbone):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.arch_settings = self._settings(arch)
+        self.arch_settings = arch_settings(arch)
         self.embed_dims = self.arch_settings['embed_dims']
         self.num_layers = self.arch_settings['num_layers']
         num_heads = self.arch_settings['num_heads']
@@ -139,7 +127,7 @@ class CAEViT(BaseBackbone):
         ):
             raise ValueError('relative position bias needs a class token')
         self.out_type = out_type
-        self.out_indices = self._indices(out_indices)
+        self.out_indices = block_indices(out_indices, self.num_layers)
         self.img_size = to_2tuple(img_size)
         self.interpolate_mode = interpolate_mode
         self.with_cls_token = with_cls_token
@@ -204,32 +192,6 @@ class CAEViT(BaseBackbone):
             self.ln2 = norm_layer(norm_cfg, self.embed_dims)
         self._register_load_state_dict_pre_hook(self._adapt_state_dict)
         self._freeze()
-
-    @classmethod
-    def _settings(cls, arch: str | dict) -> dict[str, int]:
-        if isinstance(arch, str):
-            if arch.lower() not in cls.arch_zoo:
-                raise ValueError(
-                    f'arch must be one of {sorted(cls.arch_zoo)} or a dict, '
-                    f'got {arch!r}'
-                )
-            return cls.arch_zoo[arch.lower()]
-        missing = set(_arch(1, 1, 1)) - set(arch)
-        if missing:
-            raise ValueError(f'the arch dict lacks {sorted(missing)}')
-        return arch
-
-    def _indices(self, out_indices: int | Sequence[int]) -> list[int]:
-        if isinstance(out_indices, int):
-            out_indices = [out_indices]
-        depth = self.num_layers
-        for index in out_indices:
-            if not -depth <= index < depth:
-                raise ValueError(
-                    f'out_indices={list(out_indices)}: there is no block '
-                    f'{index} among {depth}'
-                )
-        return [index % depth for index in out_indices]
 
     def init_weights(self) -> None:
         """Draw the initial weights; ``init_cfg`` is applied afterwards."""
@@ -353,24 +315,5 @@ class CAEViT(BaseBackbone):
     def get_layer_depth(
         self, param_name: str, prefix: str = ''
     ) -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay.
-
-        Args:
-            param_name: Name of the parameter.
-            prefix: Prefix of this backbone in that name.
-
-        Returns:
-            Depth (0 for the embedding, ``b + 1`` for block ``b``) and the
-            number of depths, ``num_layers + 2``.
-        """
-        num_depths = self.num_layers + 2
-        if not param_name.startswith(prefix):
-            return num_depths - 1, num_depths
-        name = param_name[len(prefix) :]
-        if name in ('cls_token', 'pos_embed') or name.startswith(
-            'patch_embed'
-        ):
-            return 0, num_depths
-        if name.startswith('layers.'):
-            return int(name.split('.')[1]) + 1, num_depths
-        return num_depths - 1, num_depths
+        """Depth for layer-wise learning-rate decay; see `layer_depth`."""
+        return layer_depth(param_name, prefix, self.num_layers)

@@ -329,3 +329,19 @@ def test_config__written_for_mmpretrain_works_after_prefixing():
         torch.testing.assert_close(
             losses[name], expected[name], rtol=1e-5, atol=1e-6
         )
+
+
+def test_train_step__stops_before_the_step_on_a_broken_loss():
+    from mmengine.optim import OptimWrapper
+
+    model = with_tokenizer(build())
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    before = model.neck.head.weight.clone()
+    images = torch.full((2, 3, 64, 64), float('nan'))
+    batch = dict(
+        inputs=[images, torch.rand(2, 3, 32, 32)],
+        data_samples=samples_with(masks()),
+    )
+    with pytest.raises(FloatingPointError, match=r'not finite.*main.*nan'):
+        model.train_step(batch, wrapper)
+    assert torch.equal(model.neck.head.weight, before)

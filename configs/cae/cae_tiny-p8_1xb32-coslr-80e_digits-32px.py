@@ -7,7 +7,7 @@ _base_ = '../_base_/default_runtime.py'
 
 data_root = 'data/digits/train'
 tokenizer = 'work_dirs/dvae_f8-k64_1xb32-13e_digits-32px/epoch_13.pth'
-batch_size, lr, max_epochs, warmup_epochs = 32, 2e-3, 60, 3
+batch_size, lr, max_epochs, warmup_epochs = 32, 2e-3, 80, 3
 image_size, patch_size, width, vocab_size = 32, 8, 64, 64
 
 grid = (image_size // patch_size, image_size // patch_size)

@@ -1,0 +1,83 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Sizes of the encoder, and numbers derived from them."""
+
+from collections.abc import Sequence
+
+
+def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
+    return dict(
+        embed_dims=dims,
+        num_layers=layers,
+        num_heads=heads,
+        feedforward_channels=4 * dims,
+    )
+
+
+# The authors' sizes; their small one has 12 heads of 32 channels.
+ARCH_ZOO = {
+    **dict.fromkeys(['s', 'small'], _arch(384, 12, 12)),
+    **dict.fromkeys(['b', 'base'], _arch(768, 12, 12)),
+    **dict.fromkeys(['l', 'large'], _arch(1024, 24, 16)),
+}
+
+
+def arch_settings(arch: str | dict) -> dict[str, int]:
+    """Look up a size by name, or check one given as a dict.
+
+    Raises:
+        ValueError: If there is no such name, or the dict lacks keys.
+    """
+    if isinstance(arch, str):
+        if arch.lower() not in ARCH_ZOO:
+            raise ValueError(
+                f'arch must be one of {sorted(ARCH_ZOO)} or a dict, '
+                f'got {arch!r}'
+            )
+        return ARCH_ZOO[arch.lower()]
+    missing = set(_arch(1, 1, 1)) - set(arch)
+    if missing:
+        raise ValueError(f'the arch dict lacks {sorted(missing)}')
+    return arch
+
+
+def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
+    """Turn indices that may count from the end into plain ones.
+
+    Raises:
+        ValueError: If there is no such block.
+    """
+    if isinstance(out_indices, int):
+        out_indices = [out_indices]
+    for index in out_indices:
+        if not -depth <= index < depth:
+            raise ValueError(
+                f'out_indices={list(out_indices)}: there is no block '
+                f'{index} among {depth}'
+            )
+    return [index % depth for index in out_indices]
+
+
+def layer_depth(
+    param_name: str, prefix: str, num_layers: int
+) -> tuple[int, int]:
+    """Depth of a parameter for layer-wise learning-rate decay.
+
+    Args:
+        param_name: Name of the parameter.
+        prefix: Prefix of the encoder in that name.
+        num_layers: Number of the encoder's blocks.
+
+    Returns:
+        Depth (0 for the embedding, ``b + 1`` for block ``b``, the largest
+        for everything behind the blocks) and the number of depths,
+        ``num_layers + 2``.
+    """
+    num_depths = num_layers + 2
+    if not param_name.startswith(prefix):
+        return num_depths - 1, num_depths
+    name = param_name[len(prefix) :]
+    if name in ('cls_token', 'pos_embed') or name.startswith('patch_embed'):
+        return 0, num_depths
+    if name.startswith('layers.'):
+        return int(name.split('.')[1]) + 1, num_depths
+    return num_depths - 1, num_depths

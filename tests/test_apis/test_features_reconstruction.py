@@ -1,0 +1,94 @@
+"""Features and reconstructions of a small CAE."""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from mmpretrain.structures import DataSample
+from recordings import Recording, cae_config
+
+from mmcae.apis import extract_features, pool_tokens, reconstruct
+from mmcae.utils import from_official
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    recording = Recording('pretrain_tiny')
+    config = cae_config(
+        recording.config,
+        data_preprocessor=dict(
+            type='mmpretrain.TwoNormDataPreprocessor',
+            mean=[0.0] * 3,
+            std=[1.0] * 3,
+            second_mean=[0.0] * 3,
+            second_std=[255.0] * 3,
+        ),
+        target_generator=dict(type='mmcae.DVAE', vocab_size=24),
+    )
+    model = MODELS.build(config)
+    model.load_state_dict(from_official(recording.group('weights')))
+    return model.train()
+
+
+def test_pool_tokens__takes_class_and_patches_apart():
+    tokens = torch.tensor([[[1.0], [2.0], [4.0]]])
+    assert pool_tokens(tokens, 'cls').item() == 1.0
+    assert pool_tokens(tokens).item() == 3.0
+    assert pool_tokens(tokens, 'both').tolist() == [[1.0, 3.0]]
+    with pytest.raises(ValueError, match="got 'max'"):
+        pool_tokens(tokens, 'max')
+
+
+def test_extract_features__of_the_first_view_in_order(model):
+    images = torch.rand(5, 3, 64, 64) * 255
+    second = torch.rand(5, 3, 32, 32) * 255
+    batches = [
+        dict(
+            inputs=[images[part], second[part]],
+            data_samples=[DataSample() for _ in images[part]],
+        )
+        for part in (slice(0, 3), slice(3, 5))
+    ]
+    features = extract_features(model, batches)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        expected = model.backbone(images)[0][:, 1:].mean(1)
+    torch.testing.assert_close(features, expected)
+
+
+def test_reconstruct__changes_masked_patches_only(model):
+    images, second = torch.randn(2, 3, 64, 64), torch.rand(2, 3, 32, 32)
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    mask[:, 3:9] = True
+    result = reconstruct(model, images, second, mask)
+    assert model.training
+    assert torch.equal(result.predicted[~mask], result.tokens[~mask])
+    model.eval()
+    with torch.no_grad():
+        grid = model.backbone.grid(images)
+        logits, _ = model.neck(model.backbone(images, mask)[:, 1:], mask, grid)
+    expected = logits.argmax(-1).flatten()
+    assert torch.equal(result.predicted[mask], expected)
+    share = (expected == result.tokens[mask]).float().mean().item()
+    assert result.accuracy == pytest.approx(share)
+    for picture in (result.picture, result.tokenizer_picture):
+        assert picture.shape == (2, 3, 32, 32)
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+
+
+def test_reconstruct__needs_something_that_draws(model):
+    model.target_generator = MODELS.build(
+        dict(type='mmcae.DALLEEncoder', n_hid=8, vocab_size=24)
+    )
+    images, second = torch.randn(1, 3, 64, 64), torch.rand(1, 3, 32, 32)
+    mask = torch.ones(1, 16, dtype=torch.bool)
+    mask[:, 0] = False
+    with pytest.raises(ValueError, match=r'mmcae\.DALLEDecoder'):
+        reconstruct(model, images, second, mask)
+    decoder = MODELS.build(
+        dict(type='mmcae.DALLEDecoder', n_hid=8, n_init=4, vocab_size=24)
+    )
+    result = reconstruct(model, images, second, mask, decoder)
+    assert result.picture.shape == (1, 3, 32, 32)
