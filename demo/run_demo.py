@@ -21,6 +21,9 @@ REPO = Path(__file__).resolve().parents[1]
 TOKENIZER_CONFIG = 'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'
 CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-80e_digits-32px.py'
 
+# What pretraining must add to a random encoder at 100 labels, in points.
+LEAST_GAIN = dict(logistic=20, knn=30)
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -36,6 +39,11 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         help='further options for the pretraining config',
+    )
+    parser.add_argument(
+        '--no-check',
+        action='store_true',
+        help='succeed whatever pretraining gains',
     )
     return parser.parse_args()
 
@@ -108,11 +116,18 @@ def main() -> None:
     )
     (work / 'results.json').write_text(json.dumps(results, indent=2))
 
-    from report import print_table, write_report
+    from report import gains, print_table, write_report
 
     page = write_report(work, results)
     print_table(results)
     say(f'report: {page}', start)
+    for kind, gain in gains(results).items():
+        print(f'{kind}: {gain:+.1f} points over the random encoder')
+        if gain < LEAST_GAIN[kind] and not args.no_check:
+            raise SystemExit(
+                f'{kind}: less than {LEAST_GAIN[kind]} points at 100 labels: '
+                'pretraining did not work as it should'
+            )
 
 
 if __name__ == '__main__':

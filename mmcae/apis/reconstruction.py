@@ -41,7 +41,8 @@ def reconstruct(
     """Predict masked patches and draw them through the tokenizer.
 
     Args:
-        model: A CAE with its tokenizer.
+        model: A CAE with its tokenizer, which is loaded from the file that
+            its config names if that has not happened yet.
         images: Preprocessed images for the encoder, ``(B, 3, H, W)``.
         token_images: The same for the tokenizer, ``(B, 3, H', W')``.
         mask: ``True`` where a patch is masked, ``(B, L)``.
@@ -55,7 +56,11 @@ def reconstruct(
     Raises:
         ValueError: If neither the tokenizer nor ``decoder`` can decode.
     """
-    decoder = decoder or model.target_generator
+    tokenizer = model.target_generator
+    configured = getattr(tokenizer, 'init_cfg', None)
+    if configured and getattr(tokenizer, 'weights_info', None) is None:
+        tokenizer.init_weights()  # a CAE checkpoint has no tokenizer
+    decoder = decoder or tokenizer
     if not hasattr(decoder, 'reconstruct'):
         raise ValueError(
             f'{type(decoder).__name__} cannot draw tokens: pass the '
@@ -66,7 +71,7 @@ def reconstruct(
     grid = model.backbone.grid(images)
     mask = check_mask(mask, grid[0] * grid[1])
     logits, _ = model.neck(model.backbone(images, mask)[:, 1:], mask, grid)
-    tokens = model.target_generator.tokenize(token_images)
+    tokens = tokenizer.tokenize(token_images)
     predicted = tokens.clone()
     predicted[mask] = logits.flatten(0, 1).argmax(dim=-1)
     model.train(training)

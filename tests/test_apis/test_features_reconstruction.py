@@ -92,3 +92,13 @@ def test_reconstruct__needs_something_that_draws(model):
     )
     result = reconstruct(model, images, second, mask, decoder)
     assert result.picture.shape == (1, 3, 32, 32)
+
+
+def test_reconstruct__loads_a_tokenizer_that_was_not_loaded(model):
+    images, second = torch.randn(1, 3, 64, 64), torch.rand(1, 3, 32, 32)
+    mask = torch.eye(16, dtype=torch.bool)[:1]
+    model.target_generator.init_cfg = dict(
+        type='Pretrained', checkpoint='nowhere.pth'
+    )
+    with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
+        reconstruct(model, images, second, mask)

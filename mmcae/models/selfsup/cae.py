@@ -17,7 +17,7 @@ from mmcae.registry import MODELS
 
 from ..layers import check_mask
 from .health import TokenHealth, latent_health
-from .tokens import masked_tokens
+from .tokens import check_pixel_norm, masked_tokens
 
 TARGET_ENCODERS = ('shared', 'copy')
 
@@ -91,6 +91,7 @@ class CAE(BaseSelfSupervisor):
         if target_encoder == 'copy':
             self.teacher = copy.deepcopy(self.backbone).requires_grad_(False)
         if self.target_generator is not None:
+            check_pixel_norm(self.target_generator, self.data_preprocessor)
             self.target_generator.requires_grad_(False).eval()
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)

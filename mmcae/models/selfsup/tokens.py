@@ -7,6 +7,38 @@ import torch
 from torch import Tensor, nn
 
 
+def check_pixel_norm(
+    target_generator: nn.Module, data_preprocessor: nn.Module
+) -> None:
+    """Check that the second view is normalised as the tokenizer wants it.
+
+    Tokens of wrongly scaled pixels look like any others, so nothing else
+    would tell.
+
+    Args:
+        target_generator: A tokenizer; without ``pixel_norm = (mean, std)``
+            there is nothing to check.
+        data_preprocessor: What normalises the views; likewise without
+            ``second_mean`` and ``second_std``.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    wanted = getattr(target_generator, 'pixel_norm', None)
+    mean = getattr(data_preprocessor, 'second_mean', None)
+    std = getattr(data_preprocessor, 'second_std', None)
+    if wanted is None or mean is None or std is None or mean.is_meta:
+        return
+    given = (mean.flatten().tolist(), std.flatten().tolist())
+    for values, number in zip(given, wanted, strict=True):
+        if any(abs(value - number) > 1e-3 for value in values):
+            raise ValueError(
+                f'{type(target_generator).__name__} wants the second view '
+                f'with second_mean={wanted[0]} and second_std={wanted[1]}, '
+                f'but data_preprocessor has {given[0]} and {given[1]}'
+            )
+
+
 @torch.no_grad()
 def masked_tokens(
     target_generator: nn.Module | None, images: Tensor, mask: Tensor

@@ -45,6 +45,9 @@ class DALLEEncoder(FrozenTokenizer):
             checkpoint=path or URL)``; loads strictly.
     """
 
+    # Pixels (0 to 255) are wanted as (x - mean) / std = 0.8 x / 255 + 0.1.
+    pixel_norm = (-31.875, 318.75)
+
     def __init__(
         self,
         group_count: int = 4,

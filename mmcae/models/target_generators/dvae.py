@@ -69,6 +69,8 @@ class DVAE(BaseModel):
             checkpoint=path or URL)`` loads a training checkpoint strictly.
     """
 
+    # Pixels (0 to 255) are wanted as (x - mean) / std, in [0, 1].
+    pixel_norm = (0.0, 255.0)
     # Images on which the PSNR of hard tokens is logged during training.
     _MONITORED = 8
 

@@ -345,3 +345,27 @@ def test_train_step__stops_before_the_step_on_a_broken_loss():
     with pytest.raises(FloatingPointError, match=r'not finite.*main.*nan'):
         model.train_step(batch, wrapper)
     assert torch.equal(model.neck.head.weight, before)
+
+
+@pytest.mark.parametrize('tokenizer', ['DALLEEncoder', 'DVAE'])
+def test_init__a_second_view_of_wrong_pixels_is_refused(tokenizer):
+    norms = dict(DALLEEncoder=(-31.875, 318.75), DVAE=(0.0, 255.0))
+    target_generator = dict(type=f'mmcae.{tokenizer}', vocab_size=24)
+
+    def build_with(mean, std):
+        return build(
+            target_generator=target_generator,
+            data_preprocessor=dict(
+                type='mmpretrain.TwoNormDataPreprocessor',
+                mean=[127.5] * 3,
+                std=[127.5] * 3,
+                second_mean=[mean] * 3,
+                second_std=[std] * 3,
+            ),
+        )
+
+    mean, std = norms.pop(tokenizer)
+    build_with(mean, std)
+    (other,) = norms.values()
+    with pytest.raises(ValueError, match=f'second_mean={mean}'):
+        build_with(*other)
