@@ -10,6 +10,23 @@ from torch import Tensor, nn
 DATA = Path(__file__).parent / 'data'
 
 
+# Sizes of a CAE that takes milliseconds, for `cae_config`.
+TINY = dict(
+    img_size=64,
+    patch_size=16,
+    embed_dim=32,
+    depth=2,
+    num_heads=4,
+    regressor_depth=1,
+    decoder_depth=1,
+    decoder_embed_dim=32,
+    decoder_num_heads=4,
+    vocab_size=24,
+    layer_scale=0.1,
+    align_weight=2.0,
+)
+
+
 class Recording:
     """A flat safetensors file of inputs, weights, outputs and gradients."""
 

@@ -7,27 +7,13 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
-from recordings import cae_config
+from recordings import TINY, cae_config
 
 from mmcae.engine import AmpOptimWrapper
 from mmcae.engine.optimizers.merged_constructor import merge_groups
 from mmcae.utils.paths import find_config
 
 RECIPE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
-TINY = dict(
-    img_size=64,
-    patch_size=16,
-    embed_dim=32,
-    depth=2,
-    num_heads=4,
-    regressor_depth=1,
-    decoder_depth=1,
-    decoder_embed_dim=32,
-    decoder_num_heads=4,
-    vocab_size=24,
-    layer_scale=0.1,
-    align_weight=2.0,
-)
 
 
 @pytest.fixture(scope='module')

@@ -66,6 +66,10 @@ def masked_tokens(
             'CAE needs a `target_generator` to train: mmcae.DALLEEncoder or '
             'mmcae.DVAE'
         )
+    downsample = getattr(target_generator, 'downsample', None)
+    if downsample is not None:
+        rows, columns = (side // downsample for side in images.shape[-2:])
+        _check_grid(rows * columns, images, mask)
     with torch.autocast(images.device.type, enabled=False):
         tokenize = getattr(target_generator, 'tokenize', None)
         if tokenize is None:
@@ -74,11 +78,15 @@ def masked_tokens(
             return tokenize(images, mask=mask)
         else:
             tokens = tokenize(images)
-    if tokens.shape != mask.shape:
+    _check_grid(tokens.shape[1], images, mask)
+    return tokens[mask]
+
+
+def _check_grid(num_tokens: int, images: Tensor, mask: Tensor) -> None:
+    if num_tokens != mask.shape[1]:
         raise ValueError(
-            f'the tokenizer gives {tokens.shape[1]} tokens an image of '
+            f'the tokenizer gives {num_tokens} tokens an image of '
             f'{tuple(images.shape[-2:])}, the mask has {mask.shape[1]} '
             'patches: set the size of the second view to patch grid x '
             'downsampling of the tokenizer'
         )
-    return tokens[mask]

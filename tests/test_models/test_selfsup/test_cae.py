@@ -3,23 +3,8 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
-from recordings import FixedTokens, cae_config, samples_with
+from recordings import TINY, FixedTokens, cae_config, samples_with
 from torch import nn
-
-TINY = dict(
-    img_size=64,
-    patch_size=16,
-    embed_dim=32,
-    depth=2,
-    num_heads=4,
-    regressor_depth=1,
-    decoder_depth=1,
-    decoder_embed_dim=32,
-    decoder_num_heads=4,
-    vocab_size=24,
-    layer_scale=0.1,
-    align_weight=2.0,
-)
 
 
 class LogitsTokenizer(nn.Module):
@@ -95,8 +80,10 @@ def test_tokens__logits_contract_gives_the_argmax():
 
 
 def test_tokens__of_another_grid_are_refused():
-    with pytest.raises(ValueError, match=r'64 tokens .* 16 patches'):
-        step(with_tokenizer(build()), token_size=64)
+    dvae = MODELS.build(dict(type='mmcae.DVAE', vocab_size=24))
+    for tokenizer in (LogitsTokenizer(), dvae):
+        with pytest.raises(ValueError, match=r'64 tokens .* 16 patches'):
+            step(with_tokenizer(build(), tokenizer), token_size=64)
 
 
 def test_loss__rows_masking_different_numbers_are_refused():
