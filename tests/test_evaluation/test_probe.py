@@ -76,3 +76,18 @@ def test_probe__is_the_mean_over_the_fixed_subsets(clusters):
         for s in label_subsets(200, 40)
     ]
     assert scores['knn'] == pytest.approx(np.mean(each))
+
+
+def test_probe__of_an_image_does_not_depend_on_the_other_images(clusters):
+    train, train_labels, test, test_labels = clusters
+    test, test_labels = test[:10], test_labels[:10]
+    together = probe(train, train_labels, test, test_labels, 200)
+    alone = [
+        probe(
+            train, train_labels, test[i : i + 1], test_labels[i : i + 1], 200
+        )
+        for i in range(10)
+    ]
+    for name in together:
+        mean = np.mean([scores[name] for scores in alone])
+        assert together[name] == pytest.approx(mean)

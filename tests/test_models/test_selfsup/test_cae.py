@@ -79,6 +79,21 @@ def test_tokens__logits_contract_gives_the_argmax():
     assert torch.equal(one['main'], two['main'])
 
 
+def test_tokens__are_computed_outside_autocast():
+    seen = []
+
+    class Watcher(FixedTokens):
+        def tokenize(self, images):
+            seen.append(torch.is_autocast_enabled('cpu'))
+            return super().tokenize(images)
+
+    model = with_tokenizer(build(), Watcher(torch.zeros(2, 16).long()))
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = step(model)
+    assert seen == [False]
+    assert losses['loss'].dtype == torch.float32
+
+
 def test_tokens__of_another_grid_are_refused():
     dvae = MODELS.build(dict(type='mmcae.DVAE', vocab_size=24))
     for tokenizer in (LogitsTokenizer(), dvae):
