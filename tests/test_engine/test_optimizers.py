@@ -80,39 +80,78 @@ def test_constructor__leaves_frozen_out_without_any_rule(recipe):
     assert group['params'] == [model.weight]
 
 
-def official_lr(step, epochs=300, warmup=10, peak=1.5e-3, floor=1e-5):
-    """The authors' schedule at 625 iterations an epoch."""
-    warm, total = warmup * 625, epochs * 625
+def official_lr(step, length, epochs, warmup, peak=1.5e-3, floor=1e-5):
+    """The authors' schedule at ``length`` iterations an epoch."""
+    warm, total = warmup * length, epochs * length
     if step < warm:
         return peak * step / (warm - 1)
     share = (step - warm) / (total - warm)
     return floor + (peak - floor) / 2 * (1 + math.cos(math.pi * share))
 
 
-def test_recipe__learning_rate_follows_the_authors_every_iteration(recipe):
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.5e-3)
+def config_lrs(config, length, epochs):
+    """Learning rates that a config's schedulers give, step by step."""
+    peak = config.optim_wrapper.optimizer.lr
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=peak)
     schedulers = []
-    for config in recipe.param_scheduler:
-        config = config.copy()
-        config.pop('convert_to_iter_based')
-        kind = PARAM_SCHEDULERS.get(config.pop('type'))
+    for scheduler in config.param_scheduler:
+        scheduler = scheduler.copy()
+        scheduler.pop('convert_to_iter_based')
+        kind = PARAM_SCHEDULERS.get(scheduler.pop('type'))
         schedulers.append(
             kind.build_iter_from_epoch(
-                optimizer=optimizer, epoch_length=625, **config
+                optimizer=optimizer, epoch_length=length, **scheduler
             )
         )
-    worst = 0.0
-    for step in range(300 * 625):
-        lr = optimizer.param_groups[0]['lr']
-        worst = max(worst, abs(lr - official_lr(step)))
+    for _ in range(epochs * length):
+        yield optimizer.param_groups[0]['lr']
         optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
-        if step in (0, 1, 6249, 6250):
-            expected = {0: 0.0, 1: 2.40038e-7}.get(step, 1.5e-3)
-            assert abs(lr - expected) < 1e-8, step
+
+
+@pytest.mark.parametrize(
+    ('name', 'length', 'epochs', 'warmup'),
+    [
+        (RECIPE, 625, 300, 10),
+        ('cae_beit-base-p16_8xb256-amp-coslr-800e_in1k', 25, 800, 20),
+        ('cae_beit-base-p16_8xb256-amp-coslr-1600e_in1k', 25, 1600, 40),
+        ('cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k', 25, 1600, 40),
+    ],
+)
+def test_recipe__learning_rate_follows_the_authors_every_iteration(
+    name, length, epochs, warmup
+):
+    config = Config.fromfile(find_config(name))
+    assert config.train_cfg.max_epochs == epochs
+    lrs = list(config_lrs(config, length, epochs))
+    worst = max(
+        abs(lr - official_lr(step, length, epochs, warmup))
+        for step, lr in enumerate(lrs)
+    )
     assert worst < 1e-3 * 1.5e-3
-    assert math.isclose(lr, 1.00000001e-5, rel_tol=1e-3)
+    if name == RECIPE:
+        assert abs(lrs[1] - 2.40038e-7) < 2e-9
+        assert lrs[6249] == pytest.approx(1.5e-3)
+        assert lrs[6250] == pytest.approx(1.5e-3)
+        assert lrs[-1] == pytest.approx(1.00000001e-5, rel=1e-6)
+
+
+def test_large__is_the_intended_recipe_and_its_script_the_literal_one():
+    names = ('cae_beit-large-p16', 'cae_beit-large-p16-dec768')
+    intended, literal = (
+        Config.fromfile(
+            find_config(f'{name}_32xb64-amp-coslr-1600e_in1k')
+        ).model
+        for name in names
+    )
+    assert (intended.neck.embed_dims, intended.neck.num_heads) == (1024, 16)
+    assert (literal.neck.embed_dims, literal.neck.num_heads) == (768, 12)
+    for model, family in ((intended, 'beit'), (literal, 'xavier')):
+        for part in (model.backbone, model.neck):
+            assert part.layer_scale_init_value == 1e-5
+            assert part.weight_init == family
+            assert part.drop_path_rate == 0.1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the CPU form')

@@ -1,0 +1,12 @@
+# CAE-base, 800 epochs on ImageNet-1K: the authors' recipe.
+# 98 of 196 patches masked in blocks, drop path 0.1, 8 GPUs x 256 = 2048.
+_base_ = [
+    '../_base_/models/cae_beit-base-p16.py',
+    '../_base_/datasets/imagenet_cae_224.py',
+    '../_base_/schedules/cae_adamw_bs2048.py',
+    '../_base_/schedules/cae_coslr_800e.py',
+    '../_base_/default_runtime.py',
+]
+
+# Drop path differs between ranks; crops and masks depend on the sample alone.
+randomness = dict(seed=0, diff_rank_seed=True)
