@@ -78,7 +78,7 @@ model = dict(
     data_preprocessor=dict(
         type='mmpretrain.TwoNormDataPreprocessor',
         mean=[76.5] * 3, std=[89.25] * 3,
-        second_mean=[0.0] * 3, second_std=[255.0] * 3),
+        second_mean=[-31.875] * 3, second_std=[318.75] * 3),
     backbone=dict(
         type='mmcae.CAEPretrainViT',
         arch=dict(
