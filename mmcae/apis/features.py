@@ -41,7 +41,8 @@ def extract_features(
 
     Args:
         model: A model whose ``extract_feat`` gives ``(B, 1 + L, D)``, such
-            as `CAE`. It is put in evaluation mode for the time being.
+            as `CAE`, or a pooled ``(B, D)``, which is taken as it is. It is
+            put in evaluation mode for the time being.
         batches: What a data loader yields: dicts with ``inputs``.
         pool: See `pool_tokens`.
 
@@ -54,6 +55,8 @@ def extract_features(
     for batch in batches:
         inputs = model.data_preprocessor(batch, training=False)['inputs']
         tokens = model.extract_feat(inputs)[-1]
-        features.append(pool_tokens(tokens, pool).float().cpu())
+        if tokens.ndim == 3:
+            tokens = pool_tokens(tokens, pool)
+        features.append(tokens.float().cpu())
     model.train(training)
     return torch.cat(features)

@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Evaluation of frozen features and of tokenizers."""
 
+from .knn import knn_scores, knn_top1
 from .probe import (
     knn_accuracy,
     label_subsets,
@@ -13,6 +14,8 @@ from .tokenizer_metric import TokenizerMetric
 __all__ = [
     'TokenizerMetric',
     'knn_accuracy',
+    'knn_scores',
+    'knn_top1',
     'label_subsets',
     'logistic_accuracy',
     'probe',

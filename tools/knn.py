@@ -1,0 +1,75 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Classify cached features by their nearest neighbours.
+
+    python tools/knn.py TRAIN TEST --k 10 20 --temperature 0.07
+
+Both files are written by tools/extract_features.py from folders with one
+subfolder for each class.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from mmcae.apis.launch import run
+from mmcae.evaluation import knn_top1
+
+
+def read_features(path: Path) -> tuple[torch.Tensor, list[str]]:
+    """Features ``(N, D)`` and the class name of each sample."""
+    if path.suffix == '.npz':
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file.files}
+        classes = arrays.get('classes')
+    else:
+        with safe_open(path, 'np') as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            classes = json.loads(file.metadata().get('classes', 'null'))
+    if classes is None:
+        raise ValueError(
+            f'{path} has no labels: extract from a folder with one subfolder '
+            'for each class'
+        )
+    names = [str(classes[label]) for label in arrays['labels']]
+    return torch.from_numpy(arrays['features']), names
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('train', type=Path)
+    parser.add_argument('test', type=Path)
+    parser.add_argument('--k', type=int, nargs='+', default=[10, 20])
+    parser.add_argument(
+        '--temperature',
+        type=float,
+        default=0.07,
+        help='of the votes; 0 lets all neighbours weigh the same',
+    )
+    args = parser.parse_args()
+    train, train_names = read_features(args.train)
+    test, test_names = read_features(args.test)
+    index = {n: i for i, n in enumerate(sorted({*train_names, *test_names}))}
+    train_labels, test_labels = (
+        torch.tensor([index[name] for name in names])
+        for names in (train_names, test_names)
+    )
+    print(
+        f'{len(train)} training and {len(test)} test samples, '
+        f'{len(index)} classes, {train.shape[1]} numbers each'
+    )
+    for k in args.k:
+        top1 = knn_top1(
+            train, train_labels, test, test_labels, k, args.temperature or None
+        )
+        print(f'{k}-NN, temperature {args.temperature}: {100 * top1:.2f} %')
+
+
+if __name__ == '__main__':
+    run(main)
