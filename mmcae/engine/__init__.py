@@ -2,11 +2,16 @@
 """Training: hooks and optimizers."""
 
 from .hooks import DataHealthHook, TemperatureHook, TokenizerRecordHook
-from .optimizers import AmpOptimWrapper, MergedOptimWrapperConstructor
+from .optimizers import (
+    AmpOptimWrapper,
+    LayerDecayOptimWrapperConstructor,
+    MergedOptimWrapperConstructor,
+)
 
 __all__ = [
     'AmpOptimWrapper',
     'DataHealthHook',
+    'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
     'TemperatureHook',
     'TokenizerRecordHook',

@@ -2,6 +2,11 @@
 """Optimizers: what mmengine and mmpretrain lack."""
 
 from .amp_optim_wrapper import AmpOptimWrapper
+from .layer_decay_constructor import LayerDecayOptimWrapperConstructor
 from .merged_constructor import MergedOptimWrapperConstructor
 
-__all__ = ['AmpOptimWrapper', 'MergedOptimWrapperConstructor']
+__all__ = [
+    'AmpOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
+    'MergedOptimWrapperConstructor',
+]
