@@ -2,7 +2,9 @@
 """Names of tensors: the authors' two repositories and OpenMMLab's.
 
 ``lxtGH/CAE`` (the first release) and ``Atten4Vis/CAE`` (its refactoring)
-name the same tensors differently. One table serves both directions.
+name the same tensors differently. One table for each kind of checkpoint
+(pretraining, fine-tuning, linear and attentive probing) serves both
+directions.
 """
 
 import re
@@ -60,6 +62,34 @@ _PREFIXES = {
     'encoder_to_decoder': 'neck.projection',
     'encoder_to_decoder_norm': 'neck.projection_norm',
 }
+# Models on a whole image have the encoder at their root.
+_ROOT = {
+    key.removeprefix('encoder.'): value
+    for key, value in _PREFIXES.items()
+    if key.startswith('encoder.')
+}
+_FINETUNED = {
+    **{k: v for k, v in _ROOT.items() if k != 'norm'},
+    'fc_norm': 'backbone.ln2',
+    'head': 'head.fc',
+}
+_LINEAR = {**_ROOT, 'head.0': 'neck.bn', 'head.1': 'head.fc'}
+_ATTENTIVE_BLOCK = {
+    'norm1_q': 'norm_q',
+    'norm1_k': 'norm_k',
+    'norm1_v': 'norm_v',
+    'cross_attn': 'cross_attn',
+}
+_ATTENTIVE = {
+    **_ROOT,
+    'query_token': 'head.query_token',
+    **{
+        f'attentive_blocks.0.{k}': f'head.{v}'
+        for k, v in _ATTENTIVE_BLOCK.items()
+    },
+    'fc_norm': 'head.bn',
+    'head': 'head.fc',
+}
 # The refactored repository -> the first one.
 _SIBLING = {
     'regresser.regressor_blocks.': 'pretext_neck.regressor_blocks.',
@@ -72,9 +102,19 @@ _SIBLING = {
     'encoder_to_regresser_norm.': 'encoder_to_decoder_norm.',
 }
 # Copies of the encoder and of the position table, made anew by the model.
-_DROPPED_FROM_OFFICIAL = ('teacher.', 'alignment_encoder.', 'rd_pos_embed')
+_DROPPED_FROM_OFFICIAL = (
+    'teacher.',
+    'alignment_encoder.',
+    'rd_pos_embed',
+    # Created by the authors' attentive probe and never used.
+    'attentive_blocks.0.norm2_cross.',
+)
 _DROPPED_FROM_OURS = ('teacher.', 'target_generator.', 'data_preprocessor.')
 _MARK = 'encoder.patch_embed.proj.weight'
+# Together only in the authors' encoders: MAE has no q_bias, BEiT no pos_embed.
+_ROOT_MARKS = frozenset(
+    ['pos_embed', 'patch_embed.proj.weight', 'blocks.0.attn.q_bias']
+)
 
 
 def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
@@ -90,8 +130,18 @@ def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
     return rules
 
 
-_FROM_OFFICIAL = _compile(_PREFIXES)
-_TO_OFFICIAL = _compile({v: k for k, v in _PREFIXES.items()})
+# By kind of checkpoint: the tensor that only this kind has, under the authors'
+# names and ours, and the rules of both directions. The first that fits counts.
+_KINDS = [
+    (theirs, ours, _compile(table), _compile({v: k for k, v in table.items()}))
+    for theirs, ours, table in (
+        ('query_token', 'head.query_token', _ATTENTIVE),
+        ('head.1.weight', 'neck.bn.running_mean', _LINEAR),
+        ('fc_norm.weight', 'head.fc.weight', _FINETUNED),
+    )
+]
+_FROM_PRETRAINING = _compile(_PREFIXES)
+_TO_PRETRAINING = _compile({v: k for k, v in _PREFIXES.items()})
 
 
 def _rename(
@@ -135,22 +185,30 @@ def _without(
 
 
 def is_official(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint carries the names of the authors' pretraining."""
-    keys = unwrap(checkpoint)
-    return _MARK in keys or 'module.' + _MARK in keys
+    """Whether a checkpoint carries the authors' names.
+
+    Either of their pretraining, or of one of their evaluations: fine-tuning,
+    linear or attentive probing.
+    """
+    keys = {str(key).removeprefix('module.') for key in unwrap(checkpoint)}
+    return _MARK in keys or (
+        keys >= _ROOT_MARKS and any(kind[0] in keys for kind in _KINDS)
+    )
 
 
 def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename an authors' pretraining checkpoint to OpenMMLab's names.
+    """Rename an authors' checkpoint to OpenMMLab's names.
 
     Args:
         checkpoint: A state dict, or a checkpoint with one under ``model``,
-            from either of the authors' repositories; whole or with the
-            encoder (and mask token) only. Copies of the encoder
+            from either of the authors' repositories: of pretraining, whole
+            or with the encoder (and mask token) only, or of fine-tuning,
+            linear or attentive probing. Copies of the encoder
             (``teacher.*``, ``alignment_encoder.*``) are dropped.
 
     Returns:
-        A state dict for `CAE`.
+        A state dict for `CAE`, or for the ``ImageClassifier`` of the config
+        of that evaluation.
 
     Raises:
         ValueError: If keys are not the authors'; the message names them.
@@ -162,27 +220,36 @@ def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
                 key = new + key[len(old) :]
                 break
         state_dict[key] = value
-    return _rename(state_dict, _FROM_OFFICIAL)
+    if state_dict.keys() >= _ROOT_MARKS:
+        for mark, _, rules, _ in _KINDS:
+            if mark in state_dict:
+                return _rename(state_dict, rules)
+    return _rename(state_dict, _FROM_PRETRAINING)
 
 
 def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Rename a CAE state dict to the names of the authors' first release.
+    """Rename a state dict to the names of the authors' first release.
 
     Args:
-        checkpoint: A state dict of `CAE` or a checkpoint with one. Teacher
-            and tokenizer are dropped, as the authors do.
+        checkpoint: A state dict, or a checkpoint with one, of `CAE` or of a
+            classifier of one of the evaluations (fine-tuning, linear or
+            attentive probing). Teacher and tokenizer are dropped, as the
+            authors do.
 
     Returns:
         A state dict for ``lxtGH/CAE``.
 
     Raises:
-        ValueError: If keys are not those of `CAE`; the message names them.
+        ValueError: If keys are not mmcae's; the message names them.
     """
     state_dict = dict(_without(unwrap(checkpoint), _DROPPED_FROM_OURS))
+    for _, mark, _, rules in _KINDS:
+        if mark in state_dict:
+            return _rename(state_dict, rules)
     # Pooled norms of old OpenMMLab files: never used, unknown to authors.
     for key in ('backbone.ln2.weight', 'backbone.ln2.bias'):
         state_dict.pop(key, None)
-    return _rename(state_dict, _TO_OFFICIAL)
+    return _rename(state_dict, _TO_PRETRAINING)
 
 
 def convert_if_official(checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from recordings import Recording, cae_config
+from recordings import Recording, cae_config, relative_error
 
 from mmcae.utils import convert_if_official, from_official, to_official
+from mmcae.utils.official import is_official
 
 SIBLING = [
     ('pretext_neck.regressor_blocks.', 'regresser.regressor_blocks.'),
@@ -107,3 +108,114 @@ def test_convert_if_official__leaves_others_alone(recording):
     assert convert_if_official(ours) is ours
     mae = {'model': {'blocks.0.attn.qkv.weight': torch.zeros(1)}}
     assert convert_if_official(mae) is mae
+
+
+EVALUATIONS = ['finetune', 'linear', 'attentive']
+
+
+def evaluation_weights(kind):
+    weights = Recording('evaluation_tiny').group(f'{kind}/weights')
+    dead = 'attentive_blocks.0.norm2_cross.'  # created, never used
+    return {k: v for k, v in weights.items() if not k.startswith(dead)}
+
+
+@pytest.mark.parametrize('kind', EVALUATIONS)
+def test_from_official__reads_the_evaluations_checkpoints(kind):
+    recording = Recording('evaluation_tiny')
+    whole = recording.group(f'{kind}/weights')
+    weights = evaluation_weights(kind)
+    state = from_official({'model': whole, 'epoch': 99})
+    assert len(state) == len(weights)
+    assert all(
+        key.startswith(('backbone.', 'neck.', 'head.')) for key in state
+    )
+    norm = 'fc_norm' if kind == 'finetune' else 'norm'
+    expected = {
+        f'backbone.ln{2 if kind == "finetune" else 1}.weight': norm,
+        'head.fc.weight': 'head.1' if kind == 'linear' else 'head',
+    }
+    for ours, theirs in expected.items():
+        assert torch.equal(state[ours], weights[theirs + '.weight'])
+    same(to_official({'state_dict': state}), weights)
+    parallel = {'module.' + key: value for key, value in whole.items()}
+    for checkpoint in ({'model': whole}, parallel):
+        assert is_official(checkpoint)
+        same(convert_if_official(checkpoint)['state_dict'], state)
+
+
+def test_from_official__names_of_the_probes():
+    linear = from_official(evaluation_weights('linear'))
+    assert {k for k in linear if not k.startswith('backbone.')} == {
+        'neck.bn.running_mean',
+        'neck.bn.running_var',
+        'neck.bn.num_batches_tracked',
+        'head.fc.weight',
+        'head.fc.bias',
+    }
+    attentive = from_official(evaluation_weights('attentive'))
+    names = {k.split('.')[1] for k in attentive if k.startswith('head.')}
+    assert names == {
+        *('query_token', 'norm_q', 'norm_k', 'norm_v'),
+        *('cross_attn', 'bn', 'fc'),
+    }
+
+
+def test_from_official__other_classifiers_are_refused():
+    weights = evaluation_weights('finetune')
+    mae = {
+        k.replace('q_bias', 'qkv.bias'): v
+        for k, v in weights.items()
+        if 'v_bias' not in k
+    }
+    assert not is_official(mae)
+    with pytest.raises(ValueError, match=r'unknown of .* keys: blocks\.0'):
+        from_official(mae)
+    beit = {k: v for k, v in weights.items() if k != 'pos_embed'}
+    assert convert_if_official(beit) is beit
+    with pytest.raises(ValueError, match=r'extra\.weight'):
+        from_official({**weights, 'extra.weight': torch.zeros(1)})
+    state = from_official(weights)
+    with pytest.raises(ValueError, match=r'1 unknown of .*neck\.extra'):
+        to_official({**state, 'neck.extra': torch.zeros(1)})
+
+
+def test_from_official__linear_probe_gives_the_recorded_logits():
+    from mmengine.registry import MODELS
+
+    recording = Recording('evaluation_tiny')
+    sizes = recording.config
+    dims = sizes['embed_dim']
+    model = MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(
+                type='mmcae.CAEViT',
+                arch=dict(
+                    embed_dims=dims,
+                    num_layers=sizes['depth'],
+                    num_heads=sizes['num_heads'],
+                    feedforward_channels=4 * dims,
+                ),
+                img_size=sizes['img_size'],
+                patch_size=sizes['patch_size'],
+                out_type='cls_token',
+                final_norm=True,
+                use_rel_pos_bias=False,
+            ),
+            neck=dict(
+                type='mmpretrain.ClsBatchNormNeck',
+                input_features=dims,
+                eps=1e-6,
+            ),
+            head=dict(
+                type='mmpretrain.LinearClsHead',
+                num_classes=sizes['num_classes'],
+                in_channels=dims,
+            ),
+        )
+    )
+    state = from_official(recording.group('linear/weights'))
+    model.load_state_dict(state, strict=True)
+    logits = model.eval()(recording['inputs/images'])
+    reference = recording['linear/outputs/logits_eval']
+    assert relative_error(logits, reference) < 1e-5
