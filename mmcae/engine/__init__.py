@@ -1,18 +1,28 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Training: hooks and optimizers."""
 
-from .hooks import DataHealthHook, TemperatureHook, TokenizerRecordHook
+from .hooks import (
+    DataHealthHook,
+    ProbeSummaryHook,
+    TemperatureHook,
+    TokenizerRecordHook,
+)
 from .optimizers import (
+    LARS,
     AmpOptimWrapper,
     LayerDecayOptimWrapperConstructor,
     MergedOptimWrapperConstructor,
 )
+from .schedulers import FullWarmupLR
 
 __all__ = [
+    'LARS',
     'AmpOptimWrapper',
     'DataHealthHook',
+    'FullWarmupLR',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
+    'ProbeSummaryHook',
     'TemperatureHook',
     'TokenizerRecordHook',
 ]

@@ -2,7 +2,7 @@
 """Models: encoder, regressor and decoder, losses, tokenizers."""
 
 from .backbones import CAEPretrainViT, CAEViT
-from .heads import CAEHead
+from .heads import AttentiveProbeHead, CAEHead
 from .losses import CAELoss
 from .necks import CAENeck
 from .selfsup import CAE
@@ -11,6 +11,7 @@ from .target_generators import DVAE, DALLEDecoder, DALLEEncoder
 __all__ = [
     'CAE',
     'DVAE',
+    'AttentiveProbeHead',
     'CAEHead',
     'CAELoss',
     'CAENeck',

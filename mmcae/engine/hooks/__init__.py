@@ -2,7 +2,13 @@
 """Hooks: what mmengine and mmpretrain lack."""
 
 from .data_health_hook import DataHealthHook
+from .probe_summary_hook import ProbeSummaryHook
 from .temperature_hook import TemperatureHook
 from .tokenizer_record_hook import TokenizerRecordHook
 
-__all__ = ['DataHealthHook', 'TemperatureHook', 'TokenizerRecordHook']
+__all__ = [
+    'DataHealthHook',
+    'ProbeSummaryHook',
+    'TemperatureHook',
+    'TokenizerRecordHook',
+]

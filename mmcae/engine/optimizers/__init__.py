@@ -2,10 +2,12 @@
 """Optimizers: what mmengine and mmpretrain lack."""
 
 from .amp_optim_wrapper import AmpOptimWrapper
+from .lars import LARS
 from .layer_decay_constructor import LayerDecayOptimWrapperConstructor
 from .merged_constructor import MergedOptimWrapperConstructor
 
 __all__ = [
+    'LARS',
     'AmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',

@@ -1,0 +1,49 @@
+# Linear probing of CAE-base on ImageNet-1K: the authors' recipe.
+# 8 GPUs x 2048 = 16384, 78 steps an epoch. With less memory: accumulate,
+# e.g. train_dataloader.batch_size=512 optim_wrapper.accumulative_counts=4.
+_base_ = [
+    '../../_base_/datasets/imagenet_probe_224.py',
+    '../../_base_/schedules/linear_90e.py',
+    '../../_base_/default_runtime.py',
+]
+
+# A checkpoint of any origin: mmcae's, OpenMMLab's, or the authors' own.
+checkpoint = (
+    'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
+
+# The authors draw each crop once and clip it to the image (as BYOL's code
+# does); mmcae.RandomResizedCrop draws up to ten times until the crop fits.
+train_dataloader = dict(batch_size=2048)
+
+model = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(
+        type='mmcae.CAEViT',
+        arch='base',
+        img_size=224,
+        patch_size=16,
+        out_type='cls_token',
+        final_norm=True,
+        use_rel_pos_bias=False,
+        drop_path_rate=0.0,
+        layer_scale_init_value=0.1,
+        weight_init='xavier',
+        frozen_stages=12,  # all blocks, and what is before and after them
+        init_cfg=dict(
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
+    # BatchNorm without learned parameters, statistics of each GPU.
+    neck=dict(
+        type='mmpretrain.ClsBatchNormNeck', input_features=768, eps=1e-6),
+    head=dict(
+        type='mmpretrain.LinearClsHead',
+        num_classes=1000,
+        in_channels=768,
+        loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.01)))
+
+custom_hooks = [
+    dict(type='mmcae.DataHealthHook'),
+    dict(type='mmcae.ProbeSummaryHook'),
+]
+
+randomness = dict(seed=0, diff_rank_seed=True)

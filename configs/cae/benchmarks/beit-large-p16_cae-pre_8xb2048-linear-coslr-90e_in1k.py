@@ -1,0 +1,16 @@
+# Linear probing of CAE-large on ImageNet-1K: as for base. 8 GPUs x 2048 = 16384.
+_base_ = './beit-base-p16_cae-pre_8xb2048-linear-coslr-90e_in1k.py'
+
+# A checkpoint of any origin: mmcae's, OpenMMLab's, or the authors' own.
+checkpoint = (
+    'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
+
+model = dict(
+    backbone=dict(
+        arch='large',
+        layer_scale_init_value=1e-5,
+        weight_init='beit',
+        frozen_stages=24,
+        init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(input_features=1024),
+    head=dict(in_channels=1024))

@@ -1,0 +1,115 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Says what a probe measures before it begins."""
+
+import logging
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+
+from mmcae.registry import HOOKS
+
+_FEATURES = dict(
+    cls_token='the class token',
+    raw='all tokens, class token first',
+    avg_featmap='the mean of the patch tokens',
+    featmap='the map of patch tokens',
+)
+
+
+def describe_feature(backbone: Any) -> str:
+    """Say which output of a ViT is measured, e.g. with `CAEViT`.
+
+    Args:
+        backbone: Has ``out_type``, ``out_indices``, ``num_layers`` and
+            ``final_norm``.
+
+    Returns:
+        Layer, token and norm in words.
+    """
+    layers = '?'
+    last = False
+    if hasattr(backbone, 'out_indices') and hasattr(backbone, 'num_layers'):
+        indices = list(backbone.out_indices)
+        layers = f'{indices[-1] + 1} of {backbone.num_layers}'
+        last = indices[-1] + 1 == backbone.num_layers
+    out_type = str(getattr(backbone, 'out_type', '?'))
+    feature = _FEATURES.get(out_type, out_type)
+    normed = last and bool(getattr(backbone, 'final_norm', False))
+    norm = 'after the final norm' if normed else 'without a final norm'
+    return f'{feature} after block {layers}, {norm}'
+
+
+@HOOKS.register_module()
+class ProbeSummaryHook(Hook):
+    """Log what a probe measures, and how it is trained.
+
+    Layer, token, head, trainable parameters, optimizer, learning rate, the
+    batch of one step (processes and accumulation included) and epochs. An
+    encoder that is not frozen, or not in evaluation mode, gets a warning: it
+    would be fine-tuning.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def before_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Log at the first iteration, when the model is in its mode."""
+        if self._done:
+            return
+        self._done = True
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        runner.logger.info(self.summary(runner, model))
+        trained = [
+            name
+            for name, parameter in model.backbone.named_parameters()
+            if parameter.requires_grad
+        ]
+        moving = [
+            name or 'backbone'
+            for name, module in model.backbone.named_modules()
+            if module.training
+            and isinstance(
+                module, nn.Dropout | nn.modules.batchnorm._BatchNorm
+            )
+        ]
+        if trained or moving:
+            runner.logger.log(
+                logging.WARNING,
+                'This is no probe: of the encoder, '
+                f'{len(trained)} tensors are trained and {len(moving)} '
+                f'layers are in training mode (e.g. '
+                f'{(trained + moving)[0]}); set backbone.frozen_stages to '
+                'the number of blocks.',
+            )
+
+    @staticmethod
+    def summary(runner: Any, model: Any) -> str:
+        """One line with everything that a reported number depends on."""
+        wrapper = runner.optim_wrapper
+        group = wrapper.optimizer.param_groups[0]
+        rate = group.get('initial_lr', group['lr'])
+        accumulation = getattr(wrapper, '_accumulative_counts', 1)
+        size = runner.train_dataloader.batch_size
+        world = get_world_size()
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        duration = f'{runner.max_iters} iterations'
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            duration = f'{runner.max_epochs} epochs = {duration}'
+        return (
+            f'Probe of {describe_feature(model.backbone)}: '
+            f'{type(model.head).__name__}, {trained:,} trained parameters; '
+            f'{type(wrapper.optimizer).__name__}, peak learning rate '
+            f'{rate:g}, batch {size} x {world} processes x {accumulation} '
+            f'accumulated = {size * world * accumulation}, '
+            f'{duration}'
+        )

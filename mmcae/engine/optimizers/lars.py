@@ -1,0 +1,103 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""LARS as linear probing uses it (MAE's protocol; arXiv 1708.03888)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mmcae.registry import OPTIMIZERS
+
+
+def trust_ratio(
+    parameter: Tensor, update: Tensor, trust_coefficient: float
+) -> Tensor:
+    """Scale that relates an update's length to its parameter's.
+
+    Args:
+        parameter: The parameter, of any shape.
+        update: Its gradient plus weight decay, of the same shape.
+        trust_coefficient: Length of the scaled update, as a share of the
+            parameter's.
+
+    Returns:
+        A scalar on the parameter's device; 1 where either length is 0.
+    """
+    length, step = parameter.norm(), update.norm()
+    ratio = trust_coefficient * length / step
+    return torch.where((length > 0) & (step > 0), ratio, ratio.new_ones(()))
+
+
+@OPTIMIZERS.register_module()
+class LARS(Optimizer):
+    """SGD with momentum whose updates are scaled tensor by tensor.
+
+    Tensors with one dimension (biases, norms) are neither scaled nor
+    decayed. The learning rate multiplies the momentum buffer's content, not
+    what enters it, so a schedule acts at once. mmpretrain's ``LARS`` differs
+    in all three, and adds an epsilon to the ratio.
+
+    Args:
+        params: Parameters or groups of them.
+        lr: Learning rate.
+        momentum: Momentum factor.
+        weight_decay: Decay added to the gradient before it is scaled.
+        trust_coefficient: See :func:`trust_ratio`.
+
+    Raises:
+        ValueError: If a number is negative; the message names it.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+    ) -> None:
+        defaults = dict(
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            trust_coefficient=trust_coefficient,
+        )
+        for name, value in defaults.items():
+            if value < 0:
+                raise ValueError(f'LARS: {name}={value} must not be negative')
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None) -> Any:  # type: ignore[override]
+        """Take one step.
+
+        Args:
+            closure: Evaluates the model anew and returns the loss.
+
+        Returns:
+            The loss, if there is a closure.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group['params']:
+                if parameter.grad is not None:
+                    self._update(parameter, parameter.grad, group)
+        return loss
+
+    def _update(self, parameter: Tensor, update: Tensor, group: dict) -> None:
+        if parameter.ndim > 1:
+            update = update.add(parameter, alpha=group['weight_decay'])
+            update = update * trust_ratio(
+                parameter, update, group['trust_coefficient']
+            )
+        state = self.state[parameter]
+        if 'momentum_buffer' not in state:
+            state['momentum_buffer'] = torch.zeros_like(parameter)
+        buffer = state['momentum_buffer']
+        buffer.mul_(group['momentum']).add_(update)
+        parameter.add_(buffer, alpha=-group['lr'])
