@@ -2,6 +2,7 @@
 """The recipes of linear and attentive probing, and what they compute."""
 
 import copy
+import json
 import math
 
 import numpy as np
@@ -146,6 +147,8 @@ def test_recipe__numbers_are_the_authors(size, probe):
         config.model.backbone.layer_scale_init_value
         == ({'base': 0.1, 'large': 1e-5}[size])
     )
+    # Without it each GPU would evaluate with running statistics of its own.
+    assert dict(type='SyncBuffersHook') in config.custom_hooks
     assert config.data_preprocessor.mean == [123.675, 116.28, 103.53]
 
 
@@ -220,8 +223,6 @@ def tiny_runner_config(size, probe, root, work_dir):
     config.default_hooks.checkpoint = dict(
         type='CheckpointHook', interval=100, save_last=False
     )
-    config.optim_wrapper.type = 'OptimWrapper'
-    config.optim_wrapper.pop('loss_scale')
     return config
 
 
@@ -265,6 +266,30 @@ def test_recipe__evaluates_top_1_and_5(probe, imagenet, tmp_path):
     config.test_evaluator.topk = (1, 2)
     metrics = Runner.from_cfg(config).test()
     assert metrics['accuracy/top2'] == 100.0
+
+
+@PROBES
+def test_recipe__runs_its_own_loop(probe, imagenet, tmp_path):
+    """Epochs, schedule, accumulation and evaluation, as configured."""
+    config = tiny_runner_config('base', probe, imagenet, tmp_path / 'work')
+    original = config_of('base', probe)
+    for name in ('train_cfg', 'val_cfg', 'param_scheduler'):
+        config[name] = original[name]
+    config.val_dataloader = copy.deepcopy(config.test_dataloader)
+    config.val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))
+    config.val_dataloader.dataset.pipeline[2].crop_size = 64
+    config.train_cfg.max_epochs = 3
+    config.optim_wrapper.accumulative_counts = 2
+    runner = Runner.from_cfg(config)
+    runner.train()
+    (log,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    rates = [record['lr'] for record in records if 'lr' in record]
+    expected = [official_lr(probe, step, length=2) for step in range(6)]
+    assert rates == pytest.approx(expected, abs=1e-5)
+    assert sum('accuracy/top1' in record for record in records) == 3
+    text = next((tmp_path / 'work').glob('*/*.log')).read_text()
+    assert 'x 2 accumulated = 4, 3 epochs = 6 iterations' in text
 
 
 def test_summary__warns_of_an_encoder_that_is_trained(imagenet, tmp_path):
@@ -313,6 +338,9 @@ def test_checkpoint__of_any_origin_fills_the_encoder(scheme, tmp_path):
     config.backbone.init_cfg = init_cfg
     model = MODELS.build(config)
     model.init_weights()
+    weight = model.head.fc.weight
+    assert weight.std().item() == pytest.approx(0.01, rel=0.2)
+    assert not model.head.fc.bias.any()
     for name in ('weight', 'bias'):
         loaded = getattr(model.backbone.ln1, name)
         assert torch.equal(loaded, encoder[f'encoder.norm.{name}'])
