@@ -165,7 +165,7 @@ class CAE(BaseSelfSupervisor):
         """
         total, log_vars = super().parse_losses(losses)
         if not torch.isfinite(total):
-            values = {k: round(float(v), 4) for k, v in log_vars.items()}
+            values = {k: round(v.item(), 4) for k, v in log_vars.items()}
             raise FloatingPointError(
                 f'the loss is not finite: {values}. The weights are those '
                 'before this step; lower the learning rate, or train in '
