@@ -1,6 +1,8 @@
 """The fine-tuning recipes against the authors', part by part."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,10 +11,14 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
+from PIL import Image
 from recordings import Recording, relative_error
+from sklearn.datasets import load_sample_images
 
 import mmcae  # noqa: F401
+from mmcae.utils import load_config
 from mmcae.utils.paths import find_config
 
 BASE = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'
@@ -193,8 +199,6 @@ def test_pipelines__give_training_and_evaluation_images():
         assert result['inputs'].dtype == torch.uint8
     out = test(dict(img=image.copy(), gt_label=3))['inputs']
     assert out.shape == (3, 224, 224)
-    from PIL import Image
-
     resized = Image.fromarray(image).resize((341, 256), Image.BICUBIC)
     expected = np.asarray(resized)[16:240, 58:282].transpose(2, 0, 1)
     difference = np.abs(out.numpy().astype(int) - expected.astype(int))
@@ -277,8 +281,6 @@ def test_zoo__gives_the_recipes_classifier_and_infers():
 
 
 def test_names__are_known_to_the_config_check(recipe):
-    from mmcae.utils import load_config
-
     name = LARGE if recipe.model.backbone.arch == 'large' else BASE
     key = 'model.backbone.init_cfg.checkpoint'
     config = load_config(name, {key: 'encoder.pth'})
@@ -312,3 +314,63 @@ def test_step__updates_once_in_four_iterations():
     # Behind layer scales and a head of 2e-5, the gradients are tiny; Adam's
     # step is not.
     assert changed[3] == {k for k in before if not k.endswith(frozen)}
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Two classes of crops of photographs, in ImageNet's layout."""
+    for split in ('train', 'val'):
+        for label, pixels in enumerate(load_sample_images().images):
+            folder = tmp_path / 'data' / split / f'n0000000{label}'
+            folder.mkdir(parents=True)
+            for i in range(4):
+                image = Image.fromarray(pixels[::2, 8 * i :: 2])
+                image.save(folder / f'{i}.jpg')
+    return tmp_path / 'data'
+
+
+def test_run__trains_validates_and_prints_each_epochs_accuracy(
+    image_folder, tmp_path
+):
+    recording = Recording('pretrain_tiny')
+    encoder = tmp_path / 'official.pth'
+    torch.save({'model': recording.group('weights')}, encoder)
+    config = load_config(
+        BASE,
+        {
+            'model.backbone.init_cfg.checkpoint': str(encoder),
+            'data_root': str(image_folder),
+        },
+    )
+    sizes = recording.config
+    config.model.backbone.arch = dict(
+        embed_dims=sizes['embed_dim'],
+        num_layers=sizes['depth'],
+        num_heads=sizes['num_heads'],
+        feedforward_channels=4 * sizes['embed_dim'],
+    )
+    config.model.head.in_channels = sizes['embed_dim']
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+        loader.dataset.metainfo = dict(classes=['china', 'flower'])
+    config.pop('test_dataloader')
+    config.pop('test_evaluator')
+    config.pop('test_cfg')
+    config.train_cfg.max_epochs = 3
+    config.param_scheduler = config.param_scheduler[:1]
+    config.work_dir = str(tmp_path / 'work')
+    runner = Runner.from_cfg(config)
+    runner.train()
+    history = runner.message_hub.get_scalar('val/accuracy/top1').data[0]
+    measured = [float(value) for value in history]
+    (log,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    printed = [r['accuracy/top1'] for r in records if 'accuracy/top1' in r]
+    assert len(printed) == 3
+    assert printed == pytest.approx(measured)
+
+
+def test_log__means_are_of_training_only(recipe):
+    pattern = recipe.log_processor.mean_pattern
+    assert re.search(pattern, 'loss')
+    assert not re.search(pattern, 'accuracy/top1')

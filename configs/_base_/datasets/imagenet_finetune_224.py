@@ -79,7 +79,7 @@ val_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='mmpretrain.DefaultSampler', shuffle=False),
+    sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmcae.ImageNet',

@@ -59,6 +59,9 @@ auto_scale_lr = dict(base_batch_size=512)
 default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='auto'))
 
+# The accuracy printed after an epoch is that epoch's, no running mean.
+log_processor = dict(mean_pattern=r'.*(loss|time|grad_norm).*')
+
 custom_hooks = [dict(type='mmcae.DataHealthHook')]
 
 # Augmentations and drop path differ between ranks.
