@@ -14,6 +14,9 @@ from mmcae.utils.paths import find_config
 
 __all__ = ['ConfigError', 'apply_options', 'load_config']
 
+# Variables of a config file that name a file of weights inside its model.
+WEIGHT_VARIABLES = ('checkpoint', 'tokenizer')
+
 
 def load_config(
     path: str | Path, cfg_options: dict[str, Any] | None = None
@@ -47,8 +50,8 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     A key must exist, or be an argument of the class its dict builds, or be a
     name that mmengine reads; ``+key`` adds a new one on purpose. Indices
     address list items (``param_scheduler.0.end``). An override of the
-    top-level ``data_root`` also moves every path that was built from it, as
-    if the file had been edited.
+    top-level ``data_root``, ``checkpoint`` or ``tokenizer`` also moves every
+    path that was built from it, as if the file had been edited.
 
     Args:
         cfg: The config to change.
@@ -59,6 +62,7 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     """
     future = copy.deepcopy(cfg)
     _move_data_root(future, options)
+    _move_weights(future, options)
     for key, value in options.items():
         _set(future, key.removeprefix('+'), value)
     for key, value in options.items():
@@ -148,6 +152,25 @@ def _move_data_root(cfg: Config, options: dict[str, Any]) -> None:
         )
 
 
+def _move_weights(cfg: Config, options: dict[str, Any]) -> None:
+    for name in WEIGHT_VARIABLES:
+        old, new = cfg.get(name), options.get(name)
+        if isinstance(old, str) and new is not None and name in options:
+            _replace_value(cfg.get('model'), old, str(new))
+
+
+def _replace_value(node: Any, old: str, new: str) -> None:
+    """Put ``new`` for every string that is ``old``, at any depth."""
+    if not isinstance(node, dict | list):
+        return
+    pairs = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in list(pairs):
+        if value == old:
+            node[key] = new
+        else:
+            _replace_value(value, old, new)
+
+
 def _replace_root(node: Any, old: Any, new: str) -> int:
     """Put ``new`` for ``old`` where a path is, or starts with, the root."""
     if isinstance(node, dict):
@@ -183,7 +206,7 @@ def _warn_of_variables(cfg: Config, options: dict[str, Any]) -> None:
         if (
             name in cfg
             and name not in config_keys.TOP_LEVEL
-            and name != 'data_root'
+            and name not in ('data_root', *WEIGHT_VARIABLES)
         ):
             warnings.warn(
                 f"'{name}' is a variable of the config file; what was built "

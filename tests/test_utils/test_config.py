@@ -2,6 +2,7 @@
 """Strict overrides and misspelt keys."""
 
 import glob
+import warnings
 from pathlib import Path
 
 import pytest
@@ -343,3 +344,27 @@ def test_list_configs__names_are_unique():
     # mim finds a config by its file name alone.
     names = [path.name for path in list_configs()]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'key'),
+    [
+        (
+            'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k',
+            'checkpoint',
+            'model.backbone.init_cfg.checkpoint',
+        ),
+        (
+            'cae_tiny-p8_1xb32-coslr-80e_digits-32px',
+            'tokenizer',
+            'model.target_generator.init_cfg.checkpoint',
+        ),
+    ],
+)
+def test_load_config__moves_weights_with_their_variable(name, option, key):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        cfg = load_config(name, {option: 'my.pth'})
+    for part in key.split('.'):
+        cfg = cfg[part]
+    assert cfg == 'my.pth'

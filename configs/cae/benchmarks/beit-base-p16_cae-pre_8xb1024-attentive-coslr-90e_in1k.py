@@ -12,7 +12,7 @@ _base_ = [
 # The encoder to measure, in any format (ours, the authors', OpenMMLab's):
 #
 #   python tools/train.py CONFIG \
-#       --cfg-options model.backbone.init_cfg.checkpoint=PATH
+#       --cfg-options checkpoint=PATH
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 

@@ -5,7 +5,7 @@ _base_ = './beit-base-p16_cae-pre_8xb2048-linear-coslr-90e_in1k.py'
 # The encoder to measure, in any format (ours, the authors', OpenMMLab's):
 #
 #   python tools/train.py CONFIG \
-#       --cfg-options model.backbone.init_cfg.checkpoint=PATH
+#       --cfg-options checkpoint=PATH
 checkpoint = (
     'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
 
