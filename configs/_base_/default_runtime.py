@@ -13,7 +13,9 @@ custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
 ]
 
-# Printed numbers are means over the last 50 iterations.
+# Printed training numbers are means over the last 50 iterations; those of a
+# validation are its own.
 log_processor = dict(
     window_size=50,
-    mean_pattern=r'.*(loss|time|grad_norm|main|align|acc|cosine|std|psnr).*')
+    mean_pattern=r'.*(loss|time|grad_norm)|'
+    r'(train/)?(main|align|acc|acc_position|cosine|latent_std|psnr)$')

@@ -16,5 +16,7 @@ data_root = 'data/images'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 
 optim_wrapper = dict(accumulative_counts=8)
+# What --auto-scale-lr compares with is the batch of one iteration.
+auto_scale_lr = dict(base_batch_size=256)
 
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -4,7 +4,7 @@
 # The encoder to start from, in any format (ours, the authors', OpenMMLab's):
 #
 #   python tools/train.py CONFIG \
-#       --cfg-options model.backbone.init_cfg.checkpoint=PATH
+#       --cfg-options checkpoint=PATH
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
@@ -61,9 +61,6 @@ auto_scale_lr = dict(base_batch_size=1024)
 
 default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='auto'))
-
-# The accuracy printed after an epoch is that epoch's, no running mean.
-log_processor = dict(mean_pattern=r'.*(loss|time|grad_norm).*')
 
 # Labels need no tokenizer.
 custom_hooks = [dict(type='mmcae.DataHealthHook')]
