@@ -15,9 +15,11 @@ _base_ = [
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
-# The authors draw each crop once and clip it to the image (as BYOL's code
-# does); mmcae.RandomResizedCrop draws up to ten times until the crop fits.
-train_dataloader = dict(batch_size=2048)
+# Each crop is drawn once and clipped to the image, as by the authors.
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].update(clip=True)
+train_dataloader = dict(
+    batch_size=2048, dataset=dict(pipeline=train_pipeline))
 
 model = dict(
     type='mmpretrain.ImageClassifier',

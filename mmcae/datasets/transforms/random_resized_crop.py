@@ -31,6 +31,8 @@ class RandomResizedCrop(BaseTransform):
         scale: Range of the box's share of the image's area.
         ratio: Range of the box's width to height.
         interpolation: The filter.
+        clip: Whether a box is drawn once and clipped to the image, as in
+            linear probing, instead of up to ten times until it fits.
 
     Raises:
         ValueError: If a size, a range or a filter's name is not valid.
@@ -42,18 +44,25 @@ class RandomResizedCrop(BaseTransform):
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
+        clip: bool = False,
     ) -> None:
         self.size = to_pair(size, 'size')
         self.scale = check_range(scale, 'scale')
         self.ratio = check_range(ratio, 'ratio')
         self.interpolation = check_interpolation(interpolation)
+        self.clip = clip
 
     def transform(self, results: dict) -> dict:
         """Replace the image by the resized crop."""
         img = results['img']
         height, width = img.shape[:2]
         box = sample_crop_box(
-            sample_rng(results, 'crop'), height, width, self.scale, self.ratio
+            sample_rng(results, 'crop'),
+            height,
+            width,
+            self.scale,
+            self.ratio,
+            self.clip,
         )
         results['img'] = resize(crop(img, box), self.size, self.interpolation)
         results['img_shape'] = self.size
@@ -63,5 +72,5 @@ class RandomResizedCrop(BaseTransform):
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
             f'ratio=({self.ratio[0]:.4g}, {self.ratio[1]:.4g}), '
-            f'interpolation={self.interpolation!r})'
+            f'interpolation={self.interpolation!r}, clip={self.clip})'
         )

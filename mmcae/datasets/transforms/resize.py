@@ -87,6 +87,7 @@ def sample_crop_box(
     width: int,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    clip: bool = False,
 ) -> Box:
     """Draw the box of a random-resized crop.
 
@@ -100,6 +101,8 @@ def sample_crop_box(
         width: Width of the image.
         scale: Range of the box's share of the image's area.
         ratio: Range of the box's width to height.
+        clip: Whether the first try is taken in any case, its sides clipped
+            to the image's (MAE's linear probing).
 
     Returns:
         ``(top, left, height, width)`` of the box.
@@ -112,6 +115,8 @@ def sample_crop_box(
         aspect = math.exp(log_low + log_range * rng.random())
         w = round(math.sqrt(target * aspect))
         h = round(math.sqrt(target / aspect))
+        if clip:
+            w, h = min(max(w, 1), width), min(max(h, 1), height)
         if 0 < w <= width and 0 < h <= height:
             top = int(rng.random() * (height - h + 1))
             left = int(rng.random() * (width - w + 1))

@@ -81,6 +81,24 @@ def test_sample_crop_box__falls_back_to_the_centre(height, width, expected):
     assert sample_crop_box(rng, height, width, (2, 2)) == expected
 
 
+def test_sample_crop_box__clips_its_only_draw():
+    rng = np.random.default_rng(0)
+    whole, wide = (1.0, 1.0), (4 / 3, 4 / 3)
+    # Of 30 x 30, a box of the whole area is 35 wide and 26 high.
+    boxes = {
+        sample_crop_box(rng, 30, 30, whole, wide, True) for _ in range(99)
+    }
+    assert {box[1:] for box in boxes} == {(0, 26, 30)}
+    assert {top for top, *_ in boxes} == {0, 1, 2, 3, 4}
+    assert sample_crop_box(rng, 30, 30, whole, wide) == (4, 0, 22, 30)
+    # A box that fits is the same either way.
+    one, two = (np.random.default_rng(1) for _ in range(2))
+    half = (0.3, 0.5)
+    assert sample_crop_box(one, 90, 90, half, clip=True) == sample_crop_box(
+        two, 90, 90, half
+    )
+
+
 @pytest.mark.parametrize('shape', [(1, 1), (1, 40), (3, 3000), (2, 2)])
 def test_sample_crop_box__copes_with_tiny_images(shape):
     rng = np.random.default_rng(0)
