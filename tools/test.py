@@ -6,12 +6,12 @@ import os
 
 from mmcae.apis.launch import (
     add_common_arguments,
-    add_flip_tta,
     build_runner,
     run,
     set_loader_defaults,
     set_work_dir,
 )
+from mmcae.apis.tta import add_flip_tta
 from mmcae.utils.config import ConfigError, load_config
 
 

@@ -2,7 +2,6 @@
 """From a config and command-line options to a running Runner."""
 
 import argparse
-import copy
 import os
 import sys
 import traceback
@@ -263,40 +262,3 @@ def run(main: Callable[[], None]) -> None:
     """Run a script's ``main`` with :func:`clear_errors`."""
     with clear_errors():
         main()
-
-
-def add_flip_tta(cfg: Config) -> None:
-    """Replace the test pipeline and model by test-time augmentation.
-
-    ``tta_pipeline`` and ``tta_model`` of the config are used; a
-    classification config without them averages the scores of an image and
-    its mirror image.
-
-    Raises:
-        ConfigError: If the config has neither and is no classification.
-    """
-    scope = cfg.get('default_scope')
-    if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-        if scope not in ('mmpretrain', 'mmcae'):
-            raise ConfigError(
-                f"--tta: a config of scope '{scope}' must define tta_model "
-                'and tta_pipeline'
-            )
-        cfg.setdefault(
-            'tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA')
-        )
-    if 'tta_pipeline' not in cfg:
-        pipeline = copy.deepcopy(cfg.test_dataloader.dataset.pipeline)
-        flips = [
-            dict(type='mmpretrain.RandomFlip', prob=prob)
-            for prob in (1.0, 0.0)
-        ]
-        pipeline[-1] = dict(
-            type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
-        )
-        cfg.tta_pipeline = pipeline
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:  # wrappers
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline

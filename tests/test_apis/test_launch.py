@@ -6,7 +6,7 @@ import argparse
 import pytest
 from mmengine.config import Config
 
-from mmcae.apis import launch
+from mmcae.apis import launch, tta
 from mmcae.utils.config import ConfigError
 
 
@@ -182,11 +182,11 @@ def test_add_flip_tta__wraps_model_and_pipeline():
             ),
         )
     )
-    launch.add_flip_tta(cfg)
+    tta.add_flip_tta(cfg)
     assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA'
     assert cfg.model.module == dict(type='ImageClassifier')
     pipeline = cfg.test_dataloader.dataset.pipeline
     assert [item.type for item in pipeline] == ['Load', 'TestTimeAug']
     assert len(pipeline[1].transforms[0]) == 2
     with pytest.raises(ConfigError, match='mmdet'):
-        launch.add_flip_tta(Config(dict(default_scope='mmdet')))
+        tta.add_flip_tta(Config(dict(default_scope='mmdet')))

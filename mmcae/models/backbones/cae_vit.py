@@ -31,6 +31,7 @@ from ..layers import (
 )
 from . import adapt
 from .arch import ARCH_ZOO, arch_settings, block_indices, layer_depth
+from .freeze import freeze, frozen_modules
 
 
 @MODELS.register_module()
@@ -191,7 +192,7 @@ class CAEViT(BaseBackbone):
         if out_type == 'avg_featmap':
             self.ln2 = norm_layer(norm_cfg, self.embed_dims)
         self._register_load_state_dict_pre_hook(self._adapt_state_dict)
-        self._freeze()
+        freeze(self)
 
     def init_weights(self) -> None:
         """Draw the initial weights; ``init_cfg`` is applied afterwards."""
@@ -209,26 +210,10 @@ class CAEViT(BaseBackbone):
         adapt.adapt_pooled_norm(self, state_dict, prefix)
         adapt.adapt_relative_position(self, state_dict, prefix)
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        if self.frozen_stages <= 0:
-            return []
-        frozen = [self.patch_embed, self.drop_after_pos]
-        frozen += list(self.layers[: self.frozen_stages])
-        if self.frozen_stages >= self.num_layers:
-            norms = [getattr(self, name, None) for name in ('ln1', 'ln2')]
-            frozen += [norm for norm in norms if norm is not None]
-        return frozen
-
-    def _freeze(self) -> None:
-        for module in self._frozen_modules():
-            module.requires_grad_(False)
-        if self.frozen_stages > 0 and self.cls_token is not None:
-            self.cls_token.requires_grad_(False)
-
     def train(self, mode: bool = True) -> 'CAEViT':
         """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        for module in self._frozen_modules():
+        for module in frozen_modules(self):
             module.eval()
         return self
 
