@@ -48,7 +48,11 @@ assert str(find_config({NAME!r})).startswith(site)
 load_config({NAME!r}, {{'data_root': '/images'}})
 print('all good')
 """
-MIM = ('openmim==0.3.9', 'tabulate', 'colorama', 'pandas')
+# mim, and those of its imports that mmcae's own dependencies do not bring.
+MIM = (
+    'openmim==0.3.9', 'tabulate', 'colorama', 'pandas', 'requests',
+    'urllib3', 'idna', 'certifi', 'charset-normalizer',
+)  # fmt: skip
 
 
 def run(command: list, cwd: Path, **extra: str) -> str:
