@@ -119,10 +119,7 @@ class CAEViT(BaseBackbone):
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("out_type='cls_token' needs with_cls_token=True")
         if use_rel_pos_bias and use_shared_rel_pos_bias:
-            raise ValueError(
-                'set either use_rel_pos_bias or use_shared_rel_pos_bias, '
-                'not both'
-            )
+            raise ValueError('use_rel_pos_bias and its shared form: not both')
         if not with_cls_token and (
             use_rel_pos_bias or use_shared_rel_pos_bias
         ):
@@ -151,11 +148,9 @@ class CAEViT(BaseBackbone):
             }
         )
         self.patch_resolution: tuple[int, int] = self.patch_embed.init_out_size
-        self.cls_token = (
-            nn.Parameter(torch.zeros(1, 1, self.embed_dims))
-            if with_cls_token
-            else None
-        )
+        self.cls_token: nn.Parameter | None = None
+        if with_cls_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed: nn.Parameter | None = None
         if use_abs_pos_emb:
             # A parameter, not a buffer: it is one in every checkpoint.

@@ -33,25 +33,22 @@ class DVAE(BaseModel):
     """Tokenizer of the user's own images, and target generator of CAE.
 
     Words are drawn by Gumbel-softmax at a temperature that falls over the
-    run. Two terms keep the vocabulary in use: the words of a batch as a
-    whole, and (more softly than by noise alone) those of each position, are
-    drawn towards equal shares. The latter begins at zero: in full from the
-    start it can win before the decoder has learnt to listen, and then one
-    word stands for everything. Train it with ``mmcae.TemperatureHook``.
+    run. Two terms keep the vocabulary in use: one for a batch as a whole, one
+    for each position. The latter begins at zero: in full from the start it
+    can win before the decoder listens, and one word then stands for all.
+    Train it with ``mmcae.TemperatureHook``.
 
     Args:
         vocab_size (int): Number of visual words. Defaults to 8192.
         downsample (int): Pixels a token, a power of two. Defaults to 8.
         in_channels (int): Channels of the images. Defaults to 3.
-        hidden_channels (Sequence[int], optional): Widths of the log2
-            (``downsample``) stages. Defaults to 24, 48, 64, 64, ...,
-            enough for small drawings.
+        hidden_channels (Sequence[int], optional): Widths of the stages, one
+            for each halving. Defaults to 24, 48, 64, 64, ...
         num_res_blocks (int): Residual blocks at the lowest resolution, in
             the encoder and in the decoder. Defaults to 0.
-        overlap (bool): Whether a token may depend on pixels beyond its own
-            patch. Without overlap (and without residual blocks) a token
-            tells of its patch alone, which made small CAEs learn more.
-            Defaults to True.
+        overlap (bool): Whether a token may depend on pixels beyond its
+            patch. Without (and without residual blocks) it tells of its
+            patch alone; small CAEs learnt more so. Defaults to True.
         kl_weight (float): Weight of the KL term. Defaults to 0.02.
         kl_warmup (float): Part of the run over which that weight rises
             from 0. Defaults to 0.2.
@@ -59,12 +56,10 @@ class DVAE(BaseModel):
             the batch as a whole, from the start. Defaults to 0.02.
         temperature_start (float): Temperature at the start. Defaults to 1.
         temperature_end (float): Temperature at the end. Defaults to 0.2.
-        pixel_mean (float | Sequence[float]): Mean of the pixels in [0, 1],
-            of all channels or each. Stored with the weights.
+        pixel_mean (float | Sequence[float]): Mean of pixels in [0, 1]; saved.
         pixel_std (float | Sequence[float]): Their standard deviation.
-        data_preprocessor (dict, optional): Must give images in [0, 1];
-            defaults to mmpretrain's ``SelfSupDataPreprocessor`` with mean 0
-            and standard deviation 255.
+        data_preprocessor (dict, optional): Must give images in [0, 1], as
+            the default does.
         init_cfg (dict, optional): ``dict(type='Pretrained',
             checkpoint=path or URL)`` loads a training checkpoint strictly.
     """
@@ -100,10 +95,8 @@ class DVAE(BaseModel):
         )
         widths = stage_widths(downsample, hidden_channels)
         if temperature_start <= 0 or temperature_end <= 0:
-            raise ValueError(
-                f'temperatures must be positive, not {temperature_start} '
-                f'and {temperature_end}.'
-            )
+            bad = (temperature_start, temperature_end)
+            raise ValueError(f'temperatures must be positive, not {bad}.')
         self.vocab_size = vocab_size
         self.downsample = downsample
         self.in_channels = in_channels
