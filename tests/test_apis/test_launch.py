@@ -2,9 +2,11 @@
 """Command-line options applied to a config, and how errors end."""
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from torch.utils.data import DataLoader
 
 from mmcae.apis import launch, tta
 from mmcae.utils.config import ConfigError
@@ -190,3 +192,24 @@ def test_add_flip_tta__wraps_model_and_pipeline():
     assert len(pipeline[1].transforms[0]) == 2
     with pytest.raises(ConfigError, match='mmdet'):
         tta.add_flip_tta(Config(dict(default_scope='mmdet')))
+
+
+def test_train__refuses_a_loader_without_a_batch_before_it_starts():
+    class FakeRunner:
+        started = False
+
+        def __init__(self, batch_size):
+            loader = DataLoader(
+                list(range(3)), batch_size=batch_size, drop_last=True
+            )
+            self.train_loop = SimpleNamespace(dataloader=loader)
+
+        def train(self):
+            self.started = True
+
+    small, enough = FakeRunner(4), FakeRunner(3)
+    with pytest.raises(ValueError, match='3 training images do not fill'):
+        launch.train(small)
+    assert not small.started
+    launch.train(enough)
+    assert enough.started
