@@ -2,6 +2,7 @@
 """Layer-wise learning-rate decay with one group for each pair of settings."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mmengine.logging import print_log
@@ -26,6 +27,10 @@ class LayerDecayOptimWrapperConstructor(
     each tensor (some 220 for a base-size encoder); here there are two for
     each depth, with and without weight decay. Frozen tensors are left out.
 
+    A model without depths of its own, such as mmsegmentation's and
+    mmdetection's, takes those of its ``backbone``; everything else of it
+    (necks, heads) is trained with the full learning rate.
+
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
         paramwise_cfg: mmpretrain's rules: ``layer_decay_rate`` and the
@@ -41,6 +46,13 @@ class LayerDecayOptimWrapperConstructor(
         **kwargs: Any,
     ) -> None:
         """Add a module's parameters; the root call merges the groups."""
+        if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
+            # Segmentors and detectors do not know depths, their encoder does.
+            encoder = getattr(module, 'backbone', None)
+            if hasattr(encoder, 'get_layer_depth'):
+                get_layer_depth = partial(
+                    encoder.get_layer_depth, prefix='backbone.'
+                )
         super().add_params(
             params,
             module,
