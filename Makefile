@@ -2,6 +2,7 @@
 #
 #   make demo       the main job on real images: tokenizer, pretraining, probe
 #   make test       the tests            make test-slow  those that take long
+#                   (the first time, mmcv's operators are compiled)
 #   make lint       ruff, mypy, codespell               make format
 #   make docs       the documentation                   make clean
 #
@@ -16,9 +17,10 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS)
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-CHECKED := mmcae tests tools configs setup.py $(wildcard demo)
+CHECKED := mmcae tests tools configs requirements setup.py $(wildcard demo)
 STAMP_BASE := $(VENV)/.installed-base
 STAMP_DEV := $(VENV)/.installed-dev
+STAMP_OPS := $(VENV)/.installed-ops
 STAMP_DOCS := $(VENV)/.installed-docs
 REQUIRED := requirements/tested.txt requirements/build.txt setup.cfg setup.py
 
@@ -43,21 +45,26 @@ $(STAMP_DEV): $(STAMP_BASE) requirements/dev.txt
 	$(PIP) -c requirements/tested.txt -e '.[dev,seg,det]' -r requirements/dev.txt
 	@touch $@
 
+# mmdet needs mmcv's compiled operators, and so do the tests.
+$(STAMP_OPS): $(STAMP_DEV) requirements/build_mmcv_ops.py
+	$(BIN)/python requirements/build_mmcv_ops.py $(PIP_FLAGS)
+	@touch $@
+
 $(STAMP_DOCS): $(STAMP_BASE)
 	$(PIP) -c requirements/tested.txt -e '.[docs]'
 	@touch $@
 
-install: $(STAMP_DEV)
+install: $(STAMP_OPS)
 
 demo: $(STAMP_BASE)
 	$(BIN)/python demo/run_demo.py
 
 # One thread: small tensors are faster so, and sums keep one order.
 test test-slow: export OMP_NUM_THREADS ?= 1
-test: $(STAMP_DEV)
+test: $(STAMP_OPS)
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP_DEV)
+test-slow: $(STAMP_OPS)
 	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP_DEV)
