@@ -4,7 +4,7 @@
 from .backbones import CAEPretrainViT, CAEViT
 from .heads import AttentiveProbeHead, CAEHead
 from .losses import CAELoss
-from .necks import CAENeck
+from .necks import CAENeck, FeaturePyramid
 from .selfsup import CAE
 from .target_generators import DVAE, DALLEDecoder, DALLEEncoder
 
@@ -19,4 +19,5 @@ __all__ = [
     'CAEViT',
     'DALLEDecoder',
     'DALLEEncoder',
+    'FeaturePyramid',
 ]

@@ -2,5 +2,6 @@
 """What stands between the encoder and the loss."""
 
 from .cae_neck import CAENeck
+from .feature_pyramid import FeaturePyramid
 
-__all__ = ['CAENeck']
+__all__ = ['CAENeck', 'FeaturePyramid']

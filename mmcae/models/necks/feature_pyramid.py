@@ -1,0 +1,98 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Four scales from the four outputs of a plain vision transformer."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmcae.registry import MODELS
+
+PATCH_SIZES = (8, 16)
+
+
+def _enlarge(embed_dims: int) -> nn.Module:
+    return nn.ConvTranspose2d(embed_dims, embed_dims, kernel_size=2, stride=2)
+
+
+def _shrink(factor: int) -> nn.Module:
+    # Odd sides are rounded up, so that the last row and column count.
+    return nn.MaxPool2d(kernel_size=factor, stride=factor, ceil_mode=True)
+
+
+@MODELS.register_module()
+class FeaturePyramid(BaseModule):
+    """Bring four feature maps of one size to strides 4, 8, 16 and 32.
+
+    Every level comes from a different block of the encoder and keeps its
+    width. Tensors have the names of mmsegmentation's ``Feature2Pyramid``
+    (``upsample_4x.{0,1,3}``, ``upsample_2x.0``); the authors call them
+    ``fpn1`` and ``fpn2``. In an mmdetection model it stands before the FPN:
+    ``neck=[dict(type='mmcae.FeaturePyramid', ...), dict(type='FPN', ...)]``.
+
+    Args:
+        embed_dims: Width ``D`` of the encoder.
+        norm_cfg: Batch normalisation of the finest level. Defaults to
+            SyncBN, as the authors'; without distributed training it acts as
+            ordinary batch normalisation, also on the CPU.
+        patch_size: Side of the encoder's patches, 16 or 8.
+        init_cfg: Initialization config of mmengine. Defaults to None.
+
+    Raises:
+        ValueError: If ``patch_size`` is neither 16 nor 8.
+    """
+
+    strides = (4, 8, 16, 32)
+
+    def __init__(
+        self,
+        embed_dims: int = 768,
+        norm_cfg: dict = dict(type='SyncBN'),
+        patch_size: int = 16,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if patch_size not in PATCH_SIZES:
+            raise ValueError(
+                f'patch_size must be one of {PATCH_SIZES}, got {patch_size}'
+            )
+        self.upsample_2x = nn.Sequential(_enlarge(embed_dims))
+        self.identity = nn.Identity()
+        self.downsample_2x = _shrink(2)
+        if patch_size == 16:
+            self.upsample_4x = nn.Sequential(
+                _enlarge(embed_dims),
+                build_norm_layer(norm_cfg, embed_dims)[1],
+                nn.GELU(),
+                _enlarge(embed_dims),
+            )
+            names = 'upsample_4x', 'upsample_2x', 'identity', 'downsample_2x'
+        else:
+            self.downsample_4x = _shrink(4)
+            names = 'upsample_2x', 'identity', 'downsample_2x', 'downsample_4x'
+        self.levels = names
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Resample the outputs of four blocks.
+
+        Args:
+            inputs: Four feature maps of the patch grid, ``(B, D, h, w)``,
+                from the earliest block to the last.
+
+        Returns:
+            Feature maps of strides 4, 8, 16 and 32. Where the grid has odd
+            sides, the coarser ones are rounded up.
+
+        Raises:
+            ValueError: If there are not four feature maps.
+        """
+        if len(inputs) != len(self.levels):
+            raise ValueError(
+                f'{len(self.levels)} feature maps are needed, got '
+                f'{len(inputs)}: set four out_indices in the backbone'
+            )
+        return tuple(
+            getattr(self, name)(feature)
+            for name, feature in zip(self.levels, inputs, strict=True)
+        )
