@@ -1,0 +1,207 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Parameters and multiply-adds of a config's model, without computing.
+
+Everything runs on PyTorch's meta device: shapes, no numbers.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Part(NamedTuple):
+    """One part of a model.
+
+    Attributes:
+        name: What it is, or does.
+        parameters: Its parameters; 0 where another part has listed them.
+        flops: Multiply-adds of one image; None if they cannot be counted.
+        counted: Whether it enters the sums.
+    """
+
+    name: str
+    parameters: int
+    flops: int | None
+    counted: bool = True
+
+
+class Complexity(NamedTuple):
+    """Size and cost of a model.
+
+    Attributes:
+        parameters: Of pretraining the trained ones (no tokenizer, no
+            teacher, no position table), of other models all.
+        flops: Multiply-adds of one image, which OpenMMLab calls FLOPs: the
+            counted parts' sum. None if they cannot be counted.
+        parts: The model's parts.
+    """
+
+    parameters: int
+    flops: int | None
+    parts: tuple[Part, ...]
+
+
+def measure_complexity(cfg: Config) -> Complexity:
+    """Count the parameters and multiply-adds of a config's model.
+
+    Counted are matrix products, convolutions and attention, one forward
+    pass of one image of the size that the config's pipeline gives: of
+    pretraining and of tokenizers, a training step's without the tokenizer;
+    of others, inference. One multiply-add counts once.
+
+    Args:
+        cfg: A config; it is not changed.
+
+    Returns:
+        Size and cost.
+    """
+    cfg = cfg.copy()
+    model = build_on_meta(cfg)
+    if hasattr(model, 'latent_target'):
+        parts, parameters = _pretraining(model, cfg), _trained(model)
+    elif hasattr(model, 'codebook'):
+        parts, parameters = _tokenizer(model, cfg), _trained(model)
+    else:
+        parts, parameters = _inference(model, cfg), _size(model)
+    counts = [part.flops for part in parts if part.counted]
+    known = [count for count in counts if count is not None]
+    flops = sum(known) if len(known) == len(counts) else None
+    return Complexity(parameters, flops, tuple(parts))
+
+
+def build_on_meta(cfg: Config) -> BaseModel:
+    """Build a config's model in evaluation mode, without storage."""
+    if 'data_preprocessor' in cfg:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    scope = cfg.get('default_scope', 'mmengine')
+    with (
+        torch.device('meta'),
+        DefaultScope.overwrite_default_scope(scope),
+    ):
+        return MODELS.build(cfg.model).eval()
+
+
+def _pretraining(model: Any, cfg: Config) -> list[Part]:
+    """The steps of `CAE.loss`, one by one."""
+    packed = _packed_inputs(cfg)
+    images, token_images = (_as_meta(view) for view in packed['inputs'])
+    # On the CPU: selecting by a mask needs its values.
+    mask = packed['data_samples'].mask.flatten()[None].bool()
+    grid = model.backbone.grid(images)
+    neck, tokenizer = model.neck, model.target_generator
+    shown, hidden = int((~mask).sum()), int(mask.sum())
+    visible, encode = _count(lambda: model.backbone(images, mask)[:, 1:])
+    _, target = _count(lambda: model.latent_target(images, mask))
+    latent, regress = _count(lambda: neck.regress(visible, mask, grid))
+    _, decode = _count(lambda: neck.decode(latent, mask, grid))
+    _, head = _count(lambda: neck.head(latent))
+    decoder = _trained(neck.decoders, neck.norm_decoder)
+    parts = [
+        Part(f'encoder, {shown} visible', _trained(model.backbone), encode),
+        Part(f'target pass, {hidden} masked', 0, target),
+        Part('regressor', 0, regress),
+        Part('decoder', decoder, decode - head),
+        Part('head', _trained(neck.head), head),
+    ]
+    rest = _trained(neck) - sum(part.parameters for part in parts[3:])
+    parts[2] = parts[2]._replace(parameters=rest)
+    if tokenizer is not None:
+        # Its autocast knows no meta device: tensors that say they are on the
+        # CPU, and have no storage either.
+        with FakeTensorMode():
+            tokenizer = MODELS.build(cfg.model.target_generator)
+            view = torch.empty(token_images.shape)
+            _, tokens = _count(lambda: tokenizer.tokenize(view))
+        parts.append(Part('tokenizer', _size(tokenizer), tokens, False))
+    return parts
+
+
+def _tokenizer(model: Any, cfg: Config) -> list[Part]:
+    images = _as_meta(_packed_inputs(cfg)['inputs'])
+    logits, encode = _count(lambda: model(images))
+
+    def draw() -> Tensor:  # from soft words, as in training
+        words = logits.movedim(1, -1) @ model.codebook.weight
+        return model.decoder(words.movedim(-1, 1))
+
+    return [
+        Part('encoder', _size(model.encoder, model.to_logits), encode),
+        Part('decoder', _size(model.codebook, model.decoder), _count(draw)[1]),
+    ]
+
+
+def _inference(model: Any, cfg: Config) -> list[Part]:
+    """Each direct child, with what it takes in inference."""
+    children = [
+        (name, child)
+        for name, child in model.named_children()
+        if name not in ('data_preprocessor', 'auxiliary_head')
+    ]
+    size = getattr(model.data_preprocessor, 'size', None)
+    try:
+        if size is None:  # mmseg's preprocessor pads to a known size
+            images = _as_meta(_packed_inputs(cfg, test=True)['inputs'])
+        else:
+            images = torch.empty(1, 3, *size, device='meta')
+        counter = FlopCounterMode(display=False, depth=2)
+        with counter:
+            model(images, mode='tensor')
+    except (NotImplementedError, RuntimeError, KeyError):
+        # An operator or a transform without a shape-only version.
+        return [Part(name, _size(child), None) for name, child in children]
+    counts = counter.get_flop_counts()
+    root = type(model).__name__
+    return [
+        Part(
+            name,
+            _size(child),
+            sum(counts.get(f'{root}.{name}', {}).values()) // 2,
+        )
+        for name, child in children
+    ]
+
+
+def _packed_inputs(cfg: Config, test: bool = False) -> dict:
+    """What the config's pipeline makes of a photograph."""
+    loader = cfg.test_dataloader if test else cfg.train_dataloader
+    steps = [
+        step for step in loader.dataset.pipeline if 'Load' not in step.type
+    ]
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    results = dict(img=pixels, img_shape=pixels.shape[:2], gt_label=0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return Compose(steps)(results)
+
+
+def _as_meta(image: Tensor) -> Tensor:
+    return torch.empty(1, *image.shape, device='meta')
+
+
+def _count(function: Callable[[], Tensor]) -> tuple[Tensor, int]:
+    """Call a function; returns its result and its multiply-adds."""
+    # With gradients: the counter cannot follow parameters without.
+    with FlopCounterMode(display=False) as counter:
+        result = function()
+    return result, counter.get_total_flops() // 2
+
+
+def _size(*modules: nn.Module) -> int:
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def _trained(*modules: nn.Module) -> int:
+    return sum(
+        parameter.numel()
+        for module in modules
+        for parameter in module.parameters()
+        if parameter.requires_grad
+    )
