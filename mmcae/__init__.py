@@ -3,7 +3,7 @@
 
 Importing the package checks the versions of the packages it stands on, adds
 mmcae's models to mmpretrain's model zoo, and makes every checkpoint go
-through a loader that executes nothing.
+through a loader that executes nothing and says what it loaded.
 """
 
 # ruff: noqa: E402  (the check has to come before what it checks)
@@ -13,10 +13,12 @@ check_versions()
 
 from mmcae.apis.zoo import register_configs, register_zoo
 from mmcae.utils.checkpoint_io import register_safe_loader
+from mmcae.utils.reported_load import register_reported_load
 from mmcae.version import __version__
 
 register_zoo()
 register_configs()
 register_safe_loader()
+register_reported_load()
 
 __all__ = ['__version__']

@@ -4,9 +4,14 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from mmengine.logging import print_log
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
+
+from mmcae.utils.load_report import (
+    note_derived,
+    note_renamed,
+    note_resized,
+)
 
 from ..layers import spread_bias_table
 
@@ -42,13 +47,11 @@ def adapt_position_table(
         extra = vit.num_extra_tokens
         side = _square(table.shape[1] - extra, name)
         target = vit.patch_resolution
-        print_log(
-            f'Resize {name} from {side}x{side} to {target[0]}x{target[1]}',
-            logger='current',
-        )
         table = resize_pos_embed(
             table, (side, side), target, vit.interpolate_mode, extra
         )
+    if table.shape != state_dict[name].shape:
+        note_resized(name, state_dict[name].shape, table.shape)
     state_dict[name] = table
 
 
@@ -59,16 +62,21 @@ def adapt_pooled_norm(
 
     The authors' fine-tuning does so (dossier of recipes: ``encoder.norm``
     becomes ``fc_norm``); without it the pooled norm would start afresh.
+    Norms that the model does not have are dropped.
     """
     pooled = hasattr(vit, 'ln2')
     for leaf in ('weight', 'bias'):
         final_name, pooled_name = (
             f'{prefix}{norm}.{leaf}' for norm in ('ln1', 'ln2')
         )
-        if pooled and not vit.final_norm and final_name in state_dict:
-            state_dict[pooled_name] = state_dict.pop(final_name)
-        elif not pooled:
+        if not pooled:
             state_dict.pop(pooled_name, None)
+        if vit.final_norm or final_name not in state_dict:
+            continue
+        norm = state_dict.pop(final_name)
+        if pooled:
+            state_dict[pooled_name] = norm
+            note_renamed(final_name, pooled_name)
 
 
 def adapt_relative_position(
@@ -82,6 +90,7 @@ def adapt_relative_position(
         for i in range(vit.num_layers):
             key = f'{prefix}layers.{i}.attn.relative_position_bias_table'
             state_dict[key] = table.clone()
+            note_renamed(shared + 'bias_table', key)
     for key, current in vit.named_parameters():
         name = prefix + key
         if not key.endswith('relative_position_bias_table'):
@@ -91,17 +100,12 @@ def adapt_relative_position(
             continue
         rows, columns = vit.patch_resolution
         side = (_square(table.shape[0] - 3, name) + 1) // 2
-        print_log(
-            f'Resize {name} from window {side}x{side} to {rows}x{columns}',
-            logger='current',
-        )
         state_dict[name] = spread_bias_table(
             table, (side, side), (rows, columns)
         )
-        state_dict.pop(name.replace('bias_table', 'index'), None)
-    # The index is derived from the window; old files may lack it.
+        note_resized(name, table.shape, state_dict[name].shape)
+    # The index follows from the window; files of pretraining lack it.
     for key, index in vit.named_buffers():
         if key.endswith('relative_position_index'):
-            table_name = prefix + key.replace('index', 'bias_table')
-            if table_name in state_dict:
-                state_dict[prefix + key] = index
+            state_dict[prefix + key] = index
+            note_derived(prefix + key)

@@ -1,0 +1,78 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Many names of tensors in a few words."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+
+def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
+    """Fold names that differ in a block's number or in their ending.
+
+    ``layers.0.gamma_1`` to ``layers.11.gamma_1`` become
+    ``layers.{0..11}.gamma_1 (12)``.
+
+    Args:
+        names: Names of tensors.
+        among: All names of that model or file: what ``names`` holds whole
+            becomes one entry, such as ``neck.* (174)``.
+
+    Returns:
+        Entries in the order of their first names, with the number of names
+        behind those that stand for several.
+    """
+    counts = Counter(_whole_parts(list(names), among))
+    by_number: dict[tuple[str, ...], dict[str, int]] = {}
+    for name, count in counts.items():
+        parts = name.split('.')
+        place = next((i for i, p in enumerate(parts) if p.isdigit()), -1)
+        number = parts[place] if place >= 0 else ''
+        key = tuple('' if i == place else p for i, p in enumerate(parts))
+        by_number.setdefault(key, {})[number] = count
+    by_ending: dict[tuple[str, str], dict[str, int]] = {}
+    for key, numbers in by_number.items():
+        shown = '.'.join(part or _ranges(numbers) for part in key)
+        stem, dot, ending = shown.rpartition('.')
+        which = ','.join(numbers)
+        by_ending.setdefault((stem + dot, which), {})[ending] = sum(
+            numbers.values()
+        )
+    entries = []
+    for (stem, _), endings in by_ending.items():
+        ending = ','.join(endings)
+        shown = stem + (f'{{{ending}}}' if len(endings) > 1 else ending)
+        total = sum(endings.values())
+        entries.append(shown + (f' ({total})' if total > 1 else ''))
+    return entries
+
+
+def _whole_parts(names: list[str], among: Iterable[str]) -> Iterator[str]:
+    """Replace names by the largest part of the model that they fill."""
+    existing = Counter(p for name in set(among) for p in _parents(name))
+    given = Counter(p for name in names for p in _parents(name))
+    for name in names:
+        for parent in _parents(name):
+            if 1 < existing[parent] == given[parent]:
+                yield parent + '.*'
+                break
+        else:
+            yield name
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split('.')
+    return ['.'.join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _ranges(numbers: Iterable[str]) -> str:
+    """``{0..3,7}``; a single number stands as it is."""
+    runs: list[list[int]] = []
+    for number in sorted(map(int, numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = ','.join(
+        str(run[0]) if len(run) == 1 else f'{run[0]}..{run[-1]}'
+        for run in runs
+    )
+    return shown if shown.isdigit() else f'{{{shown}}}'
