@@ -98,7 +98,9 @@ def adapt_relative_position(
         table = state_dict.get(name)
         if table is None or table.shape[0] == current.shape[0]:
             continue
-        rows, columns = vit.patch_resolution
+        # Blocks that attend in windows have tables of the window.
+        owner: Any = vit.get_submodule(key.rpartition('.')[0])
+        rows, columns = owner.window_size
         side = (_square(table.shape[0] - 3, name) + 1) // 2
         state_dict[name] = spread_bias_table(
             table, (side, side), (rows, columns)

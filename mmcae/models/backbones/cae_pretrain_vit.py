@@ -28,7 +28,8 @@ class CAEPretrainViT(CAEViT):
 
     Raises:
         ValueError: If a relative position bias or no class token is asked
-            for: the regressor would see other positions than the encoder.
+            for: the regressor would see other positions than the encoder;
+            or windows, which a subset of the patches does not fill.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class CAEPretrainViT(CAEViT):
             )
         if not kwargs.get('with_cls_token', True):
             raise ValueError('CAE pretrains with a class token')
+        if kwargs.get('window_size') is not None:
+            raise ValueError('CAE pretrains without windows: window_size=None')
         super().__init__(
             arch=arch,
             final_norm=final_norm,

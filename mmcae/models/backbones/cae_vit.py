@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from mmcv.cnn.bricks.transformer import PatchEmbed
-from mmengine.model import ModuleList
 from mmengine.utils import to_2tuple
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import resize_pos_embed
@@ -19,10 +18,8 @@ from mmcae.registry import MODELS
 
 from ..layers import (
     NORM_CFG,
-    EncoderBlock,
     RelativePositionBias,
     check_family,
-    drop_path_rates,
     init_module_,
     norm_layer,
     rescale_blocks_,
@@ -31,6 +28,8 @@ from ..layers import (
 )
 from . import adapt
 from .arch import ARCH_ZOO, arch_settings, block_indices, layer_depth
+from .blocks import build_blocks
+from .checks import check_arguments
 from .freeze import freeze, frozen_modules
 
 
@@ -58,7 +57,8 @@ class CAEViT(BaseBackbone):
             grow linearly from 0.
         bias: ``'qv_bias'``, ``True`` or ``False``; see `SelfAttention`.
         norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
-        final_norm: Whether the last output is normalised (tensor ``ln1``).
+        final_norm: Whether the last block's output is normalised (tensor
+            ``ln1``); ``'every'`` normalises each returned output with it.
         out_type: ``'raw'`` (B, 1 + L, D), ``'cls_token'`` (B, D),
             ``'featmap'`` (B, D, h, w) or ``'avg_featmap'``: the normalised
             mean of the patch tokens, (B, D) (tensor ``ln2``).
@@ -73,6 +73,12 @@ class CAEViT(BaseBackbone):
         weight_init: ``'xavier'`` (small, base) or ``'beit'`` (large).
         patch_cfg: Further arguments of mmcv's ``PatchEmbed``.
         layer_cfgs: Further arguments of the blocks, for all or for each.
+        window_size: Side or sides, in patches, of windows that blocks attend
+            in, for large images. None: every block attends everywhere.
+        global_indices: With windows, the blocks that attend everywhere.
+            Defaults to four, evenly spread.
+        with_cp: Whether blocks keep their input only and are computed again
+            for the backward pass.
         init_cfg: Initialization config of mmengine. Defaults to None.
 
     Raises:
@@ -80,7 +86,6 @@ class CAEViT(BaseBackbone):
     """
 
     arch_zoo = ARCH_ZOO
-    OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
 
     def __init__(
         self,
@@ -93,7 +98,7 @@ class CAEViT(BaseBackbone):
         drop_path_rate: float = 0.0,
         bias: bool | str = 'qv_bias',
         norm_cfg: dict = NORM_CFG,
-        final_norm: bool = False,
+        final_norm: bool | str = False,
         out_type: str = 'avg_featmap',
         with_cls_token: bool = True,
         frozen_stages: int = -1,
@@ -105,25 +110,25 @@ class CAEViT(BaseBackbone):
         weight_init: str = 'xavier',
         patch_cfg: dict = dict(),
         layer_cfgs: dict | Sequence[dict] = dict(),
+        window_size: int | tuple[int, int] | None = None,
+        global_indices: Sequence[int] | None = None,
+        with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.arch_settings = arch_settings(arch)
         self.embed_dims = self.arch_settings['embed_dims']
         self.num_layers = self.arch_settings['num_layers']
-        num_heads = self.arch_settings['num_heads']
-        if out_type not in self.OUT_TYPES:
-            raise ValueError(
-                f'out_type must be one of {self.OUT_TYPES}, got {out_type!r}'
-            )
-        if out_type == 'cls_token' and not with_cls_token:
-            raise ValueError("out_type='cls_token' needs with_cls_token=True")
-        if use_rel_pos_bias and use_shared_rel_pos_bias:
-            raise ValueError('use_rel_pos_bias and its shared form: not both')
-        if not with_cls_token and (
-            use_rel_pos_bias or use_shared_rel_pos_bias
-        ):
-            raise ValueError('relative position bias needs a class token')
+        if window_size is not None:
+            window_size = tuple(to_2tuple(window_size))
+        check_arguments(
+            out_type,
+            final_norm,
+            with_cls_token,
+            use_rel_pos_bias,
+            use_shared_rel_pos_bias,
+            window_size,
+        )
         self.out_type = out_type
         self.out_indices = block_indices(out_indices, self.num_layers)
         self.img_size = to_2tuple(img_size)
@@ -135,18 +140,14 @@ class CAEViT(BaseBackbone):
         self.frozen_stages = frozen_stages
         self.final_norm = final_norm
 
-        self.patch_embed = PatchEmbed(
-            **{
-                **dict(
-                    in_channels=in_channels,
-                    input_size=self.img_size,
-                    embed_dims=self.embed_dims,
-                    kernel_size=patch_size,
-                    stride=patch_size,
-                ),
-                **patch_cfg,
-            }
+        embed_cfg: dict[str, Any] = dict(
+            in_channels=in_channels,
+            input_size=self.img_size,
+            embed_dims=self.embed_dims,
+            kernel_size=patch_size,
+            stride=patch_size,
         )
+        self.patch_embed = PatchEmbed(**{**embed_cfg, **patch_cfg})
         self.patch_resolution: tuple[int, int] = self.patch_embed.init_out_size
         self.cls_token: nn.Parameter | None = None
         if with_cls_token:
@@ -160,27 +161,24 @@ class CAEViT(BaseBackbone):
             self.pos_embed = nn.Parameter(table, requires_grad=False)
         self.drop_after_pos = nn.Dropout(drop_rate)
         self.rel_pos_bias = (
-            RelativePositionBias(self.patch_resolution, num_heads)
+            RelativePositionBias(
+                self.patch_resolution, self.arch_settings['num_heads']
+            )
             if use_shared_rel_pos_bias
             else None
         )
-        if isinstance(layer_cfgs, dict):
-            layer_cfgs = [layer_cfgs] * self.num_layers
-        window = self.patch_resolution if use_rel_pos_bias else None
-        rates = drop_path_rates(drop_path_rate, self.num_layers)
-        block_cfg: dict[str, Any] = dict(
-            embed_dims=self.embed_dims,
-            num_heads=num_heads,
-            feedforward_channels=self.arch_settings['feedforward_channels'],
+        self.layers = build_blocks(
+            self.arch_settings,
+            grid=self.patch_resolution if use_rel_pos_bias else None,
+            window_size=window_size,
+            global_indices=global_indices,
+            drop_path_rate=drop_path_rate,
+            layer_cfgs=layer_cfgs,
             layer_scale_init_value=layer_scale_init_value,
-            window_size=window,
             drop_rate=drop_rate,
             bias=bias,
             norm_cfg=norm_cfg,
-        )
-        self.layers = ModuleList(
-            EncoderBlock(**{**block_cfg, 'drop_path_rate': rate, **layer_cfg})
-            for rate, layer_cfg in zip(rates, layer_cfgs, strict=True)
+            with_cp=with_cp,
         )
         if final_norm:
             self.ln1 = norm_layer(norm_cfg, self.embed_dims)
@@ -276,10 +274,12 @@ class CAEViT(BaseBackbone):
         outs = []
         for i, layer in enumerate(self.layers):
             x = layer(x, bias, grid)
-            if i == self.num_layers - 1 and self.final_norm:
-                x = self.ln1(x)
             if i in self.out_indices:
-                outs.append(self._format_output(x, grid))
+                last = i == self.num_layers - 1
+                if self.final_norm == 'every' or (last and self.final_norm):
+                    outs.append(self._format_output(self.ln1(x), grid))
+                else:
+                    outs.append(self._format_output(x, grid))
         return tuple(outs)
 
     def _format_output(self, x: Tensor, grid: tuple[int, int]) -> Tensor:

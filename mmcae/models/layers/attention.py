@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .relative_position import add_relative_position, relative_position_bias
+from .window import attend_in_windows, crop_bias
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -38,6 +39,9 @@ class SelfAttention(BaseModule):
             none), ``True`` for an ordinary bias, ``False`` for none.
         window_size: Patch grid of the relative position bias. None leaves
             that bias out.
+        attn_window: Rows and columns of windows that attend by themselves
+            (see `attend_in_windows`); `window_size` is None or the same.
+            Defaults to None, the whole grid.
         attn_drop_rate: Dropout of the attention weights.
         proj_drop_rate: Dropout after the output projection.
         qk_scale: Factor of the scores. Defaults to ``head_dim ** -0.5``.
@@ -53,6 +57,7 @@ class SelfAttention(BaseModule):
         num_heads: int,
         bias: bool | str = 'qv_bias',
         window_size: tuple[int, int] | None = None,
+        attn_window: tuple[int, int] | None = None,
         attn_drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
         qk_scale: float | None = None,
@@ -69,6 +74,7 @@ class SelfAttention(BaseModule):
         if bias == 'qv_bias':
             self.q_bias = nn.Parameter(torch.zeros(embed_dims))
             self.v_bias = nn.Parameter(torch.zeros(embed_dims))
+        self.attn_window = attn_window
         self.has_window = window_size is not None
         if window_size is not None:
             add_relative_position(self, window_size, num_heads)
@@ -94,27 +100,65 @@ class SelfAttention(BaseModule):
             x: Tokens, ``(B, N, D)``.
             rel_pos_bias: A bias shared by all layers, ``(heads, N, N)``.
             grid: Patch grid of the input, where it differs from the window
-                of the layer's own bias.
+                of the layer's own bias, or the layer attends in windows.
 
         Returns:
             Tokens, ``(B, N, D)``.
+
+        Raises:
+            ValueError: If a layer that attends in windows gets no grid.
         """
         qkv = F.linear(x, self.qkv.weight, self.qkv_bias())
+        if self.attn_window is None:
+            if self.has_window:
+                own_bias = relative_position_bias(self, grid)
+                rel_pos_bias = (
+                    own_bias
+                    if rel_pos_bias is None
+                    else own_bias + rel_pos_bias
+                )
+            x = self.attend(qkv, rel_pos_bias)
+        else:
+            x = self.attend_in_windows(qkv, self.attn_window, grid)
+        return self.proj_drop(self.proj(x))
+
+    def attend_in_windows(
+        self,
+        qkv: Tensor,
+        window: tuple[int, int],
+        grid: tuple[int, int] | None,
+    ) -> Tensor:
+        """Attend inside windows of the grid; see `attend`."""
+        if grid is None:
+            raise ValueError('attention in windows needs the patch grid')
+        bias = relative_position_bias(self) if self.has_window else None
+
+        def attend(windows: Tensor, size: tuple[int, int]) -> Tensor:
+            cropped = None if bias is None else crop_bias(bias, window, size)
+            return self.attend(windows, cropped)
+
+        return attend_in_windows(qkv, grid, window, attend)
+
+    def attend(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend within sequences.
+
+        Args:
+            qkv: Queries, keys and values, ``(B, N, 3 D)``.
+            bias: Added to the scores, ``(heads, N, N)``.
+
+        Returns:
+            What the queries read, ``(B, N, D)``.
+        """
         q, k, v = (split_heads(t, self.num_heads) for t in qkv.chunk(3, -1))
-        if self.has_window:
-            own_bias = relative_position_bias(self, grid)
-            rel_pos_bias = (
-                own_bias if rel_pos_bias is None else own_bias + rel_pos_bias
-            )
         x = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=None if rel_pos_bias is None else rel_pos_bias.to(q),
+            attn_mask=None if bias is None else bias.to(q),
             dropout_p=self.attn_drop_rate if self.training else 0.0,
             scale=self.qk_scale,
         )
-        return self.proj_drop(self.proj(merge_heads(x)))
+        return merge_heads(x)
 
 
 class CrossAttention(BaseModule):

@@ -8,6 +8,7 @@ from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import CrossAttention, SelfAttention
 
@@ -63,6 +64,7 @@ class EncoderBlock(BaseModule):
             scales out.
         window_size: Patch grid of a relative position bias of this block.
             Defaults to None, no such bias.
+        attn_window: Windows that attend by themselves, see `SelfAttention`.
         drop_rate: Dropout after the projections.
         attn_drop_rate: Dropout of the attention weights.
         drop_path_rate: Rate of stochastic depth, per sample.
@@ -70,6 +72,8 @@ class EncoderBlock(BaseModule):
         qk_scale: See `SelfAttention`.
         act_cfg: Activation. Defaults to exact GELU.
         norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        with_cp: Whether only the input is kept for the backward pass, which
+            then computes the block again: less memory, same gradients.
         init_cfg: Initialization config of mmengine. Defaults to None.
     """
 
@@ -80,6 +84,7 @@ class EncoderBlock(BaseModule):
         feedforward_channels: int,
         layer_scale_init_value: float | None = 0.1,
         window_size: tuple[int, int] | None = None,
+        attn_window: tuple[int, int] | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -87,15 +92,18 @@ class EncoderBlock(BaseModule):
         qk_scale: float | None = None,
         act_cfg: dict = dict(type='GELU'),
         norm_cfg: dict = NORM_CFG,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.with_cp = with_cp
         self.ln1 = norm_layer(norm_cfg, embed_dims)
         self.attn = SelfAttention(
             embed_dims,
             num_heads,
             bias=bias,
             window_size=window_size,
+            attn_window=attn_window,
             attn_drop_rate=attn_drop_rate,
             proj_drop_rate=drop_rate,
             qk_scale=qk_scale,
@@ -115,6 +123,19 @@ class EncoderBlock(BaseModule):
         grid: tuple[int, int] | None = None,
     ) -> Tensor:
         """Transform tokens ``(B, N, D)``; see `SelfAttention.forward`."""
+        if self.with_cp and torch.is_grad_enabled():
+            # It also restores the random state, so drop path is repeated.
+            return checkpoint(
+                self._transform, x, rel_pos_bias, grid, use_reentrant=False
+            )
+        return self._transform(x, rel_pos_bias, grid)
+
+    def _transform(
+        self,
+        x: Tensor,
+        rel_pos_bias: Tensor | None,
+        grid: tuple[int, int] | None,
+    ) -> Tensor:
         attended = self.attn(self.ln1(x), rel_pos_bias, grid)
         x = x + self.drop_path(scaled(attended, self.gamma_1))
         return x + self.drop_path(scaled(self.ffn(self.ln2(x)), self.gamma_2))

@@ -10,7 +10,9 @@ from scipy.optimize import brentq
 from torch import Tensor, nn
 
 
-def relative_position_index(window: tuple[int, int]) -> Tensor:
+def relative_position_index(
+    window: tuple[int, int], device: torch.device | None = None
+) -> Tensor:
     """Rows of the bias table for each pair of tokens.
 
     A table for a window of ``h x w`` patches has ``(2h-1)(2w-1)`` rows for
@@ -19,18 +21,19 @@ def relative_position_index(window: tuple[int, int]) -> Tensor:
 
     Args:
         window: Rows and columns of the patch grid.
+        device: Where the result is wanted.
 
     Returns:
         Table rows, int64, ``(1 + h * w, 1 + h * w)``; the class token is
         token 0.
     """
     h, w = window
-    rows = torch.arange(h).repeat_interleave(w)
-    columns = torch.arange(w).repeat(h)
+    rows = torch.arange(h, device=device).repeat_interleave(w)
+    columns = torch.arange(w, device=device).repeat(h)
     delta_row = rows[:, None] - rows[None] + h - 1
     delta_column = columns[:, None] - columns[None] + w - 1
     num_pairs = (2 * h - 1) * (2 * w - 1)
-    index = torch.empty(h * w + 1, h * w + 1, dtype=torch.int64)
+    index = rows.new_empty(h * w + 1, h * w + 1)
     index[1:, 1:] = delta_row * (2 * w - 1) + delta_column
     index[0, 1:] = num_pairs
     index[1:, 0] = num_pairs + 1
@@ -168,6 +171,6 @@ def relative_position_bias(
     window: tuple[int, int] = module.window_size  # type: ignore
     if grid is not None and tuple(grid) != window:
         table = resize_bias_table(table, window, grid)
-        index = relative_position_index(grid).to(table.device)
+        index = relative_position_index(grid, table.device)
     size = index.shape[0]
     return table[index.flatten()].view(size, size, -1).permute(2, 0, 1)

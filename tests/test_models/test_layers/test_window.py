@@ -1,0 +1,118 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Attention in windows: against attention with a mask."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from recordings import relative_error
+
+from mmcae.models.layers import EncoderBlock, SelfAttention
+from mmcae.models.layers.attention import merge_heads, split_heads
+from mmcae.models.layers.relative_position import relative_position_bias
+from mmcae.models.layers.window import bands, from_windows, to_windows
+
+WINDOW = (4, 3)
+
+
+def attention(**kwargs):
+    torch.manual_seed(0)
+    layer = SelfAttention(16, num_heads=2, **kwargs)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return layer
+
+
+def test_bands__cover_the_axis_once():
+    for length in range(1, 12):
+        parts = bands(length, 4)
+        covered = [i for part, _ in parts for i in range(length)[part]]
+        assert covered == list(range(length))
+        assert all(size <= 4 for _, size in parts)
+
+
+def test_to_windows__is_undone():
+    x = torch.arange(2 * 8 * 6 * 3).view(2, 8, 6, 3)
+    windows = to_windows(x, WINDOW)
+    assert windows.shape == (2, 4, 12, 3)
+    assert torch.equal(windows[0, 1, :3], x[0, 0, 3:])
+    assert torch.equal(from_windows(windows, WINDOW, (8, 6)), x)
+
+
+@pytest.mark.parametrize('bias', [None, WINDOW])
+def test_forward__one_window_is_ordinary_attention(bias):
+    torch.manual_seed(1)
+    blocks = [
+        EncoderBlock(16, 2, 32, window_size=bias, attn_window=window)
+        for window in (WINDOW, None)
+    ]
+    for parameter in blocks[0].parameters():
+        torch.nn.init.normal_(parameter)
+    blocks[1].load_state_dict(blocks[0].state_dict())
+    x = torch.randn(2, 1 + 12, 16)
+    windowed, plain = (block(x, grid=WINDOW) for block in blocks)
+    assert relative_error(windowed, plain) < 1e-6
+
+
+def window_of(grid):
+    """Number of the window of each patch."""
+    rows = torch.arange(grid[0]).repeat_interleave(grid[1]) // WINDOW[0]
+    columns = torch.arange(grid[1]).repeat(grid[0]) // WINDOW[1]
+    return rows * 100 + columns
+
+
+@pytest.mark.parametrize('use_bias', [False, True])
+@pytest.mark.parametrize('grid', [(8, 6), (7, 8), (2, 2), (9, 3)])
+def test_forward__patches_see_their_window_and_the_class_token(grid, use_bias):
+    layer = attention(
+        window_size=WINDOW if use_bias else None, attn_window=WINDOW
+    )
+    windows = window_of(grid)
+    seen = torch.zeros(1 + len(windows), 1 + len(windows))
+    seen[:] = -torch.inf
+    seen[:, 0] = 0
+    seen[1:, 1:][windows[:, None] == windows] = 0
+    if use_bias:
+        seen = seen + bias_inside_windows(layer, grid)
+    x = torch.randn(2, 1 + len(windows), 16)
+    qkv = F.linear(x, layer.qkv.weight, layer.qkv_bias())
+    q, k, v = (split_heads(t, 2) for t in qkv.chunk(3, -1))
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    expected = layer.proj(merge_heads(expected))
+    out = layer(x, grid=grid)
+    assert relative_error(out[:, 1:], expected[:, 1:]) < 1e-6
+
+
+def bias_inside_windows(layer, grid):
+    """The layer's bias at each pair of patches, by their offset."""
+    table = relative_position_bias(layer)
+    rows = torch.arange(grid[0]).repeat_interleave(grid[1]) % WINDOW[0]
+    columns = torch.arange(grid[1]).repeat(grid[0]) % WINDOW[1]
+    place = torch.cat([torch.zeros(1), 1 + rows * WINDOW[1] + columns]).long()
+    return table[:, place][:, :, place]
+
+
+def test_forward__class_token_averages_over_patches():
+    layer = attention(attn_window=WINDOW)
+    # Keys that are all alike: the class token reads a mean of the values.
+    layer.qkv.weight.data[:32] = 0
+    x = torch.randn(1, 1 + 5 * 3, 16)
+    x[:, 0] = 0
+    windows = [x[:, [0, *range(1, 13)]], x[:, [0, *range(13, 16)]]]
+    plain = SelfAttention(16, 2)
+    plain.load_state_dict(layer.state_dict())
+    reads = [plain(window)[:, 0] for window in windows]
+    expected = 12 / 15 * reads[0] + 3 / 15 * reads[1]
+    assert relative_error(layer(x, grid=(5, 3))[:, 0], expected) < 1e-6
+
+
+def test_forward__gradients_reach_every_token():
+    layer = attention(window_size=WINDOW, attn_window=WINDOW)
+    x = torch.randn(2, 1 + 7 * 5, 16, requires_grad=True)
+    layer(x, grid=(7, 5)).square().sum().backward()
+    assert x.grad.abs().amin(dim=0).amax(dim=-1).gt(0).all()
+    assert layer.relative_position_bias_table.grad.abs().sum() > 0
+
+
+def test_forward__needs_the_grid():
+    with pytest.raises(ValueError, match='patch grid'):
+        attention(attn_window=WINDOW)(torch.randn(1, 13, 16))
