@@ -3,6 +3,7 @@
 
 from .hooks import (
     DataHealthHook,
+    IterationSeedHook,
     ProbeSummaryHook,
     TemperatureHook,
     TokenizerRecordHook,
@@ -20,6 +21,7 @@ __all__ = [
     'AmpOptimWrapper',
     'DataHealthHook',
     'FullWarmupLR',
+    'IterationSeedHook',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
     'ProbeSummaryHook',

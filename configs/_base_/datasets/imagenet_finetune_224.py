@@ -26,25 +26,33 @@ train_pipeline = [
         scale=(0.08, 1.0),
         interpolation='bicubic'),
     dict(type='mmcae.RandomFlip', prob=0.5),
-    # timm's rand-m9-mstd0.5-inc1: two operations, each with probability .5.
+    # mmpretrain's draw from NumPy's global generator, which is seeded here
+    # from (run seed, epoch, index).
     dict(
-        type='mmpretrain.RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(
-            pad_val=[round(x) for x in bgr_mean], interpolation='bicubic')),
-    dict(
-        type='mmpretrain.RandomErasing',
-        erase_prob=0.25,
-        mode='rand',
-        min_area_ratio=0.02,
-        max_area_ratio=1 / 3,
-        aspect_range=(3 / 10, 10 / 3),
-        fill_color=bgr_mean,
-        fill_std=bgr_std),
+        type='mmcae.Seeded',
+        transforms=[
+            # timm's rand-m9-mstd0.5-inc1: two operations, each with
+            # probability .5.
+            dict(
+                type='mmpretrain.RandAugment',
+                policies='timm_increasing',
+                num_policies=2,
+                total_level=10,
+                magnitude_level=9,
+                magnitude_std=0.5,
+                hparams=dict(
+                    pad_val=[round(x) for x in bgr_mean],
+                    interpolation='bicubic')),
+            dict(
+                type='mmpretrain.RandomErasing',
+                erase_prob=0.25,
+                mode='rand',
+                min_area_ratio=0.02,
+                max_area_ratio=1 / 3,
+                aspect_range=(3 / 10, 10 / 3),
+                fill_color=bgr_mean,
+                fill_std=bgr_std),
+        ]),
     dict(type='mmpretrain.PackInputs'),
 ]
 

@@ -63,7 +63,11 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=3, save_best='auto'))
 
 # Labels need no tokenizer.
-custom_hooks = [dict(type='mmcae.DataHealthHook')]
+custom_hooks = [
+    dict(type='mmcae.DataHealthHook'),
+    # A resumed run mixes batches and drops paths as an uninterrupted one.
+    dict(type='mmcae.IterationSeedHook'),
+]
 
 # Augmentations and drop path differ between ranks.
 randomness = dict(seed=0, diff_rank_seed=True)

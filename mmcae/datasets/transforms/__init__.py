@@ -12,6 +12,7 @@ from .random_flip import RandomFlip
 from .random_mask_generator import RandomMaskGenerator
 from .random_resized_crop import RandomResizedCrop
 from .resize import sample_crop_box
+from .seeded import Seeded
 from .two_view_crop import TwoViewRandomResizedCrop
 from .two_view_resize import TwoViewResize
 
@@ -23,6 +24,7 @@ __all__ = [
     'RandomMaskGenerator',
     'RandomResizedCrop',
     'RandomResizedCropAndInterpolationWithTwoPic',
+    'Seeded',
     'TwoViewRandomResizedCrop',
     'TwoViewResize',
     'UnreadableImageError',

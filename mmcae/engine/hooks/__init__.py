@@ -2,12 +2,14 @@
 """Hooks: what mmengine and mmpretrain lack."""
 
 from .data_health_hook import DataHealthHook
+from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
 from .temperature_hook import TemperatureHook
 from .tokenizer_record_hook import TokenizerRecordHook
 
 __all__ = [
     'DataHealthHook',
+    'IterationSeedHook',
     'ProbeSummaryHook',
     'TemperatureHook',
     'TokenizerRecordHook',
