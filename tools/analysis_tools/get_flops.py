@@ -90,15 +90,10 @@ def corrected(text: str, name: str, numbers: dict[str, int | None]) -> str:
     end = rest.find('\n  - Name: ') + 1
     entry, tail = (rest[:end], rest[end:]) if end else (rest, '')
     for key, value in numbers.items():
-        entry = re.sub(rf'^      {key}: .*\n', '', entry, flags=re.M)
-        if value is not None:
-            entry = re.sub(
-                r'^(      Training Data: )',
-                rf'      {key}: {value}\n\1',
-                entry,
-                count=1,
-                flags=re.M,
-            )
+        line = f'      {key}: {value}\n' if value is not None else ''
+        entry, found = re.subn(rf'^      {key}: .*\n', line, entry, 1, re.M)
+        if not found:
+            entry = entry.replace('    Metadata:\n', f'    Metadata:\n{line}')
     return head + start + entry + tail
 
 
