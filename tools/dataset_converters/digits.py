@@ -4,8 +4,8 @@
     python tools/dataset_converters/digits.py data/digits
 
 makes ``train/`` (1,400 images) and ``test/`` (397), 8 x 8 pixels, by a fixed
-permutation. File names are ``<index>_<label>.png``; pretraining does not
-look at the labels.
+permutation. File names are ``<index>_<label>.png``, in one folder for each
+label with ``--class-folders``; pretraining does not look at the labels.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 NUM_TRAIN = 1400
 
 
-def write_digits(root: Path) -> None:
+def write_digits(root: Path, class_folders: bool = False) -> None:
     """Write both folders below ``root``; existing files are replaced."""
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
@@ -27,12 +27,13 @@ def write_digits(root: Path) -> None:
         ('train', order[:NUM_TRAIN]),
         ('test', order[NUM_TRAIN:]),
     ):
-        folder = root / split
-        folder.mkdir(parents=True, exist_ok=True)
         for index in part:
-            name = f'{index:04d}_{digits.target[index]}.png'
+            label = str(digits.target[index])
+            folder = root / split / (label if class_folders else '')
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f'{index:04d}_{label}.png'
             Image.fromarray(pixels[index]).save(folder / name)
-        print(f'{len(part)} images in {folder}')
+        print(f'{len(part)} images in {root / split}')
 
 
 def main() -> None:
@@ -41,7 +42,11 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('root', type=Path, help='folder to write to')
-    write_digits(parser.parse_args().root)
+    parser.add_argument(
+        '--class-folders', action='store_true', help='a folder a label'
+    )
+    args = parser.parse_args()
+    write_digits(args.root, args.class_folders)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,25 @@
+# A tokenizer for coloured drawings at 48 px: 128 words, 8 px a token.
+#
+#     python tools/dataset_converters/emoji.py data/emoji PACKAGES
+#     python tools/train.py \
+#         configs/tokenizer/dvae_f8-k128_1xb32-8e_emoji-48px.py
+_base_ = './dvae_f8-k64_1xb32-13e_digits-32px.py'
+
+data_root = 'data/emoji/train'
+max_epochs = 8  # of 95 steps
+
+pipeline = _base_.pipeline
+pipeline[1].update(size=48)
+train_dataloader = dict(
+    dataset=dict(data_root=data_root, pipeline=pipeline))
+
+model = dict(
+    vocab_size=128,
+    pixel_mean=(0.80, 0.75, 0.70),  # of the emoji's pixels in [0, 1]
+    pixel_std=(0.30, 0.29, 0.34))
+
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(begin=max_epochs // 2, end=max_epochs)
+train_cfg = dict(max_epochs=max_epochs)
+default_hooks = dict(
+    logger=dict(interval=95), checkpoint=dict(interval=max_epochs))

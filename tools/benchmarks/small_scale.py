@@ -1,0 +1,274 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""What pretraining is worth, on two small labelled data sets, on a CPU.
+
+    python tools/benchmarks/small_scale.py --data digits
+    npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
+    python tools/benchmarks/small_scale.py --data emoji --packages *.tgz
+
+For each seed: pretrains mmcae's CAE and mmpretrain's own with the same
+tokenizer on the same number of images, then evaluates both, and an encoder
+with random weights, four times: linear, attentive, k-NN and fine-tuning (from
+scratch, for the random one). Every step is a run of ``tools/*.py``; a step
+that is done is not repeated. Writes ``results.json`` and ``table.md`` in
+``--work-dir``.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from table import write_table
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
+
+CAE, BENCH = 'configs/cae/', 'configs/cae/benchmarks/tiny-p8_cae-pre_1xb64-'
+ARMS = ('random', 'mmpretrain', 'mmcae')
+
+
+@dataclass
+class Data:
+    """Configs of one data set."""
+
+    tokenizer: str
+    cae: str
+    peer: str
+    suffix: str  # of the evaluations' configs
+
+    def evaluation(self, kind: str) -> str:
+        kind = '' if kind == 'finetune' else f'{kind}-'
+        return f'{BENCH}{kind}coslr-30e_{self.suffix}.py'
+
+
+DATA = dict(
+    digits=Data(
+        'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py',
+        f'{CAE}cae_tiny-p8_1xb32-coslr-80e_digits-32px.py',
+        'tools/benchmarks/peers/mmpretrain_cae_digits.py',
+        'digits-32px',
+    ),
+    emoji=Data(
+        'configs/tokenizer/dvae_f8-k128_1xb32-8e_emoji-48px.py',
+        f'{CAE}cae_tiny-p8_1xb32-coslr-30e_emoji-48px.py',
+        'tools/benchmarks/peers/mmpretrain_cae_emoji.py',
+        'emoji-48px',
+    ),
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--data', choices=DATA, default='digits')
+    parser.add_argument(
+        '--packages', type=Path, nargs='+', help='of npm, for the emoji'
+    )
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/small_scale')
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
+    parser.add_argument(
+        '--jobs', type=int, default=2, help='runs at the same time'
+    )
+    parser.add_argument(
+        '--epochs',
+        type=int,
+        help='of every training, to try the tool out (default: the configs)',
+    )
+    args = parser.parse_args()
+    if args.data == 'emoji' and not args.packages:
+        parser.error('--data emoji needs --packages')
+    return args
+
+
+def run_tool(folder: Path, *command: str | Path) -> str:
+    """Run a tool unless it has run; return what it printed.
+
+    Raises:
+        SystemExit: If it fails, with the end of its output.
+    """
+    log, done = folder / 'console.log', folder / 'done.json'
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        line = [sys.executable, *map(str, command)]
+        # These models are too small to gain from more threads than one.
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        start = time.perf_counter()
+        with open(log, 'w') as file:
+            process = subprocess.Popen(
+                line, stdout=file, stderr=file, cwd=REPO, env=environment
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+        if os.waitstatus_to_exitcode(status):
+            tail = '\n'.join(log.read_text().splitlines()[-15:])
+            raise SystemExit(f'{tail}\n\nfailed: {" ".join(line)}')
+        seconds = dict(
+            cpu=usage.ru_utime + usage.ru_stime,
+            wall=time.perf_counter() - start,
+        )
+        done.write_text(json.dumps(seconds))
+    return log.read_text()
+
+
+class Study:
+    """The runs of one data set below one folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.configs = DATA[args.data]
+        self.work = args.work_dir.resolve() / args.data
+        self.images = self.work / 'data'
+        self.start = time.perf_counter()
+
+    def say(self, text: str) -> None:
+        seconds = time.perf_counter() - self.start
+        print(f'[{seconds:5.0f} s] {text}', flush=True)
+
+    def prepare(self) -> None:
+        """Write the images."""
+        if self.args.data == 'digits':
+            from digits import write_digits
+
+            write_digits(self.images, class_folders=True)
+        else:
+            from emoji import write_emoji
+
+            for package in self.args.packages:
+                write_emoji(self.images, package)
+
+    def train(self, config: str, folder: Path, *options: str) -> str:
+        epochs = self.args.epochs
+        if epochs is not None:
+            options += (
+                f'train_cfg.max_epochs={epochs}',
+                f'default_hooks.checkpoint.interval={epochs}',
+            )
+            if 'benchmarks/tiny' in config:
+                options += (f'train_cfg.val_interval={epochs}',)
+        return run_tool(
+            folder,
+            'tools/train.py',
+            config,
+            '--work-dir',
+            folder,
+            '--cfg-options',
+            *options,
+        )
+
+    @staticmethod
+    def checkpoint(folder: Path) -> Path:
+        return Path((folder / 'last_checkpoint').read_text().strip())
+
+    def train_tokenizer(self) -> Path:
+        self.say('tokenizer ...')
+        folder = self.work / 'tokenizer'
+        root = f'data_root={self.images / "train"}'
+        self.train(self.configs.tokenizer, folder, root)
+        return self.checkpoint(folder)
+
+    def pretrain(self, arm: str, seed: int, tokenizer: Path) -> Path | None:
+        if arm == 'random':
+            return None
+        self.say(f'{arm}, seed {seed}: pretraining ...')
+        config = self.configs.peer if arm != 'mmcae' else self.configs.cae
+        folder = self.work / f'{arm}_seed{seed}' / 'pretrain'
+        self.train(
+            config,
+            folder,
+            f'data_root={self.images / "train"}',
+            f'tokenizer={tokenizer}',
+            f'randomness.seed={seed}',
+        )
+        return self.checkpoint(folder)
+
+    def probe(
+        self, kind: str, arm: str, seed: int, checkpoint: Path | None
+    ) -> float:
+        """Train a linear or attentive head, or the whole classifier."""
+        options = [f'data_root={self.images}', f'randomness.seed={seed}']
+        if checkpoint is not None:
+            options.append(f'checkpoint={checkpoint}')
+        else:
+            options.append('model.backbone.init_cfg=None')
+            if kind == 'finetune':
+                # From scratch no layer needs protection from the others.
+                rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
+                options.append(f'{rate}=1.0')
+        folder = self.work / f'{arm}_seed{seed}' / kind
+        printed = self.train(self.configs.evaluation(kind), folder, *options)
+        return float(re.findall(r'accuracy/top1: ([\d.]+)', printed)[-1])
+
+    def nearest(self, arm: str, seed: int, checkpoint: Path | None) -> float:
+        """Classify by the nearest neighbours of the mean patch token."""
+        folder = self.work / f'{arm}_seed{seed}'
+        for split in ('train', 'test'):
+            run_tool(
+                folder / f'features_{split}',
+                'tools/extract_features.py',
+                self.configs.cae,
+                checkpoint or 'random',
+                self.images / split,
+                folder / f'{split}.npz',
+                *('--crop-ratio', '1', '--num-workers', '0'),
+                *('--seed', str(seed)),
+            )
+        files = (folder / 'train.npz', folder / 'test.npz')
+        printed = run_tool(folder / 'knn', 'tools/knn.py', *files, '--k', '10')
+        return float(re.findall(r'([\d.]+) %', printed)[-1])
+
+    def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
+        """Pretrain one encoder and evaluate it in four ways."""
+        checkpoint = self.pretrain(arm, seed, tokenizer)
+        self.say(f'{arm}, seed {seed}: evaluations ...')
+        result: dict[str, float] = {
+            kind: self.probe(kind, arm, seed, checkpoint)
+            for kind in ('linear', 'attentive', 'finetune')
+        }
+        result['knn'] = self.nearest(arm, seed, checkpoint)
+        done = self.work / f'{arm}_seed{seed}' / 'pretrain' / 'done.json'
+        if done.is_file():
+            result['pretrain_cpu'] = json.loads(done.read_text())['cpu']
+        return result
+
+    def run(self) -> dict:
+        """All arms and seeds, several at a time."""
+        self.prepare()
+        tokenizer = self.train_tokenizer()
+        pairs = [(arm, s) for s in self.args.seeds for arm in self.args.arms]
+        job: Callable = lambda pair: self.measure(*pair, tokenizer)  # noqa: E731
+        with ThreadPoolExecutor(self.args.jobs) as pool:
+            results = list(pool.map(job, pairs))
+        return {
+            arm: [
+                r for (a, _), r in zip(pairs, results, strict=True) if a == arm
+            ]
+            for arm in self.args.arms
+        }
+
+
+def main() -> None:
+    args = parse_args()
+    study = Study(args)
+    results = dict(
+        data=args.data,
+        seeds=args.seeds,
+        arms=study.run(),
+        seconds=time.perf_counter() - study.start,
+    )
+    (study.work / 'results.json').write_text(json.dumps(results, indent=2))
+    print(write_table(study.work, results))
+
+
+if __name__ == '__main__':
+    main()
