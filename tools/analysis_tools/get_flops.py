@@ -91,7 +91,9 @@ def corrected(text: str, name: str, numbers: dict[str, int | None]) -> str:
     entry, tail = (rest[:end], rest[end:]) if end else (rest, '')
     for key, value in numbers.items():
         line = f'      {key}: {value}\n' if value is not None else ''
-        entry, found = re.subn(rf'^      {key}: .*\n', line, entry, 1, re.M)
+        entry, found = re.subn(
+            rf'^      {key}: .*\n', line, entry, count=1, flags=re.M
+        )
         if not found:
             entry = entry.replace('    Metadata:\n', f'    Metadata:\n{line}')
     return head + start + entry + tail
