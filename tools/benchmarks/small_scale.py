@@ -15,9 +15,7 @@ that is done is not repeated. Writes ``results.json`` and ``table.md`` in
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -25,9 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from runs import REPO, last_checkpoint, run_tool
 from table import write_table
 
-REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
 
 CAE, BENCH = 'configs/cae/', 'configs/cae/benchmarks/tiny-p8_cae-pre_1xb64-'
@@ -92,35 +90,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def run_tool(folder: Path, *command: str | Path) -> str:
-    """Run a tool unless it has run; return what it printed.
-
-    Raises:
-        SystemExit: If it fails, with the end of its output.
-    """
-    log, done = folder / 'console.log', folder / 'done.json'
-    if not done.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        line = [sys.executable, *map(str, command)]
-        # These models are too small to gain from more threads than one.
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        start = time.perf_counter()
-        with open(log, 'w') as file:
-            process = subprocess.Popen(
-                line, stdout=file, stderr=file, cwd=REPO, env=environment
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        if os.waitstatus_to_exitcode(status):
-            tail = '\n'.join(log.read_text().splitlines()[-15:])
-            raise SystemExit(f'{tail}\n\nfailed: {" ".join(line)}')
-        seconds = dict(
-            cpu=usage.ru_utime + usage.ru_stime,
-            wall=time.perf_counter() - start,
-        )
-        done.write_text(json.dumps(seconds))
-    return log.read_text()
-
-
 class Study:
     """The runs of one data set below one folder."""
 
@@ -166,16 +135,12 @@ class Study:
             *options,
         )
 
-    @staticmethod
-    def checkpoint(folder: Path) -> Path:
-        return Path((folder / 'last_checkpoint').read_text().strip())
-
     def train_tokenizer(self) -> Path:
         self.say('tokenizer ...')
         folder = self.work / 'tokenizer'
         root = f'data_root={self.images / "train"}'
         self.train(self.configs.tokenizer, folder, root)
-        return self.checkpoint(folder)
+        return last_checkpoint(folder)
 
     def pretrain(self, arm: str, seed: int, tokenizer: Path) -> Path | None:
         if arm == 'random':
@@ -190,7 +155,7 @@ class Study:
             f'tokenizer={tokenizer}',
             f'randomness.seed={seed}',
         )
-        return self.checkpoint(folder)
+        return last_checkpoint(folder)
 
     def probe(
         self, kind: str, arm: str, seed: int, checkpoint: Path | None
