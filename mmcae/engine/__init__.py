@@ -5,6 +5,7 @@ from .hooks import (
     DataHealthHook,
     IterationSeedHook,
     ProbeSummaryHook,
+    SweepAccuracyHook,
     TemperatureHook,
     TokenizerRecordHook,
 )
@@ -13,6 +14,7 @@ from .optimizers import (
     AmpOptimWrapper,
     LayerDecayOptimWrapperConstructor,
     MergedOptimWrapperConstructor,
+    SweepOptimWrapperConstructor,
 )
 from .schedulers import FullWarmupLR
 
@@ -25,6 +27,8 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
     'ProbeSummaryHook',
+    'SweepAccuracyHook',
+    'SweepOptimWrapperConstructor',
     'TemperatureHook',
     'TokenizerRecordHook',
 ]

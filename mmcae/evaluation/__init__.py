@@ -9,9 +9,11 @@ from .probe import (
     probe,
     standardise,
 )
+from .sweep_accuracy import SweepAccuracy
 from .tokenizer_metric import TokenizerMetric
 
 __all__ = [
+    'SweepAccuracy',
     'TokenizerMetric',
     'knn_accuracy',
     'knn_scores',

@@ -2,7 +2,7 @@
 """Models: encoder, regressor and decoder, losses, tokenizers."""
 
 from .backbones import CAEPretrainViT, CAEViT
-from .heads import AttentiveProbeHead, CAEHead
+from .heads import AttentiveProbeHead, CAEHead, SweepLinearHead
 from .losses import CAELoss
 from .necks import CAENeck, FeaturePyramid
 from .selfsup import CAE
@@ -20,4 +20,5 @@ __all__ = [
     'DALLEDecoder',
     'DALLEEncoder',
     'FeaturePyramid',
+    'SweepLinearHead',
 ]

@@ -4,6 +4,7 @@
 from .data_health_hook import DataHealthHook
 from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
+from .sweep_accuracy_hook import SweepAccuracyHook
 from .temperature_hook import TemperatureHook
 from .tokenizer_record_hook import TokenizerRecordHook
 
@@ -11,6 +12,7 @@ __all__ = [
     'DataHealthHook',
     'IterationSeedHook',
     'ProbeSummaryHook',
+    'SweepAccuracyHook',
     'TemperatureHook',
     'TokenizerRecordHook',
 ]

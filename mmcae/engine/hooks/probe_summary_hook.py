@@ -96,8 +96,11 @@ class ProbeSummaryHook(Hook):
     def summary(runner: Any, model: Any) -> str:
         """One line with everything that a reported number depends on."""
         wrapper = runner.optim_wrapper
-        group = wrapper.optimizer.param_groups[0]
-        rate = group.get('initial_lr', group['lr'])
+        # in order of first appearance: a sweep has several
+        rates = dict.fromkeys(
+            f'{group.get("initial_lr", group["lr"]):g}'
+            for group in wrapper.optimizer.param_groups
+        )
         accumulation = getattr(wrapper, '_accumulative_counts', 1)
         size = runner.train_dataloader.batch_size
         world = get_world_size()
@@ -108,8 +111,10 @@ class ProbeSummaryHook(Hook):
         return (
             f'Probe of {describe_feature(model.backbone)}: '
             f'{type(model.head).__name__}, {trained:,} trained parameters; '
-            f'{type(wrapper.optimizer).__name__}, peak learning rate '
-            f'{rate:g}, batch {size} x {world} processes x {accumulation} '
+            f'{type(wrapper.optimizer).__name__}, '
+            f'peak learning rate{"s" if len(rates) > 1 else ""} '
+            f'{", ".join(rates)}, '
+            f'batch {size} x {world} processes x {accumulation} '
             f'accumulated = {size * world * accumulation}, '
             f'{duration}'
         )

@@ -5,10 +5,12 @@ from .amp_optim_wrapper import AmpOptimWrapper
 from .lars import LARS
 from .layer_decay_constructor import LayerDecayOptimWrapperConstructor
 from .merged_constructor import MergedOptimWrapperConstructor
+from .sweep_constructor import SweepOptimWrapperConstructor
 
 __all__ = [
     'LARS',
     'AmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
+    'SweepOptimWrapperConstructor',
 ]

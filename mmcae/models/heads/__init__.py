@@ -3,5 +3,6 @@
 
 from .attentive_probe_head import AttentiveProbeHead
 from .cae_head import CAEHead
+from .sweep_linear_head import SweepLinearHead
 
-__all__ = ['AttentiveProbeHead', 'CAEHead']
+__all__ = ['AttentiveProbeHead', 'CAEHead', 'SweepLinearHead']

@@ -1,0 +1,41 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Keeps the result of a sweep with its weights."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmcae.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SweepAccuracyHook(Hook):
+    """Tell a `SweepLinearHead` the accuracies of an evaluation.
+
+    They are saved with the weights, so a checkpoint says which classifier is
+    the best; the log does, too. The checkpoint that ends an epoch is written
+    before the evaluation of that epoch and has those of the one before.
+
+    Raises:
+        KeyError: If the evaluator is not `SweepAccuracy`.
+    """
+
+    # before a checkpoint of the best is written
+    priority = 'NORMAL'
+
+    def after_val_epoch(
+        self, runner: Any, metrics: dict[str, float] | None = None
+    ) -> None:
+        """Store the accuracies in the head."""
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        head = model.head
+        found = metrics or {}
+        for i, name in enumerate(head.names):
+            head.accuracy[i] = found[f'{name}/top1']
+        runner.logger.info(
+            f'Best of {len(head.names)} learning rates: {head.best}, '
+            f'{head.accuracy.max():.2f} %'
+        )
