@@ -19,10 +19,10 @@ from mmcae.utils.decoding import (
 )
 from mmcae.utils.download import (
     DownloadError,
-    atomic_write,
     download_once,
     sha256_of,
 )
+from mmcae.utils.writing import write_weights
 
 __all__ = [
     'DownloadError',
@@ -83,33 +83,6 @@ def _read(
         raise FileNotFoundError(f'{file} can not be found.')
     content = file.read_bytes()
     return decode_checkpoint(content, str(file), map_location), content
-
-
-def write_weights(
-    state_dict: dict[str, torch.Tensor],
-    path: str | os.PathLike,
-    meta: dict[str, str] | None = None,
-) -> str:
-    """Write weights so that the file is either complete or not there.
-
-    Args:
-        state_dict (dict[str, Tensor]): Names and tensors.
-        path (str | PathLike): ``.safetensors`` or, else, a ``.pth`` file
-            ``{'state_dict': ..., 'meta': ...}``.
-        meta (dict[str, str], optional): Strings to store with them.
-
-    Returns:
-        str: The file's SHA-256.
-    """
-    tensors = {k: v.detach().contiguous() for k, v in state_dict.items()}
-    with atomic_write(path) as file:
-        if str(path).lower().endswith('.safetensors'):
-            from safetensors.torch import save
-
-            file.write(save(tensors, metadata=meta))
-        else:
-            torch.save({'state_dict': tensors, 'meta': meta or {}}, file)
-    return sha256_of(Path(path).expanduser())
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict:

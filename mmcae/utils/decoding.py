@@ -6,11 +6,14 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
 from mmcae.utils.safe_globals import finish, only_allowed
 
+# Metadata that is no string; safetensors stores it as JSON.
+JSON_META = ('arch', 'dataset_meta', 'epoch', 'iter', 'tokenizer')
 MapLocation = str | torch.device | dict | Callable | None
 
 
@@ -71,6 +74,9 @@ def _decode_safetensors(content: bytes, map_location: MapLocation) -> dict:
     if isinstance(map_location, str | torch.device):
         state_dict = {k: v.to(map_location) for k, v in state_dict.items()}
     meta = json.loads(header).get('__metadata__') or {}
+    for key in JSON_META:
+        with suppress(KeyError, ValueError):  # another writer's own meaning
+            meta[key] = json.loads(meta[key])
     return {'state_dict': state_dict, 'meta': meta}
 
 

@@ -25,8 +25,10 @@ from mmcae.models import DALLEDecoder, DALLEEncoder
 from mmcae.utils.checkpoint_io import (
     compare_state_dicts,
     read_checkpoint,
+    sha256_of,
     write_weights,
 )
+from mmcae.utils.file_header import file_header
 from mmcae.utils.module_pickle import read_module_pickle
 
 
@@ -130,7 +132,9 @@ def main() -> None:
             )
     except (OSError, ValueError) as error:
         sys.exit(str(error))
-    digest = write_weights(state_dict, dst, {'model': type(module).__name__})
+    header = file_header(state_dict, src, sha256_of(src), {})
+    header['model'] = type(module).__name__
+    digest = write_weights(state_dict, dst, header)
     count = sum(value.numel() for value in state_dict.values())
     print(
         f'{type(module).__name__}: {len(state_dict)} tensors, {count:,} '

@@ -10,21 +10,19 @@ fine-tuning, in mmcae's, OpenMMLab's or the authors' names. DST ends in
 and load the model are printed. timm itself is not needed.
 """
 
-import argparse
 import json
-import math
 import sys
-from pathlib import Path
 
 from torch import Tensor
 
 from mmcae.utils import convert_if_official, to_official
-from mmcae.utils.checkpoint_io import read_checkpoint, write_weights
+from mmcae.utils.checkpoint_io import read_with_digest, write_weights
+from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.encoder_args import encoder_args
+from mmcae.utils.file_header import file_header
+from mmcae.utils.load_report import conversion_report
 from mmcae.utils.official import unwrap
 
-# Heads of the authors' sizes, by width: no tensor tells their number, unless
-# there are relative position tables.
-HEADS = {384: 12, 768: 12, 1024: 16}
 # What the images of mmcae's recipes are normalised with; not timm's default
 # for BEiT.
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -93,20 +91,13 @@ def split_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return split
 
 
-def square_side(number: int, what: str) -> int:
-    side = math.isqrt(number)
-    if side * side != number:
-        raise ValueError(f'{what} is of no square grid ({number} entries)')
-    return side
-
-
 def timm_args(
     state: dict[str, Tensor], pool: str, num_heads: int | None
 ) -> dict[str, object]:
-    """Read the arguments of ``Beit`` off its tensors.
+    """Read the arguments of ``Beit`` off an encoder's tensors.
 
     Args:
-        state: Tensors with timm's names.
+        state: Tensors with mmcae's names.
         pool: ``'token'`` or ``'avg'``.
         num_heads: Number of heads, where no tensor tells it.
 
@@ -114,40 +105,23 @@ def timm_args(
         ValueError: If the number of heads, or the size of the images, does
             not follow from the tensors.
     """
-    dims, channels, *patch = state['patch_embed.proj.weight'].shape
-    table = state.get('blocks.0.attn.relative_position_bias_table')
-    if table is not None:
-        num_heads = table.shape[1]
-        side = (square_side(table.shape[0] - 3, 'relative bias') + 1) // 2
-    elif 'pos_embed' in state:
-        side = square_side(state['pos_embed'].shape[1] - 1, 'pos_embed')
-    else:
-        raise ValueError('without any positions, the image size is unknown')
-    num_heads = num_heads or HEADS.get(dims)
-    if num_heads is None:
-        raise ValueError(
-            f"an encoder of width {dims} is none of the authors' sizes: "
-            'give --num-heads'
-        )
-    if dims % num_heads:
-        raise ValueError(f'{num_heads} heads do not divide the width {dims}')
-    classes = state['head.weight'].shape[0] if 'head.weight' in state else 0
+    args = encoder_args(state, num_heads)
+    arch = args['arch']
+    head = state.get('head.fc.weight')
     return dict(
-        img_size=(side * patch[0], side * patch[1]),
-        patch_size=tuple(patch),
-        in_chans=channels,
-        num_classes=classes,
+        img_size=args['img_size'],
+        patch_size=args['patch_size'],
+        in_chans=args['in_channels'],
+        num_classes=0 if head is None else len(head),
         global_pool=pool,
-        embed_dim=dims,
-        depth=1
-        + max(int(k.split('.')[1]) for k in state if k[:7] == 'blocks.'),
-        num_heads=num_heads,
-        qkv_bias='blocks.0.attn.q_bias' in state,
-        mlp_ratio=state['blocks.0.mlp.fc1.weight'].shape[0] / dims,
-        # Any number makes room for layer scales; the file has their values.
-        init_values=0.1 if 'blocks.0.gamma_1' in state else None,
-        use_abs_pos_emb='pos_embed' in state,
-        use_rel_pos_bias=table is not None,
+        embed_dim=arch['embed_dims'],
+        depth=arch['num_layers'],
+        num_heads=arch['num_heads'],
+        qkv_bias=bool(args['bias']),
+        mlp_ratio=arch['feedforward_channels'] / arch['embed_dims'],
+        init_values=args['layer_scale_init_value'] or None,
+        use_abs_pos_emb=args['use_abs_pos_emb'],
+        use_rel_pos_bias=args['use_rel_pos_bias'],
     )
 
 
@@ -179,18 +153,11 @@ def convert(
         for k, v in split_biases(renamed).items()
         if not k.endswith('.relative_position_index')  # timm derives it
     }
-    return renamed, timm_args(renamed, pool, num_heads)
+    return renamed, timm_args(state, pool, num_heads)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('src', type=Path, help='checkpoint to read')
-    parser.add_argument(
-        'dst', type=Path, help='file to write: .pth or .safetensors'
-    )
+    parser = converter_parser(__doc__)
     parser.add_argument(
         '--pool',
         choices=('token', 'avg'),
@@ -203,26 +170,33 @@ def main() -> int:
         type=int,
         help="attention heads, for sizes other than the authors'",
     )
-    args = parser.parse_args()
-    if args.dst.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{args.dst} must end in .pth or .safetensors')
+    args = parse_paths(parser)
     try:
-        state, arguments = convert(
-            read_checkpoint(args.src), args.pool, args.num_heads
-        )
+        checkpoint, digest = read_with_digest(args.src)
+        state, arguments = convert(checkpoint, args.pool, args.num_heads)
     except (ValueError, FileNotFoundError) as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         return 1
+    source = unwrap(checkpoint)
     meta = {
-        'format': 'pt',
+        **file_header(
+            unwrap(convert_if_official(checkpoint)),
+            args.src,
+            digest,
+            checkpoint,
+            names='timm',
+            num_heads=args.num_heads,
+        ),
         'architecture': 'timm.models.beit.Beit',
         'timm_args': json.dumps(arguments),
         'normalization': json.dumps(IMAGENET),
     }
+    if 'head.weight' not in state:
+        meta['model'] = 'encoder'
     write_weights(state, args.dst, meta)
-    size = sum(value.numel() for value in state.values())
     call = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
-    print(f'# {len(state)} tensors, {size:,} numbers -> {args.dst}')
+    report = conversion_report(f'Written to {args.dst}', source, state)
+    print('# ' + str(report).replace('\n', '\n# '))
     print(f'# Images: RGB in 0..1, then {IMAGENET}')
     print('from timm.models import load_checkpoint')
     print('from timm.models.beit import Beit')

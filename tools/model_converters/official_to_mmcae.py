@@ -10,55 +10,41 @@ the encoder only) or, with ``--reverse``, an mmcae checkpoint. DST ends in
 tool too: ``load_from`` and ``Pretrained`` convert on the fly.
 """
 
-import argparse
-import os
 import sys
-from pathlib import Path
-
-import torch
-from safetensors.torch import save_file
 
 from mmcae.utils import from_official, to_official
-from mmcae.utils.checkpoint_io import read_checkpoint
-
-
-def save(state_dict: dict, path: Path, reverse: bool) -> None:
-    """Write a state dict under its final name only once it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.part')
-    state_dict = {k: v.contiguous() for k, v in state_dict.items()}
-    if path.suffix == '.safetensors':
-        save_file(state_dict, partial)
-    else:
-        key = 'model' if reverse else 'state_dict'
-        torch.save({key: state_dict}, partial)
-    os.replace(partial, path)
+from mmcae.utils.checkpoint_io import read_with_digest, write_weights
+from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.file_header import file_header
+from mmcae.utils.load_report import conversion_report
+from mmcae.utils.official import unwrap
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('src', type=Path, help='checkpoint to read')
-    parser.add_argument(
-        'dst', type=Path, help='file to write: .pth or .safetensors'
-    )
+    parser = converter_parser(__doc__)
     parser.add_argument(
         '--reverse', action='store_true', help="from mmcae to the authors'"
     )
-    args = parser.parse_args()
-    if args.dst.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{args.dst} must end in .pth or .safetensors')
+    args = parse_paths(parser)
     convert = to_official if args.reverse else from_official
     try:
-        state_dict = convert(read_checkpoint(args.src))
+        checkpoint, digest = read_with_digest(args.src)
+        state_dict = convert(checkpoint)
     except (ValueError, FileNotFoundError) as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         return 1
-    save(state_dict, args.dst, args.reverse)
-    size = sum(value.numel() for value in state_dict.values())
-    print(f'{len(state_dict)} tensors, {size:,} numbers -> {args.dst}')
+    source = unwrap(checkpoint)
+    header = file_header(
+        source if args.reverse else state_dict,
+        args.src,
+        digest,
+        checkpoint,
+        names='authors' if args.reverse else 'mmcae',
+    )
+    # The authors' programs look for `model`.
+    key = 'model' if args.reverse else 'state_dict'
+    write_weights(state_dict, args.dst, header, key)
+    print(conversion_report(f'Written to {args.dst}', source, state_dict))
     return 0
 
 

@@ -9,13 +9,14 @@ DST ends in .pth or .safetensors and gets the first 8 digits of the file's
 SHA-256 before its ending, which mmcae and torch.hub check after a download.
 """
 
-import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
-from mmcae.utils.checkpoint_io import read_checkpoint, write_weights
+from mmcae.utils.checkpoint_io import read_with_digest, write_weights
+from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.file_header import file_header
+from mmcae.utils.load_report import LoadReport, conversion_report
 from mmcae.utils.official import convert_if_official, unwrap
 
 LEFT_OUT = ('teacher.', 'target_generator.', 'data_preprocessor.')
@@ -41,37 +42,33 @@ def published_weights(checkpoint: dict) -> tuple[dict, dict]:
     return state_dict, {key: meta[key] for key in KEPT_META if key in meta}
 
 
-def publish(source: Path, target: Path) -> Path:
-    """Write the published file; return its name with the hash."""
-    state_dict, meta = published_weights(read_checkpoint(source))
-    if target.suffix == '.safetensors':
-        meta = {key: json.dumps(value) for key, value in meta.items()}
+def publish(source: Path, target: Path) -> tuple[Path, LoadReport]:
+    """Write the published file.
+
+    Returns:
+        Its name with the hash, and what became of the tensors.
+    """
+    checkpoint, digest = read_with_digest(source)
+    state_dict, meta = published_weights(checkpoint)
+    meta = {**meta, **file_header(state_dict, source, digest, checkpoint)}
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = write_weights(state_dict, target, meta)
     final = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
     os.replace(target, final)
-    return final
+    title = f'Written to {final}'
+    return final, conversion_report(title, unwrap(checkpoint), state_dict)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('src', type=Path, help='checkpoint of a training')
-    parser.add_argument(
-        'dst', type=Path, help='file to write: .pth or .safetensors'
-    )
-    args = parser.parse_args()
-    if args.dst.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{args.dst} must end in .pth or .safetensors')
+    args = parse_paths(converter_parser(__doc__))
     try:
-        final = publish(args.src, args.dst)
+        final, report = publish(args.src, args.dst)
     except (ValueError, FileNotFoundError) as error:
         print(f'{args.src}: {error}', file=sys.stderr)
         return 1
     before, after = (path.stat().st_size for path in (args.src, final))
-    print(f'{final} ({after / 2**20:.1f} MB, was {before / 2**20:.1f} MB)')
+    print(report)
+    print(f'{after / 2**20:.1f} MB, was {before / 2**20:.1f} MB')
     return 0
 
 

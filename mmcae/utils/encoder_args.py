@@ -1,0 +1,99 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Read the sizes of an encoder off its tensors."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+# Heads of the authors' sizes, by width: no tensor tells their number, unless
+# there are relative position tables.
+HEADS = {384: 12, 768: 12, 1024: 16}
+
+
+def _side(number: int, what: str) -> int:
+    side = math.isqrt(number)
+    if side * side != number:
+        raise ValueError(f'{what} is of no square grid ({number} entries)')
+    return side
+
+
+def _num_heads(dims: int, table: Tensor | None, num_heads: int | None) -> int:
+    if table is not None:
+        return table.shape[1]
+    num_heads = num_heads or HEADS.get(dims)
+    if num_heads is None:
+        raise ValueError(
+            f"an encoder of width {dims} is none of the authors' sizes: "
+            'give --num-heads'
+        )
+    if dims % num_heads:
+        raise ValueError(f'{num_heads} heads do not divide the width {dims}')
+    return num_heads
+
+
+def _bias(state: Mapping[str, Tensor], attention: str) -> str | bool:
+    if attention + 'q_bias' in state:
+        return 'qv_bias'
+    return attention + 'qkv.bias' in state
+
+
+def encoder_args(
+    state: Mapping[str, Tensor], num_heads: int | None = None
+) -> dict[str, Any]:
+    """Arguments of ``CAEViT`` and ``BEiTViT`` for the given tensors.
+
+    Args:
+        state: Tensors with mmcae's names, ``backbone.*`` among them.
+        num_heads: Number of heads, where no tensor tells it.
+
+    Raises:
+        ValueError: If there is no encoder, or the number of heads or the
+            size of the images does not follow from the tensors.
+    """
+    kernel = state.get('backbone.patch_embed.projection.weight')
+    first = 'backbone.layers.0.'
+    if kernel is None or first + 'ffn.layers.0.0.weight' not in state:
+        raise ValueError(
+            f'no CAE encoder (backbone.*) among {len(state)} tensors: '
+            f'{", ".join(list(state)[:3])}, ...'
+        )
+    dims, channels, *patch = kernel.shape
+    bias_table = 'relative_position_bias_table'
+    own = state.get(f'{first}attn.{bias_table}')
+    shared = state.get(f'backbone.rel_pos_bias.{bias_table}')
+    table = own if own is not None else shared
+    if table is not None:
+        side = (_side(table.shape[0] - 3, 'relative bias') + 1) // 2
+    elif 'backbone.pos_embed' in state:
+        tokens = state['backbone.pos_embed'].shape[1]
+        extra = int('backbone.cls_token' in state)
+        side = _side(tokens - extra, 'pos_embed')
+    else:
+        raise ValueError('without any positions, the image size is unknown')
+    return dict(
+        arch=dict(
+            embed_dims=dims,
+            num_layers=1
+            + max(
+                int(key.split('.')[2])
+                for key in state
+                if key.startswith('backbone.layers.')
+            ),
+            num_heads=_num_heads(dims, table, num_heads),
+            feedforward_channels=state[first + 'ffn.layers.0.0.weight'].shape[
+                0
+            ],
+        ),
+        img_size=(side * patch[0], side * patch[1]),
+        patch_size=tuple(patch),
+        in_channels=channels,
+        bias=_bias(state, first + 'attn.'),
+        # Any number makes room for layer scales; the file has their values.
+        layer_scale_init_value=0.1 if first + 'gamma_1' in state else 0,
+        with_cls_token='backbone.cls_token' in state,
+        use_abs_pos_emb='backbone.pos_embed' in state,
+        use_rel_pos_bias=own is not None,
+        use_shared_rel_pos_bias=shared is not None,
+    )
