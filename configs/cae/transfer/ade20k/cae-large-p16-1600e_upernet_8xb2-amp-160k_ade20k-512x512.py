@@ -1,0 +1,26 @@
+# UPerNet on ADE20K from the large encoder of 1600 epochs: the authors' recipe
+# (54.9 mIoU). 8 GPUs x 2 = 16.
+_base_ = './cae-base-p16-300e_upernet_8xb2-amp-160k_ade20k-512x512.py'
+
+checkpoint = (
+    'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
+width = 1024
+
+model = dict(
+    # Blocks 8, 12, 16 and 24. Layer scales, of the checkpoint, began at 1e-5.
+    backbone=dict(
+        arch='large',
+        out_indices=(7, 11, 15, 23),
+        drop_path_rate=0.15,
+        layer_scale_init_value=1e-5,
+        weight_init='beit',
+        init_cfg=dict(checkpoint=checkpoint)),
+    neck=dict(embed_dims=width),
+    decode_head=dict(in_channels=[width] * 4, channels=width),
+    auxiliary_head=dict(in_channels=width))
+
+# A gentler layer decay, a lower peak.
+optim_wrapper = dict(
+    optimizer=dict(lr=4e-5), paramwise_cfg=dict(layer_decay_rate=0.95))
+
+default_hooks = dict(checkpoint=dict(interval=32_000))
