@@ -46,8 +46,9 @@ class CAEViT(BaseBackbone):
             ``'base'``, ``'large'`` or their initials, or a dict with the keys
             ``embed_dims``, ``num_layers``, ``num_heads`` and
             ``feedforward_channels``.
-        img_size: Height and width of the usual input; other inputs work,
-            their positions are interpolated.
+        img_size: Height and width of the usual input; positions of other
+            inputs are interpolated from its grid. For inputs of many sizes
+            leave that of pretraining: positions are then resized only once.
         patch_size: Side or sides of a patch.
         in_channels: Channels of the image.
         out_indices: Blocks whose output is returned; negative ones count
@@ -63,8 +64,7 @@ class CAEViT(BaseBackbone):
             ``'featmap'`` (B, D, h, w) or ``'avg_featmap'``: the normalised
             mean of the patch tokens, (B, D) (tensor ``ln2``).
         with_cls_token: Whether a class token is put in front.
-        frozen_stages: Number of blocks to freeze with everything before
-            them; -1 or 0 freezes nothing.
+        frozen_stages: Blocks to freeze, with all before them; -1 or 0: none.
         use_abs_pos_emb: Whether the sine-cosine positions are added.
         use_rel_pos_bias: A relative position bias in each block.
         use_shared_rel_pos_bias: One relative position bias for all blocks.

@@ -94,6 +94,19 @@ def test_forward__padding_is_below_and_right():
     assert torch.equal(model(image)[3], model(padded)[3])
 
 
+def test_embed__positions_are_resized_once_from_the_pretrained_grid():
+    model = build(img_size=64)
+    table = model.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (4, 4))
+    expected = torch.nn.functional.interpolate(
+        table, size=(5, 7), mode='bicubic', align_corners=False
+    )
+    _, position, grid = model.embed(torch.randn(1, 3, 70, 112))
+    assert grid == (5, 7)
+    assert not position[:, 0].any()
+    resized = position[:, 1:].transpose(1, 2).unflatten(2, grid)
+    assert relative_error(resized, expected) < 1e-6
+
+
 def test_forward__other_sizes_interpolate_the_relative_bias():
     model = build().eval()
     randomise_tables(model)
