@@ -25,6 +25,12 @@ from mmcae.utils.official import unwrap
 
 # mmpretrain's sizes of these names are the authors'; its small is another.
 NAMED = {768: 'base', 1024: 'large'}
+# What the recipes for ImageNet feed their models with.
+PREPROCESSOR = dict(
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    to_rgb=True,
+)
 
 
 def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:
@@ -178,7 +184,13 @@ def main() -> int:
         'twice\n# and learns its position table; mmcae.CAEViT does neither.'
     )
     print(f'model = {pprint.pformat(config, sort_dicts=False, width=79)}')
+    print(f'data_preprocessor = {PREPROCESSOR}')
     print(f'load_from = {str(args.dst)!r}')
+    if 'head' not in config:
+        print(
+            '# To fine-tune as the authors do: add a head, and '
+            'use_rel_pos_bias=True.'
+        )
     return 0
 
 
