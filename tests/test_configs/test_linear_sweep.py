@@ -15,6 +15,9 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from mmcae.engine import SweepAccuracyHook
+from mmcae.evaluation import SweepAccuracy
+from mmcae.models import SweepLinearHead
 from mmcae.utils import load_config
 from mmcae.utils.checkpoint_io import read_checkpoint
 from mmcae.utils.paths import find_config
@@ -139,6 +142,24 @@ def test_sweep__logs_all_and_reports_the_best(sweep):
         if 'loss' in record:
             parts = sum(record[f'loss_lr{lr:g}'] for lr in LRS)
             assert record['loss'] == pytest.approx(parts, rel=1e-5)
+
+
+def test_evaluation__refuses_what_it_cannot_answer(sweep):
+    metric = SweepAccuracy(topk=(1, 7))
+    sample = dict(
+        sweep_labels={'lr1': torch.tensor([3, 2])},
+        gt_label=torch.tensor([3]),
+    )
+    with pytest.raises(ValueError, match=r'have 2 labels.*model\.head\.topk'):
+        metric.process(None, [sample])
+    with pytest.raises(ValueError, match=r'lr0\.8/top1.*SweepAccuracy'):
+        SweepAccuracyHook().after_val_epoch(sweep[0], {'accuracy/top1': 1.0})
+
+
+@pytest.mark.parametrize('lrs', [[], [1, 1.0], [0.1, 0], [1, 1.00000001]])
+def test_init__refuses_rates_without_a_name_of_their_own(lrs):
+    with pytest.raises(ValueError, match='must be different positive'):
+        SweepLinearHead(num_classes=2, in_channels=3, lrs=lrs)
 
 
 def run_tool(monkeypatch, *args):

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mmcae.models.heads.sweep_linear_head import rate_name
 from mmcae.utils.checkpoint_io import read_checkpoint, write_weights
 from mmcae.utils.official import unwrap
 
@@ -79,9 +78,10 @@ def choose(found: dict[str, float], lr: float | None) -> str:
                 f'{", ".join(found)}'
             )
         return max(found, key=lambda name: found[name])
-    if rate_name(lr) not in found:
-        raise ValueError(f'has no --lr {lr:g}, only {", ".join(found)}')
-    return rate_name(lr)
+    for name in found:
+        if float(name.removeprefix('lr')) == float(f'{lr:g}'):
+            return name
+    raise ValueError(f'has no --lr {lr:g}, only {", ".join(found)}')
 
 
 def main() -> int:

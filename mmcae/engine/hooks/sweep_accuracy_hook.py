@@ -18,7 +18,7 @@ class SweepAccuracyHook(Hook):
     before the evaluation of that epoch and has those of the one before.
 
     Raises:
-        KeyError: If the evaluator is not `SweepAccuracy`.
+        ValueError: If an evaluation has no top-1 of each classifier.
     """
 
     # before a checkpoint of the best is written
@@ -34,6 +34,12 @@ class SweepAccuracyHook(Hook):
         head = model.head
         found = metrics or {}
         for i, name in enumerate(head.names):
+            if f'{name}/top1' not in found:
+                raise ValueError(
+                    f'SweepAccuracyHook: no {name}/top1 among the results '
+                    f'({", ".join(found)}); set val_evaluator.type='
+                    "'mmcae.SweepAccuracy', with 1 in its topk"
+                )
             head.accuracy[i] = found[f'{name}/top1']
         runner.logger.info(
             f'Best of {len(head.names)} learning rates: {head.best}, '

@@ -13,11 +13,6 @@ from torch import Tensor, nn
 from mmcae.registry import MODELS
 
 
-def rate_name(lr: float) -> str:
-    """Name of the classifier trained with a peak learning rate."""
-    return f'lr{lr:g}'
-
-
 @MODELS.register_module()
 class SweepLinearHead(ClsHead):
     """One linear classifier for each learning rate, on the same features.
@@ -59,7 +54,7 @@ class SweepLinearHead(ClsHead):
     ) -> None:
         topk = (topk,) if isinstance(topk, int) else tuple(topk)
         super().__init__(topk=topk, init_cfg=init_cfg, **kwargs)
-        self.names = [rate_name(lr) for lr in lrs]
+        self.names = [f'lr{lr:g}' for lr in lrs]
         if not lrs or min(lrs) <= 0 or len(set(self.names)) < len(lrs):
             raise ValueError(
                 f'SweepLinearHead: lrs={list(lrs)} must be different '
