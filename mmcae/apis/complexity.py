@@ -4,6 +4,7 @@
 Everything runs on PyTorch's meta device: shapes, no numbers.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def measure_complexity(cfg: Config) -> Complexity:
     Returns:
         Size and cost.
     """
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     model = build_on_meta(cfg)
     if hasattr(model, 'latent_target'):
         parts, parameters = _pretraining(model, cfg), _trained(model)
@@ -158,15 +159,17 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
     except (NotImplementedError, RuntimeError, KeyError):
         # An operator or a transform without a shape-only version.
         return [Part(name, _size(child), None) for name, child in children]
-    counts = counter.get_flop_counts()
+    by_module = counter.get_flop_counts()
     root = type(model).__name__
+    flops = [
+        sum(by_module.get(f'{root}.{name}', {}).values()) // 2
+        for name, _ in children
+    ]
+    # mmseg calls its head in a way that the counter does not attribute.
+    flops[-1] = counter.get_total_flops() // 2 - sum(flops[:-1])
     return [
-        Part(
-            name,
-            _size(child),
-            sum(counts.get(f'{root}.{name}', {}).values()) // 2,
-        )
-        for name, child in children
+        Part(name, _size(child), count)
+        for (name, child), count in zip(children, flops, strict=True)
     ]
 
 
