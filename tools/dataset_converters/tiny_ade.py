@@ -43,7 +43,8 @@ def place_digit(
         label: Its label.
         colour: Its colour, 3 values from 0 to 255.
     """
-    picture = Image.fromarray(ink.astype(np.float32))
+    # A margin, since strokes reach the border of the scanned square.
+    picture = Image.fromarray(np.pad(ink, 1).astype(np.float32))
     large = picture.resize(labels.shape, Image.Resampling.BICUBIC)
     cover = np.asarray(large).clip(0, 1)
     image += cover[..., None] * (colour - image)
@@ -65,7 +66,7 @@ def make_image(
         photograph: Where the background is cut from, ``(H, W, 3)`` uint8.
         digits: Ink ``(8, 8)`` and label of each digit to draw.
         size: Height and width of the image.
-        digit_size: Side of a digit in pixels.
+        digit_size: Side of a digit and its margin in pixels.
 
     Returns:
         The image, ``(h, w, 3)`` uint8, and its label map, ``(h, w)`` uint8.
@@ -138,11 +139,11 @@ def write_split(
 
 def write_tiny_ade(
     root: str | Path,
-    train: int = 128,
+    train: int = 256,
     val: int = 32,
     digits: tuple[int, ...] = (0, 1, 4, 7),
     size: tuple[int, int] = (96, 128),
-    digit_size: int = 48,
+    digit_size: int = 60,
     per_image: int = 2,
     seed: int = 0,
 ) -> None:
@@ -154,7 +155,7 @@ def write_tiny_ade(
         val: Number of validation images.
         digits: Which digits occur; each is a class.
         size: Height and width of the images.
-        digit_size: Side of a digit in pixels.
+        digit_size: Side of a digit and its margin in pixels.
         per_image: Digits in an image, side by side.
         seed: Any number.
 
@@ -197,14 +198,14 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('root', type=Path, help='folder to write to')
-    parser.add_argument('--train', type=int, default=128)
+    parser.add_argument('--train', type=int, default=256)
     parser.add_argument('--val', type=int, default=32)
     parser.add_argument('--digits', type=int, nargs='+', default=[0, 1, 4, 7])
     parser.add_argument(
         '--size', type=int, nargs=2, default=[96, 128],
         metavar=('HEIGHT', 'WIDTH'),
     )  # fmt: skip
-    parser.add_argument('--digit-size', type=int, default=48)
+    parser.add_argument('--digit-size', type=int, default=60)
     parser.add_argument('--per-image', type=int, default=2)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
