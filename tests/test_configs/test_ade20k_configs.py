@@ -244,7 +244,7 @@ def test_schedule__gives_the_authors_learning_rates(last):
         if step < 1500:
             expected *= 1 - (1 - step / 1500) * (1 - 1e-6)
         wanted = [expected, expected * scale]
-        assert rates == pytest.approx(wanted, rel=1e-6), step
+        assert rates == pytest.approx(wanted, rel=1e-8), step
     assert last in measured
     assert config.train_cfg.max_iters == 160_000
 
