@@ -135,15 +135,15 @@ def install_wheel(wheel: Path) -> None:
 def compile_wheel(folder: Path) -> Path:
     """Compile mmcv from source, with a line of progress each half minute."""
     headers = Path(sysconfig.get_paths()['include'])
-    if not shutil.which(os.environ.get('CXX', 'c++')):
-        sys.exit('No C++ compiler found: install g++ (apt-get install g++)')
+    compiler = (os.environ.get('CXX') or 'c++').split()[0]
+    if not shutil.which(compiler):
+        sys.exit(f'No C++ compiler {compiler!r}: install g++, or set CXX')
     if not (headers / 'Python.h').is_file():
         sys.exit(f'No Python.h in {headers}: install python3-dev')
     env = build_environment(os.environ, os.cpu_count() or 1)
     print(
         f"Compiling mmcv's operators with MAX_JOBS={env['MAX_JOBS']}, once "
-        'for this torch: about 25 minutes of processor time, that is about '
-        '13 minutes on 2 cores',
+        'for this torch: 13 minutes of processor time (7 on two free cores)',
         flush=True,
     )
     command = pip('wheel', '-v', '--no-build-isolation', *sys.argv[1:])
