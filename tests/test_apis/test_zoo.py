@@ -3,14 +3,25 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import mmpretrain
+import numpy as np
 import pytest
+import torch
 import yaml
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmpretrain import get_model, list_models
+from mmpretrain.apis.model import ModelHub
+from PIL import Image
 
+import mmcae  # noqa: F401
 from mmcae.utils.paths import resource_root
 
 CAE_NAME = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
 FINETUNED_NAME = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'
+TINY = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 ROOT = str(resource_root())
 
 CHECK = f"""
@@ -25,6 +36,11 @@ assert config.startswith({ROOT!r}), config
 assert mmpretrain.list_models('resnet18_8xb32*') == ['resnet18_8xb32_in1k']
 assert ModelHub.get('resnet18_8xb32_in1k').config.model.backbone.depth == 18
 """
+
+
+def inference(model, **kwargs):
+    image = np.zeros((64, 64, 3), np.uint8)
+    return mmpretrain.inference_model(model, image, **kwargs)
 
 
 def run_python(code: str, cwd) -> str:
@@ -84,24 +100,6 @@ def test_register_zoo__broken_index_leaves_mmpretrain_working(tmp_path):
     assert run_python(code, tmp_path).strip() == '1'
 
 
-def test_model_index__names_configs_and_metafiles_agree():
-    root = resource_root()
-    index = yaml.safe_load((root / 'model-index.yml').read_text())
-    names = []
-    for entry in index['Import']:
-        meta = yaml.safe_load((root / entry).read_text())
-        collections = {item['Name'] for item in meta.get('Collections', [])}
-        for model in meta['Models']:
-            names.append(model['Name'])
-            config = root / model['Config']
-            assert config.is_file(), config
-            assert config.stem == model['Name']
-            assert model['In Collection'] in collections
-    assert CAE_NAME in names
-    assert len(names) == len(set(names))
-    assert names == [name.lower() for name in names]
-
-
 def listed_models() -> dict[str, dict]:
     root = resource_root()
     index = yaml.safe_load((root / 'model-index.yml').read_text())
@@ -112,25 +110,106 @@ def listed_models() -> dict[str, dict]:
     }
 
 
-@pytest.mark.parametrize('name', sorted(listed_models()))
-def test_get_model__gives_ours_with_the_listed_parameters(name):
-    import torch
-    from mmpretrain import get_model
-
-    import mmcae  # noqa: F401
-
+@pytest.mark.parametrize(
+    'name',
+    [
+        name
+        for name, model in sorted(listed_models().items())
+        if 'transfer' not in model['Config']
+    ],
+)
+def test_get_model__gives_ours(name):
+    """Its size is tested with the metafiles' numbers."""
     with torch.device('meta'):
         model = get_model(name)
-    listed = listed_models()[name]['Metadata']['Parameters']
-    trainable = sum(
-        item.numel() for item in model.parameters() if item.requires_grad
-    )
-    if type(model).__name__ in ('ImageClassifier', 'EncoderDecoder'):
-        # Of whole tasks, all parameters count, as in mmpretrain's index.
-        assert type(model.backbone).__module__.startswith('mmcae.models')
-        assert sum(item.numel() for item in model.parameters()) == listed
-        return
+    if type(model).__name__ == 'ImageClassifier':
+        model = model.backbone
     assert type(model).__module__.startswith('mmcae.models')
-    assert trainable == listed
-    if name == CAE_NAME:
-        assert trainable == 148_681_472
+
+
+def test_list_models__finds_by_prefix():
+    names = list_models('cae*')
+    assert CAE_NAME in names
+    assert all(name.startswith('cae') for name in names)
+    assert FINETUNED_NAME in list_models(task='Image Classification')
+
+
+@pytest.mark.parametrize('look_up', [get_model, inference])
+def test_weights__that_nobody_publishes_are_refused(look_up):
+    """mmpretrain itself would warn and go on with random weights."""
+    name = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'
+    with pytest.raises(FileNotFoundError) as caught:
+        look_up(name, pretrained=True)
+    assert f"publishes no weights of '{name}'" in str(caught.value)
+    assert "pretrained='PATH'" in str(caught.value)
+    assert 'http' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', [CAE_NAME, FINETUNED_NAME])
+def test_weights__of_openmmlabs_namesake_are_named(name):
+    with pytest.raises(FileNotFoundError, match=r'OpenMMLab.*https://.*pth'):
+        get_model(name, pretrained=True)
+
+
+@pytest.mark.slow
+def test_weights__of_openmmlabs_namesake_fit():
+    root = Path(mmpretrain.__file__).parent / '.mim/configs/cae/benchmarks'
+    config = Config.fromfile(root / 'beit-base-p16_8xb128-coslr-100e_in1k.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        theirs = MODELS.build(config.model)
+    get_model(FINETUNED_NAME).load_state_dict(theirs.state_dict())
+
+
+def test_weights__a_path_that_is_not_there():
+    with pytest.raises(FileNotFoundError, match=r'nowhere/x\.pth'):
+        get_model(TINY, pretrained='nowhere/x.pth')
+
+
+def test_get_model__suggests_the_nearest_name():
+    with pytest.raises(ValueError, match=f"did you mean '{CAE_NAME}'"):
+        get_model(CAE_NAME.replace('300e', '30e'))
+    with pytest.raises(ValueError, match=r"no model 'q' in the zoo \("):
+        get_model('q')
+
+
+@pytest.mark.parametrize('built', [False, True])
+def test_inference_model__a_pretraining_model_is_no_classifier(built):
+    model = get_model(TINY) if built else TINY
+    with pytest.raises(NotImplementedError, match=f"'{TINY}' has no results"):
+        inference(model)
+
+
+def test_inference_model__theirs_keep_their_message():
+    name = 'mae_vit-base-p16_8xb512-amp-coslr-300e_in1k'
+    with pytest.raises(NotImplementedError, match='No available inferencer'):
+        inference(name)
+
+
+def test_inference_model__from_a_file_with_class_names(tmp_path, monkeypatch):
+    assert list_models(FINETUNED_NAME)  # the index is read when asked
+    entry = ModelHub._models_dict[FINETUNED_NAME]
+    config = Config.fromfile(entry.config)
+    config.model.backbone.arch = dict(
+        embed_dims=24,
+        num_layers=2,
+        num_heads=2,
+        feedforward_channels=48,
+    )
+    config.model.head.update(in_channels=24, num_classes=2)
+    config.dump(tmp_path / 'tiny.py')
+    monkeypatch.setitem(entry.data, 'Config', str(tmp_path / 'tiny.py'))
+    model = get_model(FINETUNED_NAME)
+    torch.nn.init.constant_(model.head.fc.bias[1], 9.0)
+    meta = dict(dataset_meta=dict(classes=['flower', 'temple']))
+    path = tmp_path / 'tiny.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    (result,) = mmpretrain.inference_model(
+        FINETUNED_NAME,
+        str(resource_root() / 'demo/demo.jpg'),
+        pretrained=str(path),
+        show_dir=str(tmp_path / 'pictures'),
+    )
+    assert result['pred_class'] == 'temple'
+    assert result['pred_score'] > 0.9
+    with Image.open(tmp_path / 'pictures/demo.png') as picture:
+        assert picture.size == (480, 320)
