@@ -55,10 +55,28 @@ def test_init__names_a_patch_size_without_pyramid():
         FeaturePyramid(8, patch_size=14)
 
 
-@pytest.mark.parametrize('library', ['mmseg', 'mmpretrain'])
+@pytest.mark.parametrize('library', ['mmseg', 'mmdet', 'mmpretrain'])
 def test_registry__is_found_from_other_libraries(library):
     import importlib
 
     registry = importlib.import_module(f'{library}.registry').MODELS
     config = dict(type='mmcae.FeaturePyramid', embed_dims=8)
     assert isinstance(registry.build(config), FeaturePyramid)
+
+
+def test_forward__stands_before_the_fpn_of_mmdet():
+    from mmdet.registry import MODELS
+
+    neck = MODELS.build(
+        [
+            dict(type='mmcae.FeaturePyramid', embed_dims=8),
+            dict(
+                type='mmdet.FPN',
+                in_channels=[8] * 4,
+                out_channels=4,
+                num_outs=5,
+            ),
+        ]
+    )
+    sizes = [tuple(level.shape[2:]) for level in neck(features(5, 7))]
+    assert sizes == [(20, 28), (10, 14), (5, 7), (3, 4), (2, 2)]
