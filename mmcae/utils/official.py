@@ -90,6 +90,14 @@ _ATTENTIVE = {
     'fc_norm': 'head.bn',
     'head': 'head.fc',
 }
+# A segmentor: its pyramid belongs to the authors' encoder.
+_SEGMENTOR = {
+    **{f'backbone.{k}': v for k, v in _ROOT.items() if k != 'norm'},
+    'backbone.fpn1': 'neck.upsample_4x',
+    'backbone.fpn2': 'neck.upsample_2x',
+    'decode_head': 'decode_head',
+    'auxiliary_head': 'auxiliary_head',
+}
 # The refactored repository -> the first one.
 _SIBLING = {
     'regresser.regressor_blocks.': 'pretext_neck.regressor_blocks.',
@@ -115,6 +123,7 @@ _MARK = 'encoder.patch_embed.proj.weight'
 _ROOT_MARKS = frozenset(
     ['pos_embed', 'patch_embed.proj.weight', 'blocks.0.attn.q_bias']
 )
+_SEGMENTOR_MARKS = frozenset(f'backbone.{key}' for key in _ROOT_MARKS)
 
 
 def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
@@ -135,6 +144,11 @@ def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
 _KINDS = [
     (theirs, ours, _compile(table), _compile({v: k for k, v in table.items()}))
     for theirs, ours, table in (
+        (
+            'decode_head.conv_seg.weight',
+            'decode_head.conv_seg.weight',
+            _SEGMENTOR,
+        ),
         ('query_token', 'head.query_token', _ATTENTIVE),
         ('head.1.weight', 'neck.bn.running_mean', _LINEAR),
         ('fc_norm.weight', 'head.fc.weight', _FINETUNED),
@@ -188,11 +202,12 @@ def is_official(checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint carries the authors' names.
 
     Either of their pretraining, or of one of their evaluations: fine-tuning,
-    linear or attentive probing.
+    linear or attentive probing, segmentation.
     """
     keys = {str(key).removeprefix('module.') for key in unwrap(checkpoint)}
     return _MARK in keys or (
-        keys >= _ROOT_MARKS and any(kind[0] in keys for kind in _KINDS)
+        (keys >= _ROOT_MARKS or keys >= _SEGMENTOR_MARKS)
+        and any(kind[0] in keys for kind in _KINDS)
     )
 
 
@@ -207,8 +222,8 @@ def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             (``teacher.*``, ``alignment_encoder.*``) are dropped.
 
     Returns:
-        A state dict for `CAE`, or for the ``ImageClassifier`` of the config
-        of that evaluation.
+        A state dict for `CAE`, or for the ``ImageClassifier`` or
+        ``EncoderDecoder`` of the config of that evaluation.
 
     Raises:
         ValueError: If keys are not the authors'; the message names them.
@@ -220,7 +235,9 @@ def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
                 key = new + key[len(old) :]
                 break
         state_dict[key] = value
-    if state_dict.keys() >= _ROOT_MARKS:
+    if state_dict.keys() >= _ROOT_MARKS or (
+        state_dict.keys() >= _SEGMENTOR_MARKS
+    ):
         for mark, _, rules, _ in _KINDS:
             if mark in state_dict:
                 return _rename(state_dict, rules)
@@ -232,8 +249,8 @@ def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
     Args:
         checkpoint: A state dict, or a checkpoint with one, of `CAE` or of a
-            classifier of one of the evaluations (fine-tuning, linear or
-            attentive probing). Teacher and tokenizer are dropped, as the
+            model of one of the evaluations (fine-tuning, linear or attentive
+            probing, segmentation). Teacher and tokenizer are dropped, as the
             authors do.
 
     Returns:
@@ -256,4 +273,7 @@ def convert_if_official(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Convert an authors' file on the fly; return others unchanged."""
     if not is_official(checkpoint):
         return checkpoint
-    return dict(state_dict=from_official(checkpoint), meta={})
+    # Of a segmentor: names and colours of the classes, for its inferencer.
+    meta = checkpoint.get('meta') or {}
+    known = {k: meta[k] for k in ('CLASSES', 'PALETTE') if k in meta}
+    return dict(state_dict=from_official(checkpoint), meta=known)
