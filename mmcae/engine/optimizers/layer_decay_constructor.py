@@ -48,7 +48,7 @@ class LayerDecayOptimWrapperConstructor(
         """Add a module's parameters; the root call merges the groups."""
         if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
             # Segmentors and detectors do not know depths, their encoder does.
-            encoder = getattr(module, 'backbone', None)
+            encoder: Any = getattr(module, 'backbone', None)
             if hasattr(encoder, 'get_layer_depth'):
                 get_layer_depth = partial(
                     encoder.get_layer_depth, prefix='backbone.'
