@@ -120,7 +120,7 @@ class SelfAttention(BaseModule):
             x = self.attend(qkv, rel_pos_bias)
         else:
             x = self.attend_in_windows(qkv, self.attn_window, grid)
-        return self.proj_drop(self.proj(x))
+        return self.proj_drop(x)
 
     def attend_in_windows(
         self,
@@ -140,14 +140,17 @@ class SelfAttention(BaseModule):
         return attend_in_windows(qkv, grid, window, attend)
 
     def attend(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend within sequences.
+        """Attend within sequences and project what was read.
+
+        Windows are projected before they are put together: attention and
+        projection then keep one tensor for the backward pass, not two.
 
         Args:
             qkv: Queries, keys and values, ``(B, N, 3 D)``.
             bias: Added to the scores, ``(heads, N, N)``.
 
         Returns:
-            What the queries read, ``(B, N, D)``.
+            Tokens, ``(B, N, D)``.
         """
         q, k, v = (split_heads(t, self.num_heads) for t in qkv.chunk(3, -1))
         x = F.scaled_dot_product_attention(
@@ -158,7 +161,7 @@ class SelfAttention(BaseModule):
             dropout_p=self.attn_drop_rate if self.training else 0.0,
             scale=self.qk_scale,
         )
-        return merge_heads(x)
+        return self.proj(merge_heads(x))
 
 
 class CrossAttention(BaseModule):
