@@ -12,7 +12,6 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hooks import Hook
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -173,15 +172,11 @@ def build_runner(cfg: Config) -> Runner:
     Returns:
         The Runner, model built, nothing started.
     """
-    on_cpus = setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
+    setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
-    if on_cpus:
-        # PyTorch synchronises batch normalisation on GPUs only. The
-        # parameters stay the same objects, as DDP needs.
-        revert_sync_batchnorm(runner.model)
     runner.register_hook(_started)
     return runner
 

@@ -9,6 +9,7 @@ is present. With an accelerator nothing here applies.
 import datetime
 import os
 import subprocess
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -18,7 +19,9 @@ from mmengine.device import (
     is_npu_available,
 )
 from mmengine.dist import is_distributed
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
 from torch.distributed import init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
@@ -44,6 +47,22 @@ def has_accelerator() -> bool:
         or is_mlu_available()
         or is_musa_available()
     )
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper for a model on CPUs.
+
+    PyTorch synchronises batch normalisation on GPUs only, and refuses to
+    wrap such layers elsewhere: here each process normalises its own batch.
+
+    Args:
+        module: The model.
+        **kwargs: As for mmengine's wrapper.
+    """
+
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+        super().__init__(revert_sync_batchnorm(module), **kwargs)
 
 
 def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
@@ -83,9 +102,9 @@ def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
 def _wrap_without_devices(cfg: Config) -> None:
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
-        # mmengine's defaults, apart from the devices.
+        # mmengine's defaults, apart from devices and batch normalisation.
         cfg.model_wrapper_cfg = ConfigDict(
-            type='MMDistributedDataParallel',
+            type='CPUDistributedDataParallel',
             device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),

@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODEL_WRAPPERS
 
 from mmcae.utils import distributed
 from mmcae.utils.config import ConfigError
@@ -71,11 +72,20 @@ def test_setup_cpu_distributed__starts_gloo(cpu_only, launcher):
     assert torch.distributed.get_backend() == 'gloo'
     assert cfg.env_cfg.dist_cfg == dict(backend='gloo', timeout=60)
     assert cfg.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel',
+        type='CPUDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=True,
     )
+    # Synchronised layers, which PyTorch has for GPUs only, become plain.
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 1), torch.nn.SyncBatchNorm(4)
+    )
+    weight = layers[1].weight
+    model = MODEL_WRAPPERS.build(dict(cfg.model_wrapper_cfg, module=layers))
+    model(torch.rand(2, 3, 5, 5)).sum().backward()
+    assert model.module[1].weight is weight
+    assert weight.grad is not None
 
 
 def test_setup_cpu_distributed__keeps_the_wrapper_of_the_config(cpu_only):
