@@ -203,7 +203,7 @@ def test_inference_model__from_a_file_with_class_names(tmp_path, monkeypatch):
     meta = dict(dataset_meta=dict(classes=['flower', 'temple']))
     path = tmp_path / 'tiny.pth'
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    (result,) = mmpretrain.inference_model(
+    result = mmpretrain.inference_model(
         FINETUNED_NAME,
         str(resource_root() / 'demo/demo.jpg'),
         pretrained=str(path),
