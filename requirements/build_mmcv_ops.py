@@ -70,6 +70,9 @@ def build_environment(environ: Mapping[str, str], cores: int) -> dict:
     """Environment variables for mmcv's ``setup.py``."""
     env = {'MAX_JOBS': str(cores), 'CFLAGS': '-O1 -g0', **environ}
     env['MMCV_WITH_OPS'] = '1'
+    # Where pip puts ninja; without it one file is compiled at a time.
+    scripts = sysconfig.get_path('scripts')
+    env['PATH'] = os.pathsep.join([scripts, env.get('PATH', os.defpath)])
     if env.get('FORCE_CUDA') != '1':
         # It would look for nvcc wherever torch sees a GPU.
         env['CUDA_VISIBLE_DEVICES'] = ''

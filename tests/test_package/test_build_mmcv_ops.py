@@ -5,6 +5,8 @@ Nothing is compiled here: the wheels are files that say whether they work.
 """
 
 import importlib.util
+import os
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,12 @@ def test_build_environment__keeps_what_the_user_sets(script):
     assert env['MAX_JOBS'] == '8'
     assert env['CFLAGS'] == '-O2'
     assert 'CUDA_VISIBLE_DEVICES' not in env
+
+
+def test_build_environment__finds_the_ninja_of_this_environment(script):
+    env = script.build_environment({'PATH': '/usr/bin'}, cores=1)
+    scripts = sysconfig.get_path('scripts')
+    assert env['PATH'].split(os.pathsep) == [scripts, '/usr/bin']
 
 
 def test_provide__working_operators_are_left_alone(script, tmp_path):
