@@ -147,16 +147,23 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
         for name, child in model.named_children()
         if name not in ('data_preprocessor', 'auxiliary_head')
     ]
+    unknown = [Part(name, _size(child), None) for name, child in children]
     if cfg.get('default_scope') == 'mmdet':
         # Its operators have no version for shapes alone.
-        return [Part(name, _size(child), None) for name, child in children]
+        return unknown
     size = getattr(model.data_preprocessor, 'size', None)
     if size is None:  # mmseg's preprocessor pads to a known size
         images = _as_meta(_packed_inputs(cfg, test=True)['inputs'])
     else:
         images = torch.empty(1, 3, *size, device='meta')
-    with FlopCounterMode(display=False, depth=2) as counter:
-        model(images, mode='tensor')
+    counter = FlopCounterMode(display=False, depth=2)
+    try:
+        with counter:
+            model(images, mode='tensor')
+    except RuntimeError as error:
+        if 'meta tensors' not in str(error):
+            raise
+        return unknown  # such as a sweep, which asks which head is best
     by_module = counter.get_flop_counts()
     root = type(model).__name__
     flops = [
