@@ -43,7 +43,7 @@ class Data:
 
     def evaluation(self, kind: str) -> str:
         kind = '' if kind == 'finetune' else f'{kind}-'
-        return f'{BENCH}{kind}coslr-30e_{self.suffix}.py'
+        return f'{BENCH}{kind}coslr-{self.suffix}.py'
 
 
 DATA = dict(
@@ -51,13 +51,13 @@ DATA = dict(
         'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py',
         f'{CAE}cae_tiny-p8_1xb32-coslr-80e_digits-32px.py',
         'tools/benchmarks/peers/mmpretrain_cae_digits.py',
-        'digits-32px',
+        '30e_digits-32px',
     ),
     emoji=Data(
         'configs/tokenizer/dvae_f8-k128_1xb32-8e_emoji-48px.py',
         f'{CAE}cae_tiny-p8_1xb32-coslr-30e_emoji-48px.py',
         'tools/benchmarks/peers/mmpretrain_cae_emoji.py',
-        'emoji-48px',
+        '15e_emoji-48px',
     ),
 )
 

@@ -35,9 +35,12 @@ model = dict(
         topk=(1, ),
         loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0)))
 
+train_cfg = dict(max_epochs=15, val_interval=15)
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=15, T_max=12)
 default_hooks = dict(
     logger=dict(interval=47),
-    checkpoint=dict(interval=30, save_optimizer=False))
+    checkpoint=dict(interval=15, save_optimizer=False))
 custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),
