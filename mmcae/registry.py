@@ -8,6 +8,7 @@ Their parent is mmengine's *root* registry, not mmpretrain's: only then does
 
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -31,6 +32,7 @@ DATA_SAMPLERS = _registry(
     'data sampler', MMENGINE_DATA_SAMPLERS, 'mmcae.datasets'
 )
 TRANSFORMS = _registry('transform', MMENGINE_TRANSFORMS, 'mmcae.datasets')
+FUNCTIONS = _registry('function', MMENGINE_FUNCTIONS, 'mmcae.datasets')
 HOOKS = _registry('hook', MMENGINE_HOOKS, 'mmcae.engine')
 OPTIMIZERS = _registry('optimizer', MMENGINE_OPTIMIZERS, 'mmcae.engine')
 OPTIM_WRAPPERS = _registry(

@@ -1,11 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Data sets, samplers and transforms."""
 
+from .collate import collate_views
 from .folder_dataset import FolderDataset
 from .identity import SampleIndex, sample_rng
 from .imagenet import ImageNet
 from .samplers import SeededInfiniteSampler, SeededSampler
 from .skip_unreadable import SkipUnreadableMixin
+from .token_store import TokenStore
 from .transforms import *  # noqa: F403
 from .transforms import __all__ as _transforms
 
@@ -16,6 +18,8 @@ __all__ = [
     'SeededInfiniteSampler',
     'SeededSampler',
     'SkipUnreadableMixin',
+    'TokenStore',
+    'collate_views',
     'sample_rng',
     *_transforms,
 ]

@@ -138,8 +138,8 @@ class SkipUnreadableMixin:
         total = len(self)  # type: ignore[arg-type]
         if not isinstance(idx, SampleIndex):
             return int(np.random.randint(total))
-        rng = identity_rng(idx.identity, f'replacement#{attempt}')
-        return SampleIndex(int(rng.random() * total), idx.identity)
+        rng = identity_rng(idx.view, f'replacement#{attempt}')
+        return idx.at(int(rng.random() * total), stands_in=True)
 
     def _record(self, index: int, error: UnreadableImageError) -> None:
         if not self._flags[index]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from mmengine.dataset import InfiniteSampler
 
-from mmcae.datasets.identity import SampleIndex
+from mmcae.datasets.identity import SampleIndex, check_view_pool
 from mmcae.registry import DATA_SAMPLERS
 
 
@@ -25,12 +25,16 @@ class SeededInfiniteSampler(InfiniteSampler):
         shuffle: Whether to permute the indices anew in each pass.
         seed: The run's seed, equal on all processes (see
             :class:`SeededSampler`).
+        view_pool: Number of views of each image (see
+            :class:`SeededSampler`).
 
     Raises:
-        ValueError: If the data set is empty: its stream would never yield.
+        ValueError: If the data set is empty, since its stream would never
+            yield, or ``view_pool`` is negative.
     """
 
-    def __init__(self, dataset, shuffle=True, seed=None) -> None:
+    def __init__(self, dataset, shuffle=True, seed=None, view_pool=0) -> None:
+        self.view_pool = check_view_pool(view_pool)
         if len(dataset) == 0:
             raise ValueError('cannot sample from an empty data set')
         super().__init__(dataset, shuffle=shuffle, seed=seed)
@@ -48,7 +52,8 @@ class SeededInfiniteSampler(InfiniteSampler):
             own = order[position :: self.world_size].tolist()
             position += len(own) * self.world_size - self.size
             for index in own:
-                yield SampleIndex(index, (self.seed, epoch, index))
+                identity = (self.seed, epoch, index)
+                yield SampleIndex(index, identity, self.view_pool)
 
     def skip(self, num_samples: int) -> None:
         """Continue as if this process had already used some samples.

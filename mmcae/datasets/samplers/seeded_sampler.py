@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mmengine.dataset import DefaultSampler
 
-from mmcae.datasets.identity import SampleIndex
+from mmcae.datasets.identity import SampleIndex, check_view_pool
 from mmcae.registry import DATA_SAMPLERS
 
 
@@ -26,10 +26,22 @@ class SeededSampler(DefaultSampler):
         round_up: Whether to repeat samples until all processes get the same
             number. Repeated ones have the same identity, hence the same
             pixels.
+        view_pool: Number of views (crop and flip) of each image, which the
+            epochs take in turn; masks still differ in every epoch. 0, the
+            default, means a new view in each epoch.
+
+    Raises:
+        ValueError: If ``view_pool`` is negative.
     """
+
+    def __init__(
+        self, dataset, shuffle=True, seed=None, round_up=True, view_pool=0
+    ) -> None:
+        self.view_pool = check_view_pool(view_pool)
+        super().__init__(dataset, shuffle, seed, round_up)
 
     def __iter__(self) -> Iterator[int]:
         """Yield this process's indices for the current epoch."""
         seed, epoch = self.seed, self.epoch
         for index in super().__iter__():
-            yield SampleIndex(index, (seed, epoch, index))
+            yield SampleIndex(index, (seed, epoch, index), self.view_pool)

@@ -3,6 +3,7 @@
 
 from .block_mask_generator import BlockMaskGenerator
 from .load_image import LoadImage, UnreadableImageError
+from .load_tokens import LoadTokens
 from .masking import block_mask, random_mask
 from .mmpretrain_names import (
     BEiTMaskGenerator,
@@ -20,6 +21,7 @@ __all__ = [
     'BEiTMaskGenerator',
     'BlockMaskGenerator',
     'LoadImage',
+    'LoadTokens',
     'RandomFlip',
     'RandomMaskGenerator',
     'RandomResizedCrop',

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmcv.transforms import BaseTransform
 
-from mmcae.datasets.identity import sample_rng
+from mmcae.datasets.identity import MASK_STREAM, sample_rng
 from mmcae.registry import TRANSFORMS
 
 from .masking import check_mask_count, random_mask
@@ -53,7 +53,7 @@ class RandomMaskGenerator(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Add ``mask`` to the results."""
         results['mask'] = random_mask(
-            sample_rng(results, 'mask'),
+            sample_rng(results, MASK_STREAM),
             self.height,
             self.width,
             self.num_masking_patches,

@@ -25,7 +25,8 @@ class TwoViewRandomResizedCrop(BaseTransform):
     Required key: ``img`` (uint8). Modified keys: ``img``, now the list
     ``[view, target]`` that ``PackInputs`` turns into the two inputs of
     ``TwoNormDataPreprocessor``, and ``img_shape``. Added key:
-    ``target_img``, the second view.
+    ``target_img``, the second view. Where ``LoadTokens`` found ``tokens``
+    there is no second view.
 
     Both views are resized by PIL (antialiased) from the crop itself.
 
@@ -66,10 +67,12 @@ class TwoViewRandomResizedCrop(BaseTransform):
         )
         part = crop(img, box)
         view = resize(part, self.size, self.interpolation)
-        target = resize(part, self.second_size, self.second_interpolation)
-        results['img'] = [view, target]
+        results['img'] = [view]
         results['img_shape'] = self.size
-        results['target_img'] = target
+        if 'tokens' not in results:  # else nobody looks at the second view
+            target = resize(part, self.second_size, self.second_interpolation)
+            results['img'].append(target)
+            results['target_img'] = target
         return results
 
     def __repr__(self) -> str:

@@ -42,10 +42,12 @@ class TwoViewResize(BaseTransform):
         """Replace the image by its two views."""
         whole = crop(results['img'], None)
         view = resize(whole, self.size, self.interpolation)
-        target = resize(whole, self.second_size, self.second_interpolation)
-        results['img'] = [view, target]
+        results['img'] = [view]
         results['img_shape'] = self.size
-        results['target_img'] = target
+        if 'tokens' not in results:  # else nobody looks at the second view
+            target = resize(whole, self.second_size, self.second_interpolation)
+            results['img'].append(target)
+            results['target_img'] = target
         return results
 
     def __repr__(self) -> str:

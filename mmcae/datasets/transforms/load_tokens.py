@@ -1,0 +1,44 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Brings the stored visual tokens of a sample."""
+
+from mmcv.transforms import BaseTransform
+
+from mmcae.datasets.identity import SampleIndex
+from mmcae.datasets.token_store import TokenStore
+from mmcae.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadTokens(BaseTransform):
+    """Look a sample's tokens up, so that its second view is not needed.
+
+    Added key: ``tokens``, uint16 ``(L,)``, if the store has them. Put it
+    before the transform that makes the two views. A sample without identity,
+    or in place of one whose file is unreadable, gets none.
+
+    Args:
+        store: The folder of the :class:`~mmcae.datasets.TokenStore`. As long
+            as there is none, no sample has tokens.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self._opened: TokenStore | None = None
+
+    def transform(self, results: dict) -> dict:
+        """Add the tokens to the results."""
+        index = results.get('sample_idx')
+        if not isinstance(index, SampleIndex) or index.stands_in:
+            return results
+        if self._opened is None:
+            try:
+                self._opened = TokenStore.open(self.store)
+            except FileNotFoundError:
+                return results
+        tokens = self._opened.read(index.view)
+        if tokens is not None:
+            results['tokens'] = tokens
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(store={self.store!r})'
