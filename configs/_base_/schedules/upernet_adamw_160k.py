@@ -7,13 +7,15 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=3e-4, betas=(0.9, 0.999), eps=1e-8,
         weight_decay=0.05),
-    # No gradient clip. No decay for vectors; the class token and the relative
-    # position tables are decayed, as in the authors' runs.
+    # No gradient clip. No decay for vectors and the class token; the relative
+    # position tables are decayed. (The authors' code means to spare the class
+    # token, too, but looks for it by a name that does not match.)
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        flat_decay_mult=0.0))
+        flat_decay_mult=0.0,
+        custom_keys={'.cls_token': dict(decay_mult=0.0)}))
 
 # At iteration i (from 0) the learning rate is the peak times 1 - i / max_iters,
 # during the warm-up also times 1e-6 + (1 - 1e-6) * i / warmup_iters. (PolyLR
