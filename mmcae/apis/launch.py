@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.apis.token_store import share_sampler_seed, use_token_store
 from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
 from mmcae.utils.distributed import has_accelerator, setup_cpu_distributed
@@ -172,6 +173,8 @@ def build_runner(cfg: Config) -> Runner:
     Returns:
         The Runner, model built, nothing started.
     """
+    share_sampler_seed(cfg)
+    use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)

@@ -8,8 +8,9 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class TokenStore:
         self.record_bytes = 2 * self.length + _CHECKSUM.size
         text = json.dumps(header, sort_keys=True).encode()
         self._salt = zlib.crc32(text)
-        self._files: dict[tuple[int, bool], BinaryIO] = {}
+        self._files: dict[tuple[int, bool], FileIO] = {}
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> 'TokenStore':
@@ -229,24 +230,20 @@ class TokenStore:
     def _name(self, slot: int) -> Path:
         return self.path / f'views_{slot:05d}.bin'
 
-    def _file(self, slot: int, write: bool) -> BinaryIO | None:
-        file = self._files.get((slot, write))
-        if file is None:
-            name = self._name(slot)
-            if write and not name.exists():
-                check_space(self.path, self.file_bytes)
-                # without truncating it: another process may be first
-                os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o666))
-            try:
-                mode = 'r+b' if write else 'rb'
-                file = open(name, mode, buffering=0)  # noqa: SIM115
-            except FileNotFoundError:
-                if write:
-                    raise
+    def _file(self, slot: int, write: bool) -> FileIO | None:
+        """Open the file of a slot; None if there is none to read."""
+        if (slot, write) in self._files:
+            return self._files[slot, write]
+        name = self._name(slot)
+        if not name.exists():
+            if not write:
                 return None
-            if len(self._files) >= _MAX_FILES:
-                self._files.pop(next(iter(self._files))).close()
-            self._files[slot, write] = file
+            check_space(self.path, self.file_bytes)
+            name.touch()  # does not harm what another process has written
+        if len(self._files) >= _MAX_FILES:
+            self._files.pop(next(iter(self._files))).close()
+        file = FileIO(name, 'r+' if write else 'r')
+        self._files[slot, write] = file
         return file
 
     def __getstate__(self) -> dict:
@@ -289,8 +286,8 @@ def differences(stored: Any, wanted: Any, name: str = '') -> list[str]:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         lines = []
         for key in {**stored, **wanted}:
-            pair = (part.get(key) for part in (stored, wanted))
-            lines += differences(*pair, f'{name}.{key}' if name else key)
+            full = f'{name}.{key}' if name else key
+            lines += differences(stored.get(key), wanted.get(key), full)
         return lines
     if stored == wanted:
         return []

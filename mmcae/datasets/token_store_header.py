@@ -30,7 +30,7 @@ _TWO_VIEWS = (TwoViewRandomResizedCrop, TwoViewResize)
 _VIEW_STAYS = (BlockMaskGenerator, RandomMaskGenerator, LoadTokens)
 # Arguments that do not shape the tokenizer's view.
 _IRRELEVANT = {
-    LoadImage: {'backend_args'},
+    LoadImage: {'backend', 'backend_args'},  # the pixels are the same
     TwoViewRandomResizedCrop: {'size', 'interpolation'},
     TwoViewResize: {'size', 'interpolation'},
 }

@@ -8,6 +8,7 @@ from .hooks import (
     SweepAccuracyHook,
     TemperatureHook,
     TokenizerRecordHook,
+    TokenStoreHook,
 )
 from .optimizers import (
     LARS,
@@ -30,5 +31,6 @@ __all__ = [
     'SweepAccuracyHook',
     'SweepOptimWrapperConstructor',
     'TemperatureHook',
+    'TokenStoreHook',
     'TokenizerRecordHook',
 ]

@@ -21,7 +21,7 @@ TOP_LEVEL = frozenset(
         'efficient_conv_bn_eval', 'activation_checkpointing',
         # Config.fromfile, FlexibleRunner, the tools
         'custom_imports', 'runner_type', 'strategy', 'vis_backends',
-        'tta_model', 'tta_pipeline', 'env_variables',
+        'tta_model', 'tta_pipeline', 'env_variables', 'token_store',
     }
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
 from .sweep_accuracy_hook import SweepAccuracyHook
 from .temperature_hook import TemperatureHook
+from .token_store_hook import TokenStoreHook
 from .tokenizer_record_hook import TokenizerRecordHook
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     'ProbeSummaryHook',
     'SweepAccuracyHook',
     'TemperatureHook',
+    'TokenStoreHook',
     'TokenizerRecordHook',
 ]

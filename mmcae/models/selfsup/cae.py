@@ -17,7 +17,7 @@ from mmcae.registry import MODELS
 
 from ..layers import check_mask
 from .health import TokenHealth, latent_health
-from .tokens import check_pixel_norm, masked_tokens
+from .tokens import KeepTokens, check_pixel_norm, masked_tokens
 
 TARGET_ENCODERS = ('shared', 'copy')
 
@@ -93,6 +93,8 @@ class CAE(BaseSelfSupervisor):
         if self.target_generator is not None:
             check_pixel_norm(self.target_generator, self.data_preprocessor)
             self.target_generator.requires_grad_(False).eval()
+        #: Set by `TokenStoreHook`; is given the tokens that were computed.
+        self.keep_tokens: KeepTokens | None = None
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)
         self.register_load_state_dict_pre_hook(_fit_state_dict)
@@ -123,9 +125,11 @@ class CAE(BaseSelfSupervisor):
 
         Args:
             inputs: Images for the encoder, ``(B, 3, H, W)``, and the same
-                crops for the tokenizer, ``(B, 3, H', W')``.
+                crops for the tokenizer, ``(B, 3, H', W')``, without those
+                of samples that bring their tokens.
             data_samples: Samples whose ``mask`` ``(h, w)`` or ``(L,)`` is
-                true where a patch is masked.
+                true where a patch is masked; perhaps with stored ``tokens``
+                ``(L,)``.
 
         Returns:
             ``loss`` and its terms ``main`` and ``align``; and, not part of
@@ -145,7 +149,13 @@ class CAE(BaseSelfSupervisor):
         latent_pred = self.neck.regress(visible, mask, grid)
         latent_target = self.latent_target(images, mask)
         logits = self.neck.decode(latent_pred, mask, grid)
-        tokens = masked_tokens(self.target_generator, token_images, mask)
+        tokens = masked_tokens(
+            self.target_generator,
+            token_images,
+            mask,
+            data_samples,
+            self.keep_tokens,
+        )
 
         self.refresh_teacher()
         with torch.no_grad():

@@ -2,9 +2,15 @@
 """The visual tokens that CAE predicts (paper, tokenizer T)."""
 
 import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+#: Is given the samples whose tokens were computed, and the tokens (B', L).
+KeepTokens = Callable[[Sequence[Any], Tensor], None]
 
 
 def check_pixel_norm(
@@ -41,26 +47,68 @@ def check_pixel_norm(
 
 @torch.no_grad()
 def masked_tokens(
-    target_generator: nn.Module | None, images: Tensor, mask: Tensor
+    target_generator: nn.Module | None,
+    images: Tensor,
+    mask: Tensor,
+    samples: Sequence[Any] = (),
+    keep: KeepTokens | None = None,
 ) -> Tensor:
-    """Ask a tokenizer for the tokens of the masked patches.
+    """Take or compute the tokens of the masked patches.
 
-    It runs without gradient and outside autocast. A tokenizer offers
+    The tokenizer runs without gradient and outside autocast. It offers
     ``tokenize(images) -> (B, L)``; if that also takes ``mask``, it is asked
-    for the masked positions only. Without ``tokenize``, the module's output
-    is taken as logits ``(B, K, h, w)``, mmpretrain's contract.
+    for the masked positions only, unless all tokens are to be kept. Without
+    ``tokenize``, the module's output is taken as logits ``(B, K, h, w)``,
+    mmpretrain's contract.
 
     Args:
-        target_generator: The tokenizer.
-        images: Images as the tokenizer wants them, ``(B, 3, H, W)``.
+        target_generator: The tokenizer; not needed if all samples have
+            tokens.
+        images: Images as the tokenizer wants them, ``(B', 3, H, W)``, of
+            those samples that have no tokens.
         mask: ``True`` where a patch is masked, ``(B, L)``.
+        samples: The samples; ``tokens`` ``(L,)`` of a sample, if it has
+            some, are taken as they are.
+        keep: Is given the samples whose tokens were computed, and all their
+            tokens ``(B', L)``.
 
     Returns:
         Tokens of all masked patches, row-major, int64, ``(B * M,)``.
 
     Raises:
-        ValueError: If there is no tokenizer, or its grid is not the mask's.
+        ValueError: If there is no tokenizer, its grid is not the mask's, or
+            images and samples do not fit together.
     """
+    stored = [getattr(sample, 'tokens', None) for sample in samples]
+    computed = [i for i, tokens in enumerate(stored) if tokens is None]
+    if keep is None and len(computed) == len(stored):
+        return _tokenize(target_generator, images, mask)
+    if len(images) != len(computed):
+        raise ValueError(
+            f'{len(images)} images for the tokenizer, but {len(computed)} of '
+            f'{len(stored)} samples without tokens: samples from a token '
+            "store need collate_fn=dict(type='mmcae.collate_views')"
+        )
+    tokens = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
+    if computed:
+        new = _tokenize(target_generator, images, mask[computed], every=True)
+        tokens[computed] = new
+        if keep is not None:
+            keep([samples[i] for i in computed], new)
+    known = {i: row for i, row in enumerate(stored) if row is not None}
+    if known:
+        rows = torch.from_numpy(np.stack(list(known.values())))
+        tokens[list(known)] = rows.to(tokens)
+    return tokens[mask]
+
+
+def _tokenize(
+    target_generator: nn.Module | None,
+    images: Tensor,
+    mask: Tensor,
+    every: bool = False,
+) -> Tensor:
+    """Compute the tokens of masked patches, or of every one ``(B, L)``."""
     if target_generator is None:
         raise ValueError(
             'CAE needs a `target_generator` to train: mmcae.DALLEEncoder or '
@@ -74,12 +122,12 @@ def masked_tokens(
         tokenize = getattr(target_generator, 'tokenize', None)
         if tokenize is None:
             tokens = target_generator(images).argmax(dim=1).flatten(1)
-        elif 'mask' in inspect.signature(tokenize).parameters:
+        elif not every and 'mask' in inspect.signature(tokenize).parameters:
             return tokenize(images, mask=mask)
         else:
             tokens = tokenize(images)
     _check_grid(tokens.shape[1], images, mask)
-    return tokens[mask]
+    return tokens if every else tokens[mask]
 
 
 def _check_grid(num_tokens: int, images: Tensor, mask: Tensor) -> None:
