@@ -6,6 +6,7 @@ Everything runs on PyTorch's meta device: shapes, no numbers.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,8 @@ def measure_complexity(cfg: Config) -> Complexity:
     Counted are matrix products, convolutions and attention, one forward
     pass of one image of the size that the config's pipeline gives: of
     pretraining and of tokenizers, a training step's without the tokenizer;
-    of others, inference. One multiply-add counts once.
+    of others, inference; of detectors, with as many proposals and masks as
+    an image may have. One multiply-add counts once.
 
     Args:
         cfg: A config; it is not changed.
@@ -71,6 +73,8 @@ def measure_complexity(cfg: Config) -> Complexity:
         parts, parameters = _pretraining(model, cfg), _trained(model)
     elif hasattr(model, 'codebook'):
         parts, parameters = _tokenizer(model, cfg), _trained(model)
+    elif hasattr(model, 'roi_head'):
+        parts, parameters = _detector(model, cfg), _size(model)
     else:
         parts, parameters = _inference(model, cfg), _size(model)
     counts = [part.flops for part in parts if part.counted]
@@ -178,6 +182,39 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
     ]
 
 
+def _detector(model: Any, cfg: Config) -> list[Part]:
+    """Encoder, necks and heads of two stages."""
+    divisor = model.data_preprocessor.pad_size_divisor
+    pixels = _packed_inputs(cfg, test=True)['inputs']
+    size = [-(-side // divisor) * divisor for side in pixels.shape[1:]]
+    images = torch.empty(1, 3, *size, device='meta')
+    features, encode = _count(lambda: model.backbone(images))
+    pyramid, resample = _count(lambda: model.neck(features))
+    _, propose = _count(lambda: model.rpn_head(pyramid))
+    parts = [
+        Part('backbone', _size(model.backbone), encode),
+        Part('neck', _size(model.neck), resample),
+        Part('rpn_head', _size(model.rpn_head), propose),
+    ]
+    for name, stage in (('bbox', 'rpn'), ('mask', 'rcnn')):
+        number = model.test_cfg[stage].max_per_img
+        heads = _stages(getattr(model.roi_head, f'{name}_head'))
+        extractors = getattr(model.roi_head, f'{name}_roi_extractor')
+        extractor = _stages(extractors)[0]
+        side = extractor.roi_layers[0].output_size
+        shape = number, extractor.out_channels, *side
+        regions = torch.empty(shape, device='meta')
+        flops = sum(_count(partial(head, regions))[1] for head in heads)
+        title = f'{name}_head, {number} regions'
+        parts.append(Part(title, _size(*heads), flops))
+    return parts
+
+
+def _stages(head: nn.Module) -> list[Any]:
+    """The heads of a cascade, or the only one."""
+    return list(head) if isinstance(head, nn.ModuleList) else [head]
+
+
 def _packed_inputs(cfg: Config, test: bool = False) -> dict:
     """What the config's pipeline makes of a photograph."""
     loader = cfg.test_dataloader if test else cfg.train_dataloader
@@ -186,7 +223,8 @@ def _packed_inputs(cfg: Config, test: bool = False) -> dict:
     ]
     pixels = np.zeros((480, 640, 3), np.uint8)
     results = dict(img=pixels, img_shape=pixels.shape[:2], gt_label=0)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
+    scope = 'mmdet' if cfg.get('default_scope') == 'mmdet' else 'mmpretrain'
+    with DefaultScope.overwrite_default_scope(scope):
         return Compose(steps)(results)
 
 

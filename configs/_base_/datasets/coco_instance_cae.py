@@ -1,0 +1,67 @@
+# COCO 2017 with masks. Half of the training images are resized to a short side
+# of 480 to 800; of the others a crop is, after a resize to 400, 500 or 600.
+#
+# Transforms are written without scope: mmdetection's inferencer looks for
+# their bare names.
+_base_ = 'mmdet::_base_/datasets/coco_instance.py'
+
+data_root = 'data/coco/'
+max_side = 1333
+
+resize = dict(
+    type='RandomChoiceResize',
+    scales=[(side, max_side) for side in range(480, 801, 32)],
+    keep_ratio=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandomChoice',
+        transforms=[
+            [resize],
+            [
+                dict(
+                    type='RandomChoiceResize',
+                    scales=[(side, max_side) for side in (400, 500, 600)],
+                    keep_ratio=True),
+                dict(
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(384, 600),
+                    allow_negative_crop=True),
+                resize,
+            ],
+        ]),
+    dict(type='PackDetInputs'),
+]
+# The image and its mirror image: `tools/test.py --tta`. mmdetection merges
+# boxes only, so it needs `--cfg-options test_evaluator.metric=bbox`.
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=(max_side, 800), keep_ratio=True)],
+            [
+                dict(type='RandomFlip', prob=0.0),
+                dict(type='RandomFlip', prob=1.0),
+            ],
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(
+                        'img_id', 'img_path', 'ori_shape', 'img_shape',
+                        'scale_factor', 'flip', 'flip_direction')),
+            ],
+        ]),
+]
+tta_model = dict(
+    type='DetTTAModel',
+    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+
+train_dataloader = dict(
+    batch_size=2, num_workers=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=4)
+test_dataloader = dict(num_workers=4)

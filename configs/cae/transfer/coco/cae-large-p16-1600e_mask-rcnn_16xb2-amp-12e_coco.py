@@ -1,0 +1,25 @@
+# Mask R-CNN on COCO from the large encoder of 1600 epochs: the authors' recipe
+# (54.5 box AP, 47.5 mask AP). 16 GPUs x 2 = 32.
+_base_ = './cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco.py'
+
+checkpoint = (
+    'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
+width = 1024
+
+neck = _base_.model.neck
+neck[0].update(embed_dims=width)
+neck[1].update(in_channels=[width] * 4)
+
+model = dict(
+    # Blocks 8, 12, 16 and 24. Layer scales, of the checkpoint, began at 1e-5.
+    backbone=dict(
+        arch='large',
+        out_indices=(7, 11, 15, 23),
+        layer_scale_init_value=1e-5,
+        weight_init='beit',
+        init_cfg=dict(checkpoint=checkpoint)),
+    neck=neck)
+
+# A gentler layer decay, a lower peak.
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-4), paramwise_cfg=dict(layer_decay_rate=0.85))

@@ -1,0 +1,120 @@
+# A detection run that a CPU finishes in a few minutes: the same parts at the
+# width of `cae_tiny-p8_1xb32-coslr-80e_digits-32px`, whose encoder it starts
+# from, on digits drawn onto photographs:
+#
+#   python tools/dataset_converters/tiny_coco.py data/tiny-coco
+_base_ = './cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco.py'
+
+checkpoint = (
+    'work_dirs/cae_tiny-p8_1xb32-coslr-80e_digits-32px/epoch_80.pth')
+data_root = 'data/tiny-coco/'
+classes = ('zero', 'one', 'four', 'seven')
+palette = [(230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25)]
+scale, width, channels = (128, 96), 64, 32
+
+norm_cfg = dict(type='BN', requires_grad=True)
+neck = _base_.model.neck
+neck[0].update(embed_dims=width, norm_cfg=norm_cfg, patch_size=8)
+neck[1].update(in_channels=[width] * 4, out_channels=channels)
+
+model = dict(
+    # Normalised as in the pretraining.
+    data_preprocessor=dict(mean=[76.5] * 3, std=[89.25] * 3),
+    backbone=dict(
+        arch=dict(
+            _delete_=True,
+            embed_dims=width,
+            num_layers=4,
+            num_heads=2,
+            feedforward_channels=4 * width),
+        img_size=32,
+        patch_size=8,
+        out_indices=(0, 1, 2, 3),
+        drop_path_rate=0.0,
+        with_cp=False,
+        init_cfg=dict(checkpoint=checkpoint)),
+    neck=neck,
+    # Digits are 10 to 50 pixels wide and high.
+    rpn_head=dict(
+        in_channels=channels,
+        feat_channels=channels,
+        anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels),
+        bbox_head=dict(
+            in_channels=channels,
+            conv_out_channels=channels,
+            fc_out_channels=128,
+            num_classes=len(classes),
+            norm_cfg=norm_cfg),
+        mask_roi_extractor=dict(out_channels=channels),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=channels,
+            conv_out_channels=channels,
+            num_classes=len(classes))),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100),
+        rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(
+        rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(max_per_img=10)))
+
+resize = dict(
+    type='RandomChoiceResize',
+    scales=[(128, 96), (160, 120), (192, 144)],
+    keep_ratio=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    # No flip: a mirrored digit is no digit.
+    dict(
+        type='RandomChoice',
+        transforms=[
+            [resize],
+            [
+                dict(
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(64, 96),
+                    allow_negative_crop=True),
+                resize,
+            ],
+        ]),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=scale)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1]['transforms'][0] = [
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=(160, 120), keep_ratio=True),
+]
+tta_pipeline[1]['transforms'][1] = [dict(type='RandomFlip', prob=0.0)]
+
+metainfo = dict(classes=classes, palette=palette)
+loader = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
+    **loader)
+val_dataloader = dict(
+    dataset=dict(
+        data_root=data_root, metainfo=metainfo, pipeline=test_pipeline),
+    **loader)
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    ann_file=data_root + 'annotations/instances_val2017.json')
+test_evaluator = val_evaluator
+
+# Models of this width are faster in float32; nothing in them is deep.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(lr=2e-3),
+    paramwise_cfg=dict(layer_decay_rate=0.9))
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=20)
+train_cfg = dict(val_interval=3)
+default_hooks = dict(logger=dict(interval=8))
+auto_scale_lr = dict(base_batch_size=8)
