@@ -157,6 +157,19 @@ def describe_images(dataset: Any) -> dict:
     )
 
 
+def skip_first_view(dataset: Any) -> None:
+    """Make the encoder's views tiny, where only tokens are wanted.
+
+    Args:
+        dataset: Its pipelines are changed in place.
+    """
+    for transforms in _pipelines(dataset):
+        for transform in transforms:
+            if isinstance(transform, _TWO_VIEWS):
+                transform.size = (1, 1)
+                transform.interpolation = 'nearest'
+
+
 def _describe_pixels(data_preprocessor: Any) -> dict:
     parts = {}
     for key in ('second_mean', 'second_std'):

@@ -46,6 +46,33 @@ def check_pixel_norm(
 
 
 @torch.no_grad()
+def all_tokens(target_generator: nn.Module | None, images: Tensor) -> Tensor:
+    """Compute the token of every patch, without gradient and autocast.
+
+    Args:
+        target_generator: The tokenizer. Without ``tokenize(images)`` its
+            output is taken as logits ``(B, K, h, w)``, mmpretrain's contract.
+        images: Images as the tokenizer wants them, ``(B, 3, H, W)``.
+
+    Returns:
+        Tokens, row-major, int64, ``(B, L)``.
+
+    Raises:
+        ValueError: If there is no tokenizer.
+    """
+    if target_generator is None:
+        raise ValueError(
+            'CAE needs a `target_generator` to train: mmcae.DALLEEncoder or '
+            'mmcae.DVAE'
+        )
+    with torch.autocast(images.device.type, enabled=False):
+        tokenize = getattr(target_generator, 'tokenize', None)
+        if tokenize is None:
+            return target_generator(images).argmax(dim=1).flatten(1)
+        return tokenize(images)
+
+
+@torch.no_grad()
 def masked_tokens(
     target_generator: nn.Module | None,
     images: Tensor,
@@ -55,11 +82,9 @@ def masked_tokens(
 ) -> Tensor:
     """Take or compute the tokens of the masked patches.
 
-    The tokenizer runs without gradient and outside autocast. It offers
-    ``tokenize(images) -> (B, L)``; if that also takes ``mask``, it is asked
-    for the masked positions only, unless all tokens are to be kept. Without
-    ``tokenize``, the module's output is taken as logits ``(B, K, h, w)``,
-    mmpretrain's contract.
+    The tokenizer runs without gradient and outside autocast, see
+    :func:`all_tokens`. If its ``tokenize`` also takes ``mask``, it is asked
+    for the masked positions only, unless tokens are stored.
 
     Args:
         target_generator: The tokenizer; not needed if all samples have
@@ -82,7 +107,7 @@ def masked_tokens(
     stored = [getattr(sample, 'tokens', None) for sample in samples]
     computed = [i for i, tokens in enumerate(stored) if tokens is None]
     if keep is None and len(computed) == len(stored):
-        return _tokenize(target_generator, images, mask)
+        return _ask_masked(target_generator, images, mask)
     if len(images) != len(computed):
         raise ValueError(
             f'{len(images)} images for the tokenizer, but {len(computed)} of '
@@ -91,7 +116,8 @@ def masked_tokens(
         )
     tokens = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
     if computed:
-        new = _tokenize(target_generator, images, mask[computed], every=True)
+        new = all_tokens(target_generator, images)
+        _check_grid(new.shape[1], images, mask)
         tokens[computed] = new
         if keep is not None:
             keep([samples[i] for i in computed], new)
@@ -102,32 +128,20 @@ def masked_tokens(
     return tokens[mask]
 
 
-def _tokenize(
-    target_generator: nn.Module | None,
-    images: Tensor,
-    mask: Tensor,
-    every: bool = False,
+def _ask_masked(
+    target_generator: nn.Module | None, images: Tensor, mask: Tensor
 ) -> Tensor:
-    """Compute the tokens of masked patches, or of every one ``(B, L)``."""
-    if target_generator is None:
-        raise ValueError(
-            'CAE needs a `target_generator` to train: mmcae.DALLEEncoder or '
-            'mmcae.DVAE'
-        )
     downsample = getattr(target_generator, 'downsample', None)
     if downsample is not None:
         rows, columns = (side // downsample for side in images.shape[-2:])
         _check_grid(rows * columns, images, mask)
-    with torch.autocast(images.device.type, enabled=False):
-        tokenize = getattr(target_generator, 'tokenize', None)
-        if tokenize is None:
-            tokens = target_generator(images).argmax(dim=1).flatten(1)
-        elif not every and 'mask' in inspect.signature(tokenize).parameters:
+    tokenize = getattr(target_generator, 'tokenize', None)
+    if tokenize and 'mask' in inspect.signature(tokenize).parameters:
+        with torch.autocast(images.device.type, enabled=False):
             return tokenize(images, mask=mask)
-        else:
-            tokens = tokenize(images)
+    tokens = all_tokens(target_generator, images)
     _check_grid(tokens.shape[1], images, mask)
-    return tokens if every else tokens[mask]
+    return tokens[mask]
 
 
 def _check_grid(num_tokens: int, images: Tensor, mask: Tensor) -> None:

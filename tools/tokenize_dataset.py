@@ -1,0 +1,271 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Compute the visual tokens of a pretraining run ahead, into a token store.
+
+    python tools/tokenize_dataset.py CONFIG STORE --epochs 0:300
+    python tools/train.py CONFIG --cfg-options token_store=STORE
+
+Only what the store lacks is computed: start it again after an interruption,
+or with more epochs. Several processes share the work with ``--processes``,
+``--shard`` or torchrun.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    MODELS,
+    init_default_scope,
+)
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmcae.apis.launch import CFG_OPTIONS_HELP, StrictDictAction, run
+from mmcae.apis.token_store import share_sampler_seed, use_token_store
+from mmcae.datasets import SampleIndex, TokenStore, collate_views
+from mmcae.datasets.token_store import check_space
+from mmcae.datasets.token_store_header import run_header, skip_first_view
+from mmcae.models.selfsup.tokens import all_tokens, check_pixel_norm
+from mmcae.utils.config import ConfigError, load_config
+
+_SECONDS_BETWEEN_LINES = 10
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config of the pretraining')
+    parser.add_argument('store', help='folder of the store')
+    parser.add_argument(
+        '--epochs',
+        type=_span,
+        metavar='FIRST:END',
+        help='epochs to fill, from 0, without END; with a pool of views its '
+        'slots (default: all of the run, or of the pool)',
+    )
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument(
+        '--num-workers', type=int, default=2, help='per process'
+    )
+    parser.add_argument(
+        '--shard',
+        type=_shard,
+        metavar='I/N',
+        help='do every N-th image from I on (torchrun: the rank decides)',
+    )
+    parser.add_argument(
+        '--processes', type=int, default=1, help='start that many on this host'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=StrictDictAction,
+        metavar='KEY=VALUE',
+        help=CFG_OPTIONS_HELP,
+    )
+    args = parser.parse_args()
+    if args.processes > 1 and args.shard:
+        parser.error('give either --processes or --shard')
+    return args
+
+
+def _span(text: str) -> range:
+    first, _, end = text.partition(':')
+    span = range(int(first or 0), int(end))
+    if span.start < 0 or not span:
+        raise argparse.ArgumentTypeError(f"'{text}' holds no epoch")
+    return span
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition('/')
+    if not 0 <= int(index) < int(count):
+        raise argparse.ArgumentTypeError(
+            f"'{text}': I must be from 0 to N - 1"
+        )
+    return int(index), int(count)
+
+
+def start_processes(count: int) -> None:
+    """Run this command once for each shard; stop all if one fails."""
+    command = [sys.executable, *sys.argv, '--processes', '1']
+    threads = str(max((os.cpu_count() or 1) // count, 1))
+    running = []
+    for i in range(count):
+        env = {'OMP_NUM_THREADS': threads, **os.environ, 'LOCAL_RANK': str(i)}
+        shard = ['--shard', f'{i}/{count}']
+        running.append(subprocess.Popen([*command, *shard], env=env))
+    try:
+        while any(process.poll() is None for process in running):
+            if any(process.poll() for process in running):
+                break
+            time.sleep(0.2)
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+    sys.exit(max(abs(process.wait()) for process in running))
+
+
+def choose_device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device('cpu')
+    local = int(os.environ.get('LOCAL_RANK', '0'))
+    return torch.device('cuda', local % torch.cuda.device_count())
+
+
+def build(cfg: Config) -> tuple[Any, Any, nn.Module, nn.Module]:
+    """Build data, sampler, tokenizer and preprocessor, but no model."""
+    init_default_scope(cfg.get('default_scope') or 'mmcae')
+    model = cfg.model
+    if model.get('target_generator') is None:
+        raise ConfigError('the model of this config has no target_generator')
+    loader = cfg.train_dataloader
+    if loader.sampler.get('seed') is None:
+        raise ConfigError(
+            'views follow the seed of the run, and this config has none: '
+            'set randomness.seed, here and in training'
+        )
+    tokenizer = MODELS.build(model.target_generator)
+    tokenizer.init_weights()
+    tokenizer.requires_grad_(False).eval()
+    preprocessor = MODELS.build(
+        model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    )
+    check_pixel_norm(tokenizer, preprocessor)
+    dataset = DATASETS.build(loader.dataset)
+    sampler = DATA_SAMPLERS.build(
+        loader.sampler, default_args=dict(dataset=dataset)
+    )
+    return dataset, sampler, tokenizer, preprocessor
+
+
+def choose_slots(cfg: Config, view_pool: int, asked: range | None) -> range:
+    """The epochs, or slots of the pool, that are to be filled."""
+    end = view_pool or cfg.get('train_cfg', {}).get('max_epochs')
+    if asked is None and end is None:
+        raise ConfigError(
+            'the config does not count epochs: say which, e.g. --epochs 0:10'
+        )
+    if view_pool and asked and asked.stop > view_pool:
+        raise ConfigError(
+            f'--epochs {asked.start}:{asked.stop}: the pool has only '
+            f'{view_pool} slots'
+        )
+    return asked or range(end)
+
+
+def tokenize(
+    store: TokenStore,
+    loader: DataLoader,
+    tokenizer: nn.Module,
+    preprocessor: nn.Module,
+) -> Iterator[tuple[int, int]]:
+    """Fill the store; yields how many views each batch added and held."""
+    for batch in loader:
+        inputs, samples = preprocessor(batch).values()
+        # Another process may have been faster with some.
+        samples = [sample for sample in samples if 'tokens' not in sample]
+        written = 0
+        if samples:
+            tokens = all_tokens(tokenizer, inputs[1]).cpu().numpy()
+            for sample, row in zip(samples, tokens, strict=True):
+                if not sample.sample_idx.stands_in:
+                    store.write(sample.sample_idx.view, row)
+                    written += 1
+        yield written, len(batch['data_samples'])
+
+
+def fill(
+    args: argparse.Namespace,
+    store: TokenStore,
+    slots: range,
+    shard: tuple[int, int],
+    parts: tuple[Any, Any, nn.Module, nn.Module],
+) -> None:
+    """Compute what this shard lacks, and say how far it is."""
+    dataset, sampler, tokenizer, preprocessor = parts
+    first, count = shard
+    name = f'[{first}/{count}] ' if count > 1 else ''
+    begun = last = time.monotonic()
+    done = added = 0
+    for slot in slots:
+        todo = store.missing(slot, range(first, store.num_images, count))
+        loader = DataLoader(
+            dataset,
+            batch_size=args.batch_size,
+            sampler=[
+                SampleIndex(i, (store.seed, slot, i), sampler.view_pool)
+                for i in todo
+            ],
+            num_workers=args.num_workers,
+            collate_fn=collate_views,
+        )
+        later = range(slot + 1, slots.stop)
+        rest = store.bytes_to_fill(later) // (store.record_bytes * count)
+        left = len(todo) + rest
+        for written, seen in tokenize(store, loader, tokenizer, preprocessor):
+            done, added, left = done + seen, added + written, left - seen
+            now = time.monotonic()
+            if now - last > _SECONDS_BETWEEN_LINES:
+                last, rate = now, done / (now - begun)
+                eta = timedelta(seconds=round(left / rate))
+                print(
+                    f'{name}epoch {slot}: {done:,} views, {rate:.1f} a '
+                    f'second, {left:,} left, about {eta}',
+                    flush=True,
+                )
+    seconds = time.monotonic() - begun
+    print(
+        f'{name}done: {added:,} views added in {seconds:.0f} s'
+        + (f', {done - added:,} not (unreadable)' if done > added else ''),
+        flush=True,
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    if args.processes > 1:
+        start_processes(args.processes)
+    world = int(os.environ.get('WORLD_SIZE', '1'))
+    shard = args.shard or (int(os.environ.get('RANK', '0')), world)
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.token_store = args.store
+    share_sampler_seed(cfg)
+    use_token_store(cfg)
+    parts = build(cfg)
+    dataset, sampler, tokenizer, preprocessor = parts
+    store = TokenStore.for_run(args.store, run_header(*parts))
+    slots = choose_slots(cfg, sampler.view_pool, args.epochs)
+    needed = store.bytes_to_fill(slots)
+    if shard[0] == 0:
+        print(
+            f'{store.num_images:,} images x {len(slots)} '
+            f'{"views" if sampler.view_pool else "epochs"} x '
+            f'{store.record_bytes} bytes: {needed:,} bytes to fill',
+            flush=True,
+        )
+    try:
+        check_space(store.path, needed)
+    except OSError as error:
+        raise ConfigError(f'{error}; fill fewer --epochs') from error
+    skip_first_view(dataset)
+    device = choose_device()
+    tokenizer.to(device)
+    preprocessor.to(device)
+    fill(args, store, slots, shard, parts)
+
+
+if __name__ == '__main__':
+    run(main)
