@@ -12,26 +12,51 @@ from mmcae.utils.paths import resource_root
 sys.path.insert(0, str(resource_root() / 'tools/benchmarks'))
 
 from runs import run_tool
+from small_scale import write_few
 from table import write_table
 
 TOOLS = resource_root() / 'tools/benchmarks'
 
 
-def run(accuracy, **more):
+def run(few, many, **more):
     kinds = ('linear', 'attentive', 'knn', 'finetune')
-    return {**dict.fromkeys(kinds, accuracy), **more}
+    return dict(
+        few=dict.fromkeys(kinds, few), all=dict.fromkeys(kinds, many), **more
+    )
 
 
 def test_write_table__means_ranges_and_median_cost(tmp_path):
     arms = dict(
-        random=[run(40.0)],
-        mmcae=[run(80.0, pretrain_cpu=9.0), run(83.0, pretrain_cpu=11.0)],
+        random=[run(10.0, 40.0)],
+        mmcae=[
+            run(60.0, 80.0, pretrain_cpu=9.0),
+            run(60.5, 83.0, pretrain_cpu=11.0),
+        ],
     )
     lines = write_table(tmp_path, dict(arms=arms)).splitlines()
-    assert lines[2].endswith('| 40.0 | 40.0 | 40.0 | 40.0 | - |')
+    assert lines[2].startswith('| 10 a class | random weights')
+    assert lines[2].endswith('| 10.0 | 10.0 | 10.0 | 10.0 |')
+    cells = ' | '.join(['60.2 [60.0-60.5]'] * 4)
+    assert lines[3] == f'| 10 a class | mmcae | {cells} |'
     cells = ' | '.join(['81.5 [80.0-83.0]'] * 4)
-    assert lines[3] == f'| mmcae | {cells} | 10 s CPU |'
+    assert lines[5] == f'| all | mmcae | {cells} |'
+    assert lines[-1] == 'mmcae: pretrained in 10 s of CPU'
     assert (tmp_path / 'table.md').read_text().splitlines() == lines
+
+
+def test_write_few__same_draw_for_a_seed(tmp_path):
+    for name in 'ab':
+        (tmp_path / 'train' / name).mkdir(parents=True)
+        for i in range(30):
+            (tmp_path / 'train' / name / f'{i}.png').write_text(f'{i}')
+    drawn = []
+    for seed in (0, 1, 0):
+        write_few(tmp_path, seed)
+        found = sorted((tmp_path / f'few_{seed}').rglob('*.png'))
+        assert len(found) == 20
+        drawn.append([str(p.relative_to(tmp_path))[5:] for p in found])
+    assert drawn[0] == drawn[2]
+    assert drawn[0] != drawn[1]
 
 
 def test_run_tool__runs_once_and_tells_of_failures(tmp_path):
@@ -66,5 +91,6 @@ def test_small_scale__one_epoch_of_everything(tmp_path):
     results = json.loads((tmp_path / 'digits/results.json').read_text())
     assert set(results['arms']) == {'random', 'mmpretrain', 'mmcae'}
     for runs in results['arms'].values():
-        for kind in ('linear', 'attentive', 'knn', 'finetune'):
-            assert 5 < runs[0][kind] < 100
+        for labels in ('few', 'all'):
+            for kind in ('linear', 'attentive', 'knn', 'finetune'):
+                assert 5 < runs[0][labels][kind] < 100

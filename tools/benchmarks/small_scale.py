@@ -7,15 +7,16 @@
 
 For each seed: pretrains mmcae's CAE and mmpretrain's own with the same
 tokenizer on the same number of images, then evaluates both, and an encoder
-with random weights, four times: linear, attentive, k-NN and fine-tuning (from
-scratch, for the random one). Every step is a run of ``tools/*.py``; a step
-that is done is not repeated. Writes ``results.json`` and ``table.md`` in
-``--work-dir``.
+with random weights, by linear, attentive, k-NN and fine-tuning (from scratch,
+for the random one): with all labels, and with ten of each class (another ten
+for each seed). Every step is a run of ``tools/*.py``; a step that is done is
+not repeated. Writes ``results.json`` and ``table.md`` in ``--work-dir``.
 """
 
 import argparse
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from runs import REPO, last_checkpoint, run_tool
 from table import write_table
 
@@ -30,6 +32,17 @@ sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
 
 CAE, BENCH = 'configs/cae/', 'configs/cae/benchmarks/tiny-p8_cae-pre_1xb64-'
 ARMS = ('random', 'mmpretrain', 'mmcae')
+KINDS = ('linear', 'attentive', 'finetune')
+FEW = 10  # labels of each class
+# What the evaluations' configs become with few labels: more, smaller steps.
+FEW_OPTIONS = (
+    'train_dataloader.batch_size=20',
+    'train_cfg.max_epochs=90',
+    'train_cfg.val_interval=90',
+    'default_hooks.checkpoint.interval=90',
+    'param_scheduler.1.end=90',
+    'param_scheduler.1.T_max=87',
+)
 
 
 @dataclass
@@ -90,6 +103,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def write_few(images: Path, seed: int) -> None:
+    """Copy some images of each class from ``train`` to ``few_SEED``."""
+    rng = np.random.default_rng(seed)
+    for folder in sorted((images / 'train').iterdir()):
+        target = images / f'few_{seed}' / folder.name
+        target.mkdir(parents=True, exist_ok=True)
+        names = sorted(path.name for path in folder.iterdir())
+        for name in rng.choice(names, FEW, replace=False):
+            shutil.copy(folder / name, target)
+
+
 class Study:
     """The runs of one data set below one folder."""
 
@@ -115,16 +139,19 @@ class Study:
 
             for package in self.args.packages:
                 write_emoji(self.images, package)
+        for seed in self.args.seeds:
+            write_few(self.images, seed)
 
     def train(self, config: str, folder: Path, *options: str) -> str:
         epochs = self.args.epochs
         if epochs is not None:
-            options += (
-                f'train_cfg.max_epochs={epochs}',
-                f'default_hooks.checkpoint.interval={epochs}',
-            )
+            shorter = [
+                'train_cfg.max_epochs',
+                'default_hooks.checkpoint.interval',
+            ]
             if 'benchmarks/tiny' in config:
-                options += (f'train_cfg.val_interval={epochs}',)
+                shorter.append('train_cfg.val_interval')
+            options += tuple(f'{key}={epochs}' for key in shorter)
         return run_tool(
             folder,
             'tools/train.py',
@@ -158,10 +185,18 @@ class Study:
         return last_checkpoint(folder)
 
     def probe(
-        self, kind: str, arm: str, seed: int, checkpoint: Path | None
+        self,
+        kind: str,
+        labels: str,
+        arm: str,
+        seed: int,
+        checkpoint: Path | None,
     ) -> float:
         """Train a linear or attentive head, or the whole classifier."""
         options = [f'data_root={self.images}', f'randomness.seed={seed}']
+        if labels == 'few':
+            few = f'train_dataloader.dataset.data_prefix=few_{seed}'
+            options += [few, *FEW_OPTIONS]
         if checkpoint is not None:
             options.append(f'checkpoint={checkpoint}')
         else:
@@ -170,14 +205,17 @@ class Study:
                 # From scratch no layer needs protection from the others.
                 rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
                 options.append(f'{rate}=1.0')
-        folder = self.work / f'{arm}_seed{seed}' / kind
+        folder = self.work / f'{arm}_seed{seed}' / f'{kind}_{labels}'
         printed = self.train(self.configs.evaluation(kind), folder, *options)
         return float(re.findall(r'accuracy/top1: ([\d.]+)', printed)[-1])
 
-    def nearest(self, arm: str, seed: int, checkpoint: Path | None) -> float:
+    def nearest(
+        self, labels: str, arm: str, seed: int, checkpoint: Path | None
+    ) -> float:
         """Classify by the nearest neighbours of the mean patch token."""
         folder = self.work / f'{arm}_seed{seed}'
-        for split in ('train', 'test'):
+        train = f'few_{seed}' if labels == 'few' else 'train'
+        for split in (train, 'test'):
             run_tool(
                 folder / f'features_{split}',
                 'tools/extract_features.py',
@@ -188,19 +226,23 @@ class Study:
                 *('--crop-ratio', '1', '--num-workers', '0'),
                 *('--seed', str(seed)),
             )
-        files = (folder / 'train.npz', folder / 'test.npz')
-        printed = run_tool(folder / 'knn', 'tools/knn.py', *files, '--k', '10')
+        files = (folder / f'{train}.npz', folder / 'test.npz')
+        printed = run_tool(
+            folder / f'knn_{labels}', 'tools/knn.py', *files, '--k', '10'
+        )
         return float(re.findall(r'([\d.]+) %', printed)[-1])
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
-        """Pretrain one encoder and evaluate it in four ways."""
+        """Pretrain one encoder and evaluate it in four ways, twice."""
         checkpoint = self.pretrain(arm, seed, tokenizer)
-        self.say(f'{arm}, seed {seed}: evaluations ...')
-        result: dict[str, float] = {
-            kind: self.probe(kind, arm, seed, checkpoint)
-            for kind in ('linear', 'attentive', 'finetune')
-        }
-        result['knn'] = self.nearest(arm, seed, checkpoint)
+        run = (arm, seed, checkpoint)
+        result: dict = {}
+        for labels in ('few', 'all'):
+            self.say(f'{arm}, seed {seed}: evaluations, {labels} labels ...')
+            result[labels] = {
+                kind: self.probe(kind, labels, *run) for kind in KINDS
+            }
+            result[labels]['knn'] = self.nearest(labels, *run)
         done = self.work / f'{arm}_seed{seed}' / 'pretrain' / 'done.json'
         if done.is_file():
             result['pretrain_cpu'] = json.loads(done.read_text())['cpu']

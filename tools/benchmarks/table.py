@@ -30,20 +30,30 @@ def write_table(folder: Path, results: dict) -> str:
 
     Args:
         folder: Where to write.
-        results: ``arms``: for each, a list of dicts of accuracies in %.
+        results: ``arms``: for each, a list of dicts: accuracies in % for
+            ``few`` and ``all`` labels, and perhaps ``pretrain_cpu``.
 
     Returns:
         The table.
     """
     lines = [
-        '| encoder | ' + ' | '.join(COLUMNS.values()) + ' | pretraining |',
+        '| labels | encoder | ' + ' | '.join(COLUMNS.values()) + ' |',
         '|---' * (len(COLUMNS) + 2) + '|',
     ]
+    for labels, heading in (('few', '10 a class'), ('all', 'all')):
+        for arm, runs in results['arms'].items():
+            cells = [
+                summarise([run[labels][key] for run in runs])
+                for key in COLUMNS
+            ]
+            row = ' | '.join([heading, NAMES[arm], *cells])
+            lines.append(f'| {row} |')
+    lines.append('')
     for arm, runs in results['arms'].items():
-        cells = [summarise([run[key] for run in runs]) for key in COLUMNS]
         seconds = [r['pretrain_cpu'] for r in runs if 'pretrain_cpu' in r]
-        cost = f'{statistics.median(seconds):.0f} s CPU' if seconds else '-'
-        lines.append(f'| {NAMES[arm]} | ' + ' | '.join([*cells, cost]) + ' |')
+        if seconds:
+            median = statistics.median(seconds)
+            lines.append(f'{NAMES[arm]}: pretrained in {median:.0f} s of CPU')
     table = '\n'.join(lines) + '\n'
     (folder / 'table.md').write_text(table)
     return table
