@@ -7,13 +7,15 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=3e-4, betas=(0.9, 0.999), eps=1e-8,
         weight_decay=0.05),
-    # No gradient clip. No decay for vectors; the class token is decayed, as in
-    # the authors' runs.
+    # No gradient clip. No decay for vectors and the class token. (The authors'
+    # code means to spare the class token, too, but looks for it by a name that
+    # does not match.)
     paramwise_cfg=dict(
         layer_decay_rate=0.75,
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
-        flat_decay_mult=0.0))
+        flat_decay_mult=0.0,
+        custom_keys={'.cls_token': dict(decay_mult=0.0)}))
 
 # At iteration i (from 0) of the warm-up the learning rate is the peak times
 # 0.001 + 0.999 * i / warmup_iters; a tenth after 9 epochs, again after 11.
