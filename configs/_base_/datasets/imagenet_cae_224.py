@@ -18,6 +18,7 @@ train_pipeline = [
         scale=(0.08, 1.0),
         interpolation='bicubic',
         second_interpolation='lanczos',
+        backend='fast',  # or 'pil', see docs/data.md
     ),
     dict(
         type='mmcae.BlockMaskGenerator',
@@ -31,6 +32,8 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
+    # Each worker holds two batches of 48 MB ready (PyTorch's
+    # prefetch_factor=2), in shared memory.
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,

@@ -14,8 +14,13 @@ from PIL import Image, UnidentifiedImageError
 
 from mmcae.registry import TRANSFORMS
 
+from .fast_jpeg import decode_jpeg
+from .resize import check_backend
+
 # PIL's own limit for refusing an image, twice its limit for warning.
 MAX_PIXELS = 178_956_970
+
+_JPEG_START = b'\xff\xd8\xff'
 
 # Only formats that PIL decodes itself. (EPS, for one, starts Ghostscript.)
 Image.init()  # Image.open fails on names it has no plugin for, e.g. AVIF
@@ -80,7 +85,7 @@ def to_rgb(img: Image.Image) -> Image.Image:
 
 
 def decode_image(file: str | IO[bytes]) -> np.ndarray:
-    """Decode an image, looking at its size before its pixels.
+    """Decode an image with PIL, looking at its size before its pixels.
 
     Args:
         file: A path or an open binary file.
@@ -117,13 +122,20 @@ class LoadImage(BaseTransform):
     Args:
         backend_args: How mmengine's file back end reads remote files. Local
             files are opened directly when None.
+        backend: ``'fast'`` or ``'pil'``. Pixels and errors are the same;
+            what the fast decoder has not (all but coloured JPEGs, damaged
+            files) is PIL's.
 
     Raises:
         UnreadableImageError: If anything goes wrong with the file.
+        ValueError: If there is no such back end.
     """
 
-    def __init__(self, backend_args: dict | None = None) -> None:
+    def __init__(
+        self, backend_args: dict | None = None, backend: str = 'fast'
+    ) -> None:
         self.backend_args = backend_args
+        self.backend = check_backend(backend)
 
     def transform(self, results: dict) -> dict:
         """Add the image to the results."""
@@ -149,9 +161,11 @@ class LoadImage(BaseTransform):
             if self.backend_args is None and '://' not in path:
                 if not os.path.isfile(path):  # opening a pipe would block
                     raise FileNotFoundError('no such file')
-                return decode_image(path)
+                img = self._decode_jpeg_file(path)
+                return decode_image(path) if img is None else img
             data = fileio.get(path, backend_args=self.backend_args)
-            return decode_image(io.BytesIO(data))
+            img = self._decode_jpeg(data)
+            return decode_image(io.BytesIO(data)) if img is None else img
         except MemoryError:
             raise  # says nothing about the file
         except UnidentifiedImageError as error:
@@ -169,5 +183,19 @@ class LoadImage(BaseTransform):
                 path, f'{type(error).__name__}: {reason}'
             ) from error
 
+    def _decode_jpeg(self, data: bytes) -> np.ndarray | None:
+        if self.backend == 'pil' or not data.startswith(_JPEG_START):
+            return None
+        return decode_jpeg(data, MAX_PIXELS)
+
+    def _decode_jpeg_file(self, path: str) -> np.ndarray | None:
+        with open(path, 'rb', buffering=0) as file:
+            start = file.read(len(_JPEG_START))  # the rest may be huge
+            data = start + file.readall() if start == _JPEG_START else b''
+        return self._decode_jpeg(data)
+
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(backend_args={self.backend_args})'
+        return (
+            f'{type(self).__name__}(backend_args={self.backend_args}, '
+            f'backend={self.backend!r})'
+        )

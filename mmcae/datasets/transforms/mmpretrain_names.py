@@ -44,6 +44,7 @@ class RandomResizedCropAndInterpolationWithTwoPic(TwoViewRandomResizedCrop):
         interpolation: Filter of the first view. mmpretrain's ``'random'`` is
             not supported.
         second_interpolation: Filter of the second view.
+        backend: As for :class:`TwoViewRandomResizedCrop`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class RandomResizedCropAndInterpolationWithTwoPic(TwoViewRandomResizedCrop):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bilinear',
         second_interpolation: str = 'lanczos',
+        backend: str = 'pil',
     ) -> None:
         super().__init__(
             size,
@@ -62,4 +64,5 @@ class RandomResizedCropAndInterpolationWithTwoPic(TwoViewRandomResizedCrop):
             ratio,
             interpolation,
             second_interpolation,
+            backend,
         )

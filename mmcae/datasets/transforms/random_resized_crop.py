@@ -9,6 +9,7 @@ from mmcae.datasets.identity import sample_rng
 from mmcae.registry import TRANSFORMS
 
 from .resize import (
+    check_backend,
     check_interpolation,
     check_range,
     crop,
@@ -33,9 +34,11 @@ class RandomResizedCrop(BaseTransform):
         interpolation: The filter.
         clip: Whether a box is drawn once and clipped to the image, as in
             linear probing, instead of up to ten times until it fits.
+        backend: As for :class:`TwoViewRandomResizedCrop`.
 
     Raises:
-        ValueError: If a size, a range or a filter's name is not valid.
+        ValueError: If a size, a range, a filter's name or the back end is not
+            valid.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class RandomResizedCrop(BaseTransform):
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = 'bicubic',
         clip: bool = False,
+        backend: str = 'pil',
     ) -> None:
         self.size = to_pair(size, 'size')
         self.scale = check_range(scale, 'scale')
         self.ratio = check_range(ratio, 'ratio')
         self.interpolation = check_interpolation(interpolation)
         self.clip = clip
+        self.backend = check_backend(backend)
 
     def transform(self, results: dict) -> dict:
         """Replace the image by the resized crop."""
@@ -64,7 +69,9 @@ class RandomResizedCrop(BaseTransform):
             self.ratio,
             self.clip,
         )
-        results['img'] = resize(crop(img, box), self.size, self.interpolation)
+        results['img'] = resize(
+            crop(img, box), self.size, self.interpolation, self.backend
+        )
         results['img_shape'] = self.size
         return results
 
@@ -72,5 +79,6 @@ class RandomResizedCrop(BaseTransform):
         return (
             f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
             f'ratio=({self.ratio[0]:.4g}, {self.ratio[1]:.4g}), '
-            f'interpolation={self.interpolation!r}, clip={self.clip})'
+            f'interpolation={self.interpolation!r}, clip={self.clip}, '
+            f'backend={self.backend!r})'
         )

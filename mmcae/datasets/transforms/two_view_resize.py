@@ -7,7 +7,13 @@ from mmcv.transforms import BaseTransform
 
 from mmcae.registry import TRANSFORMS
 
-from .resize import check_interpolation, crop, resize, to_pair
+from .resize import (
+    check_backend,
+    check_interpolation,
+    crop,
+    resize,
+    to_pair,
+)
 
 
 @TRANSFORMS.register_module()
@@ -21,9 +27,10 @@ class TwoViewResize(BaseTransform):
         second_size: Size of the tokenizer's image.
         interpolation: Filter of the first view.
         second_interpolation: Filter of the second view.
+        backend: As for :class:`TwoViewRandomResizedCrop`.
 
     Raises:
-        ValueError: If a size or a filter's name is not valid.
+        ValueError: If a size, a filter's name or the back end is not valid.
     """
 
     def __init__(
@@ -32,20 +39,27 @@ class TwoViewResize(BaseTransform):
         second_size: int | Sequence[int] = 112,
         interpolation: str = 'bicubic',
         second_interpolation: str = 'lanczos',
+        backend: str = 'pil',
     ) -> None:
         self.size = to_pair(size, 'size')
         self.second_size = to_pair(second_size, 'second_size')
         self.interpolation = check_interpolation(interpolation)
         self.second_interpolation = check_interpolation(second_interpolation)
+        self.backend = check_backend(backend)
 
     def transform(self, results: dict) -> dict:
         """Replace the image by its two views."""
         whole = crop(results['img'], None)
-        view = resize(whole, self.size, self.interpolation)
+        view = resize(whole, self.size, self.interpolation, self.backend)
         results['img'] = [view]
         results['img_shape'] = self.size
         if 'tokens' not in results:  # else nobody looks at the second view
-            target = resize(whole, self.second_size, self.second_interpolation)
+            target = resize(
+                whole,
+                self.second_size,
+                self.second_interpolation,
+                self.backend,
+            )
             results['img'].append(target)
             results['target_img'] = target
         return results
@@ -55,5 +69,6 @@ class TwoViewResize(BaseTransform):
             f'{type(self).__name__}(size={self.size}, '
             f'second_size={self.second_size}, '
             f'interpolation={self.interpolation!r}, '
-            f'second_interpolation={self.second_interpolation!r})'
+            f'second_interpolation={self.second_interpolation!r}, '
+            f'backend={self.backend!r})'
         )

@@ -1,0 +1,173 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The fast resize agrees with PIL's."""
+
+import cv2
+import numpy as np
+import pytest
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+
+from mmcae.datasets import (
+    RandomFlip,
+    RandomResizedCrop,
+    SampleIndex,
+    TwoViewRandomResizedCrop,
+    TwoViewResize,
+)
+from mmcae.datasets.transforms import fast_resize
+from mmcae.datasets.transforms.resize import crop, resize, sample_crop_box
+
+FILTERS = {
+    'bilinear': Image.Resampling.BILINEAR,
+    'bicubic': Image.Resampling.BICUBIC,
+    'lanczos': Image.Resampling.LANCZOS,
+}
+
+
+def photo(height, width, seed=0):
+    """An image with soft and hard edges, black, white and some noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(-80, 336, (6, 8, 3)).clip(0, 255).astype(np.uint8)
+    size = (max(width, 8), max(height, 6))
+    img = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    cv2.circle(img, (size[0] // 2, size[1] // 2), size[1] // 4, (0,) * 3, -1)
+    noise = rng.integers(-6, 7, img.shape)
+    img = (img.astype(int) + noise).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(img[:height, :width])
+
+
+def rows_first(img, size, interpolation):
+    """PIL, one direction at a time: from 13 on its own order varies."""
+    pil, kernel = Image.fromarray(img), FILTERS[interpolation]
+    narrow = pil.resize((size[1], img.shape[0]), kernel)
+    return np.asarray(narrow.resize(size[::-1], kernel))
+
+
+def difference(a, b):
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype == np.uint8
+    return np.abs(a.astype(int) - b.astype(int))
+
+
+@pytest.mark.parametrize('interpolation', FILTERS)
+@pytest.mark.parametrize(
+    ('shape', 'size'),
+    [
+        ((375, 500), (224, 224)),
+        ((375, 500), (112, 112)),
+        ((131, 97), (112, 112)),  # odd
+        ((60, 40), (112, 112)),  # enlarged
+        ((300, 50), (112, 112)),  # one side enlarged
+        ((112, 112), (112, 112)),  # kept
+        ((200, 300), (37, 91)),
+        ((1, 1), (16, 16)),
+        ((1, 300), (16, 16)),
+        ((3, 2), (32, 48)),
+        ((900, 1300), (112, 112)),  # in several chunks
+    ],
+)
+def test_resize__agrees_with_pil(shape, size, interpolation):
+    img = photo(*shape)
+    expected = rows_first(img, size, interpolation)
+    found = resize(img, size, interpolation, 'fast')
+    error = difference(found, expected)
+    assert error.mean() <= 0.02
+    assert error.max() <= 2
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize('interpolation', FILTERS)
+def test_resize__agrees_with_pil_on_hard_pixels(interpolation):
+    """Noise of black and white: overshoots are clipped twice, as by PIL."""
+    rng = np.random.default_rng(0)
+    img = rng.integers(0, 2, (150, 170, 3), dtype=np.uint8) * 255
+    found = resize(img, (112, 112), interpolation, 'fast')
+    error = difference(found, rows_first(img, (112, 112), interpolation))
+    assert error.mean() <= 0.05
+    assert error.max() <= 2
+
+
+def test_resize__agrees_with_pil_on_the_recipes_crops():
+    """With PIL as it is, whichever direction this version takes first."""
+    rng = np.random.default_rng(0)
+    errors = []
+    for seed in range(40):
+        height, width = (375, 500) if seed % 4 else (500, 375)
+        box = sample_crop_box(rng, height, width)
+        part = crop(photo(height, width, seed), box)
+        for name, size in (('bicubic', (224, 224)), ('lanczos', (112, 112))):
+            pair = (resize(part, size, name, b) for b in ('fast', 'pil'))
+            errors.append(difference(*pair).mean())
+    assert np.mean(errors[::2]) <= 0.05
+    assert np.mean(errors[1::2]) <= 0.05
+
+
+@pytest.mark.parametrize('interpolation', FILTERS)
+def test_resize__reads_grey_images(interpolation):
+    img = photo(90, 120)[..., 0].copy()
+    found = resize(img, (40, 30), interpolation, 'fast')
+    error = difference(found, rows_first(img, (40, 30), interpolation))
+    assert error.max() <= 2
+
+
+def test_resize__leaves_other_filters_to_pil():
+    img = photo(90, 120)
+    for name in ('nearest', 'box', 'hamming'):
+        fast, pil = (resize(img, (9, 7), name, b) for b in ('fast', 'pil'))
+        assert np.array_equal(fast, pil)
+
+
+def test_resize_lanczos__does_not_depend_on_the_chunk(monkeypatch):
+    img = photo(90, 121)
+    expected = fast_resize.resize_lanczos(img, (40, 30))
+    monkeypatch.setattr(fast_resize, '_CHUNK', 121 * 3 * 7)
+    found = fast_resize.resize_lanczos(img, (40, 30))
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize('shape', [(50, 60), (50, 60, 1), (50, 60, 3)])
+def test_crop__of_a_flipped_image(shape):
+    img = photo(50, 60)[..., : shape[2] if len(shape) == 3 else 1]
+    flipped = img.reshape(shape)[:, ::-1]
+    part = crop(flipped, (5, 7, 20, 31))
+    assert part.flags.c_contiguous
+    expected = np.squeeze(flipped[5:25, 7:38].copy())
+    assert np.array_equal(part, expected)
+
+
+PIPELINES = [
+    lambda backend: [
+        RandomFlip(0.5),
+        TwoViewRandomResizedCrop(96, 48, backend=backend),
+    ],
+    lambda backend: [TwoViewResize(96, 48, backend=backend)],
+    lambda backend: [RandomResizedCrop(96, backend=backend), RandomFlip(0.5)],
+]
+
+
+@pytest.mark.parametrize('pipeline', PIPELINES)
+def test_transform__draws_alike_and_packs_alike(pipeline):
+    pack = TRANSFORMS.build(dict(type='mmpretrain.PackInputs'))
+    img = photo(160, 200)
+    for index in range(12):
+        packed = []
+        for backend in ('fast', 'pil'):
+            sample = SampleIndex(0, (0, 0, index))
+            results = dict(img=img, sample_idx=sample)
+            for transform in (*pipeline(backend), pack):
+                results = transform(results)
+            inputs = results['inputs']
+            packed.append(inputs if isinstance(inputs, list) else [inputs])
+        for fast, pil in zip(*packed, strict=True):
+            assert fast.is_contiguous()
+            error = difference(fast.numpy(), pil.numpy())
+            assert error.mean() < 0.3  # another box or flip: above 10
+
+
+@pytest.mark.parametrize(
+    'kind', [TwoViewRandomResizedCrop, TwoViewResize, RandomResizedCrop]
+)
+def test_init__refuses_an_unknown_back_end(kind):
+    with pytest.raises(ValueError, match="'fast' or 'pil', got 'cv2'"):
+        kind(size=8, backend='cv2')
+    assert "backend='fast'" in repr(kind(size=8, backend='fast'))
