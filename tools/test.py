@@ -3,6 +3,7 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from mmcae.apis.launch import (
     add_common_arguments,
@@ -72,18 +73,21 @@ def show_predictions(cfg, args: argparse.Namespace) -> None:
             '--show and --show-dir need default_hooks.visualization in the '
             'config'
         )
-    segmentation_like = cfg.get('default_scope') in ('mmseg', 'mmdet')
-    hook['draw' if segmentation_like else 'enable'] = True
+    scope = cfg.get('default_scope')
+    hook['draw' if scope in ('mmseg', 'mmdet') else 'enable'] = True
     hook['interval'] = args.interval
     hook['wait_time'] = args.wait_time
     if args.show:
         hook['show'] = True
-    if args.show_dir:
-        if cfg.get('default_scope') == 'mmseg':
-            cfg.visualizer['save_dir'] = args.show_dir
-        else:
-            name = 'test_out_dir' if segmentation_like else 'out_dir'
-            hook[name] = args.show_dir
+    if not args.show_dir:
+        return
+    if scope == 'mmseg':
+        cfg.visualizer['save_dir'] = args.show_dir
+    elif scope == 'mmdet':
+        # It puts a relative path below the work dir.
+        hook['test_out_dir'] = str(Path(args.show_dir).absolute())
+    else:
+        hook['out_dir'] = args.show_dir
 
 
 def main() -> None:

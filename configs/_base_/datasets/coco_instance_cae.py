@@ -35,31 +35,6 @@ train_pipeline = [
         ]),
     dict(type='PackDetInputs'),
 ]
-# The image and its mirror image: `tools/test.py --tta`. mmdetection merges
-# boxes only, so it needs `--cfg-options test_evaluator.metric=bbox`.
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale=(max_side, 800), keep_ratio=True)],
-            [
-                dict(type='RandomFlip', prob=0.0),
-                dict(type='RandomFlip', prob=1.0),
-            ],
-            [dict(type='LoadAnnotations', with_bbox=True)],
-            [
-                dict(
-                    type='PackDetInputs',
-                    meta_keys=(
-                        'img_id', 'img_path', 'ori_shape', 'img_shape',
-                        'scale_factor', 'flip', 'flip_direction')),
-            ],
-        ]),
-]
-tta_model = dict(
-    type='DetTTAModel',
-    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
 
 train_dataloader = dict(
     batch_size=2, num_workers=4, dataset=dict(pipeline=train_pipeline))

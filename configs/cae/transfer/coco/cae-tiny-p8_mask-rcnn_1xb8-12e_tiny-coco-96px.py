@@ -62,7 +62,7 @@ model = dict(
 
 resize = dict(
     type='RandomChoiceResize',
-    scales=[(128, 96), (160, 120), (192, 144)],
+    scales=[(112, 84), (128, 96), (144, 108)],
     keep_ratio=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -85,12 +85,6 @@ train_pipeline = [
 ]
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].update(scale=scale)
-tta_pipeline = _base_.tta_pipeline
-tta_pipeline[1]['transforms'][0] = [
-    dict(type='Resize', scale=scale, keep_ratio=True),
-    dict(type='Resize', scale=(160, 120), keep_ratio=True),
-]
-tta_pipeline[1]['transforms'][1] = [dict(type='RandomFlip', prob=0.0)]
 
 metainfo = dict(classes=classes, palette=palette)
 loader = dict(num_workers=0, persistent_workers=False)
