@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from digits import split_indices
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 # Strokes are where the ink covers at least half of a pixel.
 STROKE = 0.5
-# Share of the digits, and of the width of the photographs, for training.
+# Share of the width of the photographs for training.
 TRAIN_SHARE = 0.75
 
 
@@ -48,17 +49,20 @@ class Material(NamedTuple):
 
 
 def load_material(digits: Sequence[int], is_train: bool) -> Material:
-    """The part of digits and photographs that belongs to a split."""
+    """The part of digits and photographs that belongs to a split.
+
+    The digits are those of ``digits.py``: an encoder that was pretrained on
+    its training images has not seen the ones of validation.
+    """
     scans = load_digits()
-    inks, photographs = [], []
-    for number in digits:
-        found = scans.images[scans.target == number] / 16
-        border = int(TRAIN_SHARE * len(found))
-        inks.append(found[:border] if is_train else found[border:])
-    for pixels in load_sample_images().images:
-        border = int(TRAIN_SHARE * pixels.shape[1])
-        part = pixels[:, :border] if is_train else pixels[:, border:]
-        photographs.append(part)
+    part = split_indices()['train' if is_train else 'test']
+    pixels, labels = scans.images[part] / 16, scans.target[part]
+    inks = [pixels[labels == number] for number in digits]
+    photographs = []
+    for photograph in load_sample_images().images:
+        border = int(TRAIN_SHARE * photograph.shape[1])
+        side = np.s_[:border] if is_train else np.s_[border:]
+        photographs.append(photograph[:, side])
     return Material(inks, photographs)
 
 

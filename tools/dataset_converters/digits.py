@@ -18,15 +18,17 @@ from sklearn.datasets import load_digits
 NUM_TRAIN = 1400
 
 
+def split_indices() -> dict[str, np.ndarray]:
+    """Indices of the digits of ``train`` and ``test``."""
+    order = np.random.default_rng(0).permutation(len(load_digits().images))
+    return dict(train=order[:NUM_TRAIN], test=order[NUM_TRAIN:])
+
+
 def write_digits(root: Path, class_folders: bool = False) -> None:
     """Write both folders below ``root``; existing files are replaced."""
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    order = np.random.default_rng(0).permutation(len(pixels))
-    for split, part in (
-        ('train', order[:NUM_TRAIN]),
-        ('test', order[NUM_TRAIN:]),
-    ):
+    for split, part in split_indices().items():
         for index in part:
             label = str(digits.target[index])
             folder = root / split / (label if class_folders else '')
