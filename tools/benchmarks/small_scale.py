@@ -129,8 +129,11 @@ class Study:
         print(f'[{seconds:5.0f} s] {text}', flush=True)
 
     def prepare(self) -> None:
-        """Write the images."""
-        if self.args.data == 'digits':
+        """Write the images, unless they are there."""
+        done = self.images / 'done'
+        if done.is_file():
+            pass
+        elif self.args.data == 'digits':
             from digits import write_digits
 
             write_digits(self.images, class_folders=True)
@@ -139,8 +142,10 @@ class Study:
 
             for package in self.args.packages:
                 write_emoji(self.images, package)
+        done.touch()
         for seed in self.args.seeds:
-            write_few(self.images, seed)
+            if not (self.images / f'few_{seed}').is_dir():
+                write_few(self.images, seed)
 
     def train(self, config: str, folder: Path, *options: str) -> str:
         epochs = self.args.epochs
