@@ -1,0 +1,51 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""One batch, the same for every implementation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .sizes import Size
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Random images and masks.
+
+    Attributes:
+        images: Normalised, ``(B, 3, H, W)``.
+        token_images: As DALL-E's tokenizer wants them, 0.1 to 0.9,
+            ``(B, 3, h, w)``.
+        mask: ``True`` where a patch is masked, ``(B, L)``.
+        tokens: Tokens of all patches, ``(B, L)``, for implementations whose
+            tokenizer is left out.
+    """
+
+    images: Tensor
+    token_images: Tensor
+    mask: Tensor
+    tokens: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def make_batch(
+    size: Size, batch_size: int, device: torch.device, seed: int = 0
+) -> Batch:
+    """Draw a batch; every row of the mask hides half of the patches."""
+    draw = torch.Generator().manual_seed(seed)
+    shape, patches = (batch_size, 3), size.grid**2
+    images = torch.randn(*shape, *[size.image_size] * 2, generator=draw)
+    views = torch.rand(*shape, *[size.token_size] * 2, generator=draw)
+    order = torch.rand(batch_size, patches, generator=draw).argsort(dim=1)
+    tokens = torch.randint(
+        size.model.neck.num_classes, (batch_size, patches), generator=draw
+    )
+    return Batch(
+        images.to(device),
+        (0.8 * views + 0.1).to(device),
+        (order < size.num_masked).to(device),
+        tokens.to(device),
+    )

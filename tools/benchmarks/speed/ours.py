@@ -1,0 +1,122 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""This package's step."""
+
+import copy
+from typing import Any
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from mmcae.models.selfsup.health import latent_health
+from mmcae.models.selfsup.tokens import masked_tokens
+
+from .batches import Batch
+from .implementation import (
+    PRECISIONS,
+    MMEngineImplementation,
+    Part,
+    leaf,
+)
+from .sizes import Size
+
+
+class Ours(MMEngineImplementation):
+    """mmcae's CAE with the optimizer of its recipe.
+
+    Args:
+        size: What to build.
+        precision: See `Implementation`.
+        device: See `Implementation`.
+        stored: Whether samples bring their tokens, as from a token store.
+    """
+
+    name = 'mmcae'
+
+    def __init__(
+        self,
+        size: Size,
+        precision: str = 'fp32',
+        device: torch.device = torch.device('cpu'),
+        stored: bool = False,
+    ) -> None:
+        super().__init__(precision, device)
+        self.stored = stored
+        if stored:
+            self.name = 'mmcae, stored tokens'
+        wrapper = copy.deepcopy(size.optim_wrapper)
+        if precision == 'fp32':
+            wrapper.type = 'OptimWrapper'
+            wrapper.pop('loss_scale', None)
+            wrapper.pop('dtype', None)
+        else:
+            wrapper.type = 'mmcae.AmpOptimWrapper'
+            wrapper.dtype = PRECISIONS[precision]
+        self.build(copy.deepcopy(size.model), wrapper)
+
+    def arguments(self, batch: Batch) -> dict[str, Any]:
+        samples = [DataSample(mask=mask) for mask in batch.mask]
+        views = batch.token_images
+        if self.stored:
+            views = views[:0]
+            for sample, tokens in zip(samples, batch.tokens, strict=True):
+                sample.set_field(tokens.cpu().numpy(), 'tokens')
+        return dict(inputs=[batch.images, views], data_samples=samples)
+
+    def parts(self, batch: Batch) -> list[Part]:
+        model: Any = self.model
+        neck, mask = model.neck, batch.mask
+        grid = model.backbone.grid(batch.images)
+        arguments = self.arguments(batch)
+        views, samples = arguments['inputs'][1], arguments['data_samples']
+
+        def tokenize() -> Tensor:
+            return masked_tokens(model.target_generator, views, mask, samples)
+
+        with torch.no_grad(), self.autocast():
+            visible = model.backbone(batch.images, mask)[:, 1:]
+            latent = neck.regress(visible, mask, grid)
+            target = model.latent_target(batch.images, mask)
+            logits = neck.decode(latent, mask, grid)
+            hidden = _decode(neck, latent, mask, grid)
+            tokens = tokenize()
+        visible, latent, hidden = leaf(visible), leaf(latent), leaf(hidden)
+        scores, predicted = leaf(logits), leaf(latent)
+
+        def upkeep() -> None:
+            model.refresh_teacher()
+            with torch.no_grad():
+                model.token_health(logits, tokens, mask)
+                latent_health(latent, target)
+
+        return [
+            Part('tokenizer', tokenize, backward=False),
+            Part('encoder', lambda: model.backbone(batch.images, mask)),
+            Part(
+                'target pass',
+                lambda: model.latent_target(batch.images, mask),
+                backward=False,
+            ),
+            Part('regressor', lambda: neck.regress(visible, mask, grid)),
+            Part('decoder', lambda: _decode(neck, latent, mask, grid)),
+            Part('head', lambda: neck.head(hidden)),
+            Part(
+                'losses',
+                lambda: model.head.loss(scores, tokens, predicted, target)[
+                    'loss'
+                ],
+            ),
+            Part('upkeep', upkeep, backward=False),
+            *self.optimizer_parts(),
+        ]
+
+
+def _decode(
+    neck: Any, latent: Tensor, mask: Tensor, grid: tuple[int, int]
+) -> Tensor:
+    """The decoder without the head behind it."""
+    head, neck.head = neck.head, nn.Identity()
+    try:
+        return neck.decode(latent, mask, grid)
+    finally:
+        neck.head = head

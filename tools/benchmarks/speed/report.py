@@ -1,0 +1,66 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Files and tables of the measurements."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from .machine import machine_line
+
+# The tables say, beside medians, what the quietest moments gave.
+_HEADER = (
+    '| implementation | median | min | spread | images/s '
+    '| of the floor | x (median) | x (min) |'
+)
+
+
+def write_report(folder: Path, name: str, result: dict, text: str) -> None:
+    """Write ``NAME.json`` and ``NAME.md``, and print the latter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f'{name}.json').write_text(json.dumps(result, indent=2) + '\n')
+    load = result.get('load_average')
+    busy = '' if load is None else f', load average {load}'
+    line = machine_line(result['machine'])
+    text = f'{text}\nMachine: {line}{busy}.\n'
+    (folder / f'{name}.md').write_text(text)
+    print(text, flush=True)
+
+
+def steps_table(steps: Mapping[str, Mapping], batch_size: int) -> str:
+    """Markdown: a row an implementation.
+
+    Args:
+        steps: For each ``busy`` and ``ratio`` (see `clock`), and
+            ``floor_share``.
+        batch_size: Images a step.
+    """
+    rows = [_HEADER, '|---' * 8 + '|']
+    for name, row in steps.items():
+        busy, ratio = row['busy'], row['ratio']
+        rows.append(
+            f'| {name} | {_seconds(busy["median"])} '
+            f'| {_seconds(busy["min"])} | {busy["spread"]:.0%} '
+            f'| {batch_size / busy["median"]:.2f} '
+            f'| {row["floor_share"]:.0%} '
+            f'| {ratio["median"]:.2f} | {ratio["min"]:.2f} |'
+        )
+    return '\n'.join(rows) + '\n'
+
+
+def memory_table(memory: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: bytes kept for backward and peaks, a row a implementation."""
+    rows = [
+        '| implementation | kept for backward, an image | peak of a step |',
+        '|---|---|---|',
+    ]
+    for name, row in memory.items():
+        peak = row.get('peak')
+        rows.append(
+            f'| {name} | {row["per_image"] / 1e6:.1f} MB | '
+            + (f'{peak / 1e6:.0f} MB |' if peak else '- |')
+        )
+    return '\n'.join(rows) + '\n'
+
+
+def _seconds(value: float) -> str:
+    return f'{value:.2f} s' if value >= 1 else f'{1000 * value:.1f} ms'
