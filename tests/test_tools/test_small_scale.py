@@ -33,7 +33,8 @@ def test_write_table__means_ranges_and_median_cost(tmp_path):
             run(60.5, 83.0, pretrain_cpu=11.0),
         ],
     )
-    lines = write_table(tmp_path, dict(arms=arms)).splitlines()
+    results = dict(labels=['few', 'all'], arms=arms)
+    lines = write_table(tmp_path, results).splitlines()
     assert lines[2].startswith('| 10 a class | random weights')
     assert lines[2].endswith('| 10.0 | 10.0 | 10.0 | 10.0 |')
     cells = ' | '.join(['60.2 [60.0-60.5]'] * 4)

@@ -90,6 +90,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
     parser.add_argument(
+        '--labels',
+        choices=['few', 'all'],
+        nargs='+',
+        default=['few', 'all'],
+        help='labels that the evaluations see (default: once either)',
+    )
+    parser.add_argument(
         '--jobs', type=int, default=2, help='runs at the same time'
     )
     parser.add_argument(
@@ -238,11 +245,11 @@ class Study:
         return float(re.findall(r'([\d.]+) %', printed)[-1])
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
-        """Pretrain one encoder and evaluate it in four ways, twice."""
+        """Pretrain one encoder and evaluate it in four ways."""
         checkpoint = self.pretrain(arm, seed, tokenizer)
         run = (arm, seed, checkpoint)
         result: dict = {}
-        for labels in ('few', 'all'):
+        for labels in self.args.labels:
             self.say(f'{arm}, seed {seed}: evaluations, {labels} labels ...')
             result[labels] = {
                 kind: self.probe(kind, labels, *run) for kind in KINDS
@@ -275,6 +282,7 @@ def main() -> None:
     results = dict(
         data=args.data,
         seeds=args.seeds,
+        labels=args.labels,
         arms=study.run(),
         seconds=time.perf_counter() - study.start,
     )

@@ -30,8 +30,9 @@ def write_table(folder: Path, results: dict) -> str:
 
     Args:
         folder: Where to write.
-        results: ``arms``: for each, a list of dicts: accuracies in % for
-            ``few`` and ``all`` labels, and perhaps ``pretrain_cpu``.
+        results: ``labels``: ``few``, ``all`` or both; ``arms``: for each, a
+            list of dicts: accuracies in % for each of these, and perhaps
+            ``pretrain_cpu``.
 
     Returns:
         The table.
@@ -40,7 +41,8 @@ def write_table(folder: Path, results: dict) -> str:
         '| labels | encoder | ' + ' | '.join(COLUMNS.values()) + ' |',
         '|---' * (len(COLUMNS) + 2) + '|',
     ]
-    for labels, heading in (('few', '10 a class'), ('all', 'all')):
+    for labels in results['labels']:
+        heading = dict(few='10 a class', all='all')[labels]
         for arm, runs in results['arms'].items():
             cells = [
                 summarise([run[labels][key] for run in runs])
