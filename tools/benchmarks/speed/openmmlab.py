@@ -37,7 +37,7 @@ class GivenTokens(nn.Module):
         self.logits = logits.unflatten(2, (side, side))
 
     def forward(self, images: Tensor) -> Tensor:
-        assert self.logits is not None and len(self.logits) == len(images)
+        assert self.logits is not None, 'call `give` first'
         return self.logits
 
 
@@ -57,8 +57,8 @@ class OpenMMLab(MMEngineImplementation):
     def __init__(
         self,
         size: Size,
-        precision: str = 'fp32',
-        device: torch.device = torch.device('cpu'),
+        precision: str,
+        device: torch.device,
         weights: nn.Module | None = None,
         given: bool = False,
     ) -> None:

@@ -36,8 +36,8 @@ class Ours(MMEngineImplementation):
     def __init__(
         self,
         size: Size,
-        precision: str = 'fp32',
-        device: torch.device = torch.device('cpu'),
+        precision: str,
+        device: torch.device,
         stored: bool = False,
     ) -> None:
         super().__init__(precision, device)
