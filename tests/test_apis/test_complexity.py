@@ -125,3 +125,19 @@ def test_measure__detectors_have_parameters_only(monkeypatch):
     found = measure_complexity(cfg)
     assert found.flops is None
     assert found.parameters == 86_682_280
+
+
+def test_measure__detector_is_the_formulas_sum():
+    """A photograph of 640 x 480 gives 50 x 68 patches."""
+    pytest.importorskip('mmdet.models')
+    cfg = config_of('cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco')
+    found = {
+        part.name.partition(',')[0]: part.flops
+        for part in measure_complexity(cfg).parts
+    }
+    grid, conv = 50 * 68, 9 * 256**2
+    assert found['backbone'] == blocks(grid + 1, 768, 12) + grid * 768**2
+    fully = 49 * 256 * 1024 + 1024 * (81 + 4 * 80)
+    assert found['bbox_head'] == 1000 * (4 * 49 * conv + fully)
+    masks = 4 * 196 * conv + 784 * 256**2 + 784 * 256 * 80
+    assert found['mask_head'] == 100 * masks
