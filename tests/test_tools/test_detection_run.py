@@ -141,7 +141,7 @@ def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_train__learns_to_detect(tmp_path):
-    prepare(tmp_path, train=128)
+    prepare(tmp_path)
     command = [sys.executable, TRAIN, CONFIG, '--work-dir', 'run', *OPTIONS]
     command += ['train_cfg.val_interval=4', 'default_hooks.logger.interval=16']
     result = toy_project.execute(command, tmp_path)
@@ -151,7 +151,7 @@ def test_train__learns_to_detect(tmp_path):
     boxes = [
         float(item) for item in re.findall(r'coco/bbox_mAP: ([\d.]+)', log)
     ]
-    assert len(losses) == 12
+    assert len(losses) == 24
     assert losses[-1] < 0.7 * losses[0]
     assert boxes[-1] > max(0.1, boxes[0] + 0.05)
 
