@@ -5,6 +5,7 @@
 #                   (the first time, mmcv's operators are compiled)
 #   make lint       ruff, mypy, codespell               make format
 #   make docs       the documentation                   make clean
+#   make benchmark  what a training step costs, beside mmpretrain (hours)
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
 # passed on to pip.
@@ -25,7 +26,7 @@ STAMP_DOCS := $(VENV)/.installed-docs
 REQUIRED := requirements/tested.txt requirements/build.txt setup.cfg setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format docs clean
+.PHONY: help install demo test test-slow benchmark lint format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -66,6 +67,9 @@ test: $(STAMP_OPS)
 
 test-slow: $(STAMP_OPS)
 	$(BIN)/python -m pytest -m slow
+
+benchmark: $(STAMP_BASE)
+	$(BIN)/python tools/benchmarks/all.py
 
 lint: $(STAMP_DEV)
 	ruff check $(CHECKED)

@@ -177,7 +177,7 @@ def measure(
         f'{ceilings["convolutions"] / 1e9:.0f} GFLOP/s, copy '
         f'{ceilings["copy"] / 1e9:.1f} GB/s.\n\n'
     )
-    if device.type == 'cuda':
+    if device.type == 'cuda' and precision != 'fp32':
         peak = gpu_peak(torch.cuda.get_device_name(device))
         peak = 1e12 * args.peak_tflops if args.peak_tflops else peak
         if peak:

@@ -19,7 +19,7 @@ class Batch:
             ``(B, 3, h, w)``.
         mask: ``True`` where a patch is masked, ``(B, L)``.
         tokens: Tokens of all patches, ``(B, L)``, for implementations whose
-            tokenizer is left out.
+            tokenizer is left out; on the CPU, as from a store.
     """
 
     images: Tensor
@@ -47,5 +47,5 @@ def make_batch(
         images.to(device),
         (0.8 * views + 0.1).to(device),
         (order < size.num_masked).to(device),
-        tokens.to(device),
+        tokens,
     )

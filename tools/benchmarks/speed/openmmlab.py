@@ -87,7 +87,8 @@ class OpenMMLab(MMEngineImplementation):
             tokenizer: Any = self.model.target_generator
             logits = tokenizer.logits
             if logits is None or len(logits) != len(batch):
-                tokenizer.give(batch.tokens, self.vocab_size)
+                tokens = batch.tokens.to(self.device)
+                tokenizer.give(tokens, self.vocab_size)
         samples = [DataSample(mask=mask) for mask in batch.mask]
         inputs = [batch.images, batch.token_images]
         return dict(inputs=inputs, data_samples=samples)

@@ -60,7 +60,7 @@ class Ours(MMEngineImplementation):
         if self.stored:
             views = views[:0]
             for sample, tokens in zip(samples, batch.tokens, strict=True):
-                sample.set_field(tokens.cpu().numpy(), 'tokens')
+                sample.set_field(tokens.numpy(), 'tokens')
         return dict(inputs=[batch.images, views], data_samples=samples)
 
     def parts(self, batch: Batch) -> list[Part]:

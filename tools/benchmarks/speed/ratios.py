@@ -1,0 +1,101 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""One table of ratios from the files that the tools write."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class RatioRow(NamedTuple):
+    """One comparison; a ratio above 1 means that ours is better.
+
+    Attributes:
+        what: What was measured.
+        against: The other implementation.
+        median: Ratio of the medians, or the only one.
+        least: Ratio of the minima, if there is one.
+    """
+
+    what: str
+    against: str
+    median: float
+    least: float | None = None
+
+
+def ratio_rows(name: str, result: dict) -> list[RatioRow]:
+    """The comparisons in one file.
+
+    Args:
+        name: Of the file, without ending; unknown ones have none.
+        result: Its content.
+    """
+    if name in ('step', 'step_stored'):
+        return _step_rows(result)
+    if name == 'tokenizer':
+        return _tokenizer_rows(result['tokenizers'])
+    if name == 'dataloader':
+        return _dataloader_rows(result)
+    return []
+
+
+def ratio_table(rows: Sequence[RatioRow]) -> str:
+    """Markdown: a row a comparison."""
+    lines = ['| ours is better by | against | x (median) | x (min) |']
+    lines.append('|---|---|---|---|')
+    for row in rows:
+        least = '-' if row.least is None else f'{row.least:.2f}'
+        lines.append(
+            f'| {row.what} | {row.against} | {row.median:.2f} | {least} |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+def _step_rows(result: dict) -> list[RatioRow]:
+    rows = []
+    for run in result['runs']:
+        ours, *others = run['steps']
+        stored = ', stored tokens' if result['tokens'] == 'stored' else ''
+        case = f'{run["precision"]}, batch {run["batch_size"]}{stored}'
+        for other in others:
+            ratio = run['steps'][other]['ratio']
+            what = f'time of a step, {case}'
+            rows.append(RatioRow(what, other, ratio['median'], ratio['min']))
+            for key, title in (
+                ('per_image', 'bytes kept for backward'),
+                ('peak', 'peak memory'),
+            ):
+                sizes = [run['memory'][n].get(key) for n in (other, ours)]
+                if all(sizes):
+                    quotient = sizes[0] / sizes[1]
+                    rows.append(RatioRow(f'{title}, {case}', other, quotient))
+    return rows
+
+
+def _tokenizer_rows(tokenizers: dict) -> list[RatioRow]:
+    rows = []
+    for name, row in tokenizers.items():
+        owner, _, precision = name.partition(' ')
+        other = f'mmpretrain {precision}'
+        if owner != 'mmcae' or other not in tokenizers:
+            continue
+        peer = tokenizers[other]['busy']
+        median, least = (
+            peer[key] / row['busy'][key] for key in ('median', 'min')
+        )
+        what = f'time of the tokenizer, {precision}'
+        rows.append(RatioRow(what, other, median, least))
+    return rows
+
+
+def _dataloader_rows(result: dict) -> list[RatioRow]:
+    peer, *ours = result['times'].items()
+    rows = [
+        RatioRow(
+            f'time of the data pipeline, {name}',
+            peer[0],
+            peer[1]['total'] / times['total'],
+        )
+        for name, times in ours
+    ]
+    masks = result['masks_per_second']
+    quotient = masks['mmcae'] / masks[peer[0]]
+    return [*rows, RatioRow('masks a second', peer[0], quotient)]
