@@ -1,10 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Training with stored tokens is training with computed ones."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
-from token_runs import assert_equal, config, train
+from token_runs import DALLE, assert_equal, config, tokenizer, train
 
 from mmcae.datasets import TokenStore
 from mmcae.models import DVAE
@@ -98,6 +100,34 @@ def test_training__resumes_with_the_store(photos, tmp_path, tokenizer_calls):
     assert tokenizer_calls == [4, 4, 3] * 6  # plain, two epochs, the third
 
 
+def test_training__with_dalle_and_a_pool(photos, tmp_path):
+    def run(name, **options):
+        cfg = config(
+            photos,
+            tmp_path / name,
+            model__neck__num_classes=32,
+            model__data_preprocessor__second_mean=[-31.875] * 3,
+            model__data_preprocessor__second_std=[318.75] * 3,
+            train_dataloader__num_workers=1,
+            train_dataloader__sampler__view_pool=2,
+            train_dataloader__sampler__type='mmcae.SeededInfiniteSampler',
+            **options,
+        )
+        cfg.model.target_generator = tokenizer(tmp_path, DALLE)
+        cfg.train_cfg = dict(by_epoch=False, max_iters=9)
+        return train(cfg)
+
+    store = tmp_path / 'store'
+    plain = run('plain')
+    assert_equal(plain, run('fill', token_store=str(store)))
+    assert_equal(plain, run('read', token_store=str(store)))
+    assert sorted(os.listdir(store)) == [
+        'store.json',
+        'views_00000.bin',
+        'views_00001.bin',
+    ]
+
+
 def test_before_train__names_what_differs(photos, tmp_path):
     store = str(tmp_path / 'store')
     train(config(photos, tmp_path / 'one', epochs=1, token_store=store))
@@ -123,6 +153,31 @@ def test_before_train__names_what_differs(photos, tmp_path):
         'seed',
     }
     assert '  seed: the store has 0, this run has 3' in lines
+
+
+def test_before_train__allows_another_model_and_schedule(
+    photos, tmp_path, tokenizer_calls
+):
+    store = str(tmp_path / 'store')
+    train(config(photos, tmp_path / 'one', epochs=2, token_store=store))
+    tokenizer_calls.clear()
+    other = config(
+        photos,
+        tmp_path / 'two',
+        epochs=2,
+        token_store=store,
+        model__backbone__img_size=64,
+        model__backbone__patch_size=16,
+        train_dataloader__batch_size=3,
+        train_dataloader__sampler__shuffle=False,
+        optim_wrapper__optimizer__lr=1e-3,
+    )
+    pipeline = other.train_dataloader.dataset.pipeline
+    pipeline[2].update(size=64, interpolation='bilinear')
+    pipeline[3].num_masking_patches = 5
+    losses, _ = train(other)
+    assert len(losses) == 8
+    assert tokenizer_calls == []
 
 
 def test_after_train_iter__goes_on_when_the_disk_is_full(
