@@ -120,7 +120,7 @@ def test_resize__leaves_other_filters_to_pil():
 def test_resize_lanczos__does_not_depend_on_the_chunk(monkeypatch):
     img = photo(90, 121)
     expected = fast_resize.resize_lanczos(img, (40, 30))
-    monkeypatch.setattr(fast_resize, '_CHUNK', 121 * 3 * 7)
+    monkeypatch.setattr(fast_resize, '_COLUMNS', 3 * 7)
     found = fast_resize.resize_lanczos(img, (40, 30))
     assert np.array_equal(found, expected)
 
