@@ -15,6 +15,8 @@ from .init import (
     rescale_blocks_,
     trunc_normal_,
 )
+from .kernels import use_kernels
+from .linear import Linear, linear
 from .masking import check_mask, select_tokens
 from .position import sincos_position
 from .relative_position import RelativePositionBias, spread_bias_table
@@ -23,6 +25,7 @@ __all__ = [
     'NORM_CFG',
     'CrossAttention',
     'EncoderBlock',
+    'Linear',
     'RegressorBlock',
     'RelativePositionBias',
     'SelfAttention',
@@ -30,10 +33,12 @@ __all__ = [
     'check_mask',
     'drop_path_rates',
     'init_module_',
+    'linear',
     'norm_layer',
     'rescale_blocks_',
     'select_tokens',
     'sincos_position',
     'spread_bias_table',
     'trunc_normal_',
+    'use_kernels',
 ]

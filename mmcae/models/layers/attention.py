@@ -1,11 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Self- and cross-attention of CAE, on PyTorch's fused attention."""
+"""Self- and cross-attention of CAE."""
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .kernels import explicit_attention
+from .linear import Linear, linear
 from .relative_position import add_relative_position, relative_position_bias
 from .window import attend_in_windows, crop_bias
 
@@ -27,6 +29,48 @@ def check_heads(embed_dims: int, num_heads: int) -> None:
             f'embed_dims={embed_dims} is not divisible by '
             f'num_heads={num_heads}'
         )
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    drop_rate: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    """Compute scaled dot-product attention.
+
+    Args:
+        query: ``(B, heads, M, d)``.
+        key: ``(B, heads, N, d)``.
+        value: ``(B, heads, N, d)``.
+        bias: Added to the scores, broadcast to ``(B, heads, M, N)``.
+        drop_rate: Dropout of the attention weights.
+        scale: Factor of the scores. Defaults to ``d ** -0.5``.
+
+    Returns:
+        What the queries read, ``(B, heads, M, d)``.
+    """
+    bias = None if bias is None else bias.to(query)
+    if not explicit_attention(query, key):
+        return F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=bias,
+            dropout_p=drop_rate,
+            scale=scale,
+        )
+    scores = query @ key.transpose(-2, -1)
+    # In place: no gradient needs the unscaled scores.
+    scores = scores.mul_(query.shape[-1] ** -0.5 if scale is None else scale)
+    if bias is not None:
+        scores = scores.add_(bias)
+    weights = scores.softmax(dim=-1)
+    if drop_rate:
+        weights = F.dropout(weights, drop_rate)
+    return weights @ value
 
 
 class SelfAttention(BaseModule):
@@ -68,7 +112,7 @@ class SelfAttention(BaseModule):
         self.num_heads = num_heads
         self.attn_drop_rate = attn_drop_rate
         self.qk_scale = qk_scale
-        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=bias is True)
+        self.qkv = Linear(embed_dims, 3 * embed_dims, bias=bias is True)
         self.q_bias: nn.Parameter | None = None
         self.v_bias: nn.Parameter | None = None
         if bias == 'qv_bias':
@@ -78,7 +122,7 @@ class SelfAttention(BaseModule):
         self.has_window = window_size is not None
         if window_size is not None:
             add_relative_position(self, window_size, num_heads)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj = Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
     def qkv_bias(self) -> Tensor | None:
@@ -108,7 +152,7 @@ class SelfAttention(BaseModule):
         Raises:
             ValueError: If a layer that attends in windows gets no grid.
         """
-        qkv = F.linear(x, self.qkv.weight, self.qkv_bias())
+        qkv = linear(x, self.qkv.weight, self.qkv_bias())
         if self.attn_window is None:
             if self.has_window:
                 own_bias = relative_position_bias(self, grid)
@@ -153,14 +197,8 @@ class SelfAttention(BaseModule):
             Tokens, ``(B, N, D)``.
         """
         q, k, v = (split_heads(t, self.num_heads) for t in qkv.chunk(3, -1))
-        x = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if bias is None else bias.to(q),
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-            scale=self.qk_scale,
-        )
+        drop_rate = self.attn_drop_rate if self.training else 0.0
+        x = attend(q, k, v, bias, drop_rate, self.qk_scale)
         return self.proj(merge_heads(x))
 
 
@@ -198,15 +236,15 @@ class CrossAttention(BaseModule):
         self.num_heads = num_heads
         self.attn_drop_rate = attn_drop_rate
         self.qk_scale = qk_scale
-        self.q = nn.Linear(embed_dims, embed_dims, bias=False)
-        self.k = nn.Linear(embed_dims, embed_dims, bias=False)
-        self.v = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.q = Linear(embed_dims, embed_dims, bias=False)
+        self.k = Linear(embed_dims, embed_dims, bias=False)
+        self.v = Linear(embed_dims, embed_dims, bias=False)
         self.q_bias: nn.Parameter | None = None
         self.v_bias: nn.Parameter | None = None
         if qkv_bias:
             self.q_bias = nn.Parameter(torch.zeros(embed_dims))
             self.v_bias = nn.Parameter(torch.zeros(embed_dims))
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj = Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -220,15 +258,10 @@ class CrossAttention(BaseModule):
         Returns:
             What the queries read, ``(B, M, D)``.
         """
-        q = F.linear(query, self.q.weight, self.q_bias)
-        k = F.linear(key, self.k.weight)
-        v = F.linear(value, self.v.weight, self.v_bias)
+        q = linear(query, self.q.weight, self.q_bias)
+        k = linear(key, self.k.weight)
+        v = linear(value, self.v.weight, self.v_bias)
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
-        x = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-            scale=self.qk_scale,
-        )
+        drop_rate = self.attn_drop_rate if self.training else 0.0
+        x = attend(q, k, v, drop_rate=drop_rate, scale=self.qk_scale)
         return self.proj_drop(self.proj(merge_heads(x)))

@@ -5,12 +5,12 @@ import numpy as np
 import torch
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.bricks import DropPath
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import CrossAttention, SelfAttention
+from .feed_forward import FeedForward
 
 NORM_CFG = dict(type='LN', eps=1e-6)
 
@@ -35,19 +35,6 @@ def scale_parameter(value: float | None, embed_dims: int):
 def scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
     """Multiply a branch by its layer scale, if it has one."""
     return x if gamma is None else x * gamma
-
-
-def feed_forward(
-    embed_dims: int, hidden: int, drop_rate: float, act_cfg: dict
-) -> FFN:
-    """Build mmcv's feed-forward network without residual and drop path."""
-    return FFN(
-        embed_dims=embed_dims,
-        feedforward_channels=hidden,
-        ffn_drop=drop_rate,
-        act_cfg=act_cfg,
-        add_identity=False,
-    )
 
 
 class EncoderBlock(BaseModule):
@@ -109,7 +96,7 @@ class EncoderBlock(BaseModule):
             qk_scale=qk_scale,
         )
         self.ln2 = norm_layer(norm_cfg, embed_dims)
-        self.ffn = feed_forward(
+        self.ffn = FeedForward(
             embed_dims, feedforward_channels, drop_rate, act_cfg
         )
         self.drop_path = DropPath(drop_path_rate)
@@ -193,7 +180,7 @@ class RegressorBlock(BaseModule):
             proj_drop_rate=drop_rate,
             qk_scale=qk_scale,
         )
-        self.ffn = feed_forward(
+        self.ffn = FeedForward(
             embed_dims, feedforward_channels, drop_rate, act_cfg
         )
         self.drop_path = DropPath(drop_path_rate)

@@ -13,6 +13,7 @@ from mmcae.registry import MODELS
 from ..layers import (
     NORM_CFG,
     EncoderBlock,
+    Linear,
     RegressorBlock,
     check_family,
     check_mask,
@@ -115,12 +116,12 @@ class CAENeck(BaseModule):
         )
         self.norm_regressor = norm_layer(norm_cfg, embed_dims)
         self.norm_decoder = norm_layer(norm_cfg, embed_dims)
-        self.head = nn.Linear(embed_dims, num_classes)
+        self.head = Linear(embed_dims, num_classes)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
-        self.projection: nn.Linear | None = None
+        self.projection: Linear | None = None
         self.projection_norm: nn.Module | None = None
         if self.in_channels != embed_dims:
-            self.projection = nn.Linear(self.in_channels, embed_dims)
+            self.projection = Linear(self.in_channels, embed_dims)
             self.projection_norm = norm_layer(norm_cfg, embed_dims)
         self._positions: dict[tuple[int, int], Tensor] = {}
 

@@ -1,0 +1,50 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Feed-forward network of the transformer blocks."""
+
+from mmcv.cnn import build_activation_layer
+from mmengine.model import BaseModule, Sequential
+from torch import Tensor, nn
+
+from .linear import Linear, gelu_linear
+
+
+class FeedForward(BaseModule):
+    """Two linear layers with an activation between them.
+
+    It has the tensor names of mmcv's ``FFN``, and neither residual nor drop
+    path. With exact GELU it keeps one hidden tensor for the backward pass
+    instead of two; see `gelu_linear`.
+
+    Args:
+        embed_dims: Width ``D``.
+        hidden: Hidden width.
+        drop_rate: Dropout after each linear layer.
+        act_cfg: Config of the activation.
+    """
+
+    def __init__(
+        self, embed_dims: int, hidden: int, drop_rate: float, act_cfg: dict
+    ) -> None:
+        super().__init__()
+        self.layers = Sequential(
+            Sequential(
+                Linear(embed_dims, hidden),
+                build_activation_layer(act_cfg),
+                nn.Dropout(drop_rate),
+            ),
+            Linear(hidden, embed_dims),
+            nn.Dropout(drop_rate),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens ``(B, N, D)`` to the same shape."""
+        (first, activation, inner_drop), second, drop = self.layers
+        plain = type(second) is not Linear or (
+            self.training and inner_drop.p > 0
+        )
+        exact = (
+            type(activation) is nn.GELU and activation.approximate == 'none'
+        )
+        if plain or not exact:
+            return self.layers(x)
+        return drop(gelu_linear(first(x), second))

@@ -1,0 +1,178 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Which kernels compute attention and linear layers: decided here only.
+
+All choices give the same numbers but for rounding. ``'auto'`` takes what was
+measured to be the fastest on the device; `use_kernels` and the environment
+variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION`` and
+``MMCAE_CONV`` force one.
+"""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+#: What there is to choose; ``'auto'`` comes first.
+KERNELS = {
+    # PyTorch's fused attention, or matrix products and a softmax.
+    'attention': ('auto', 'fused', 'explicit'),
+    # What PyTorch calls, or oneDNN also where PyTorch would call MKL.
+    'linear': ('auto', 'torch', 'onednn'),
+    # Whether the backward pass computes GELU again instead of keeping it.
+    'activation': ('auto', 'keep', 'recompute'),
+    # The tokenizer's: PyTorch's, or oneDNN's with ReLU and packed weights.
+    'conv': ('auto', 'torch', 'onednn'),
+}
+# Below this number of multiply-adds a call costs more than it saves.
+_ONEDNN_FROM = 10_000_000
+# Longer sequences would keep too many scores for the backward pass.
+_EXPLICIT_UP_TO = 256
+_forced: dict[str, str] = {}
+
+
+def chosen(kernel: str) -> str:
+    """Return what is chosen for a kind of kernel.
+
+    Raises:
+        ValueError: If the environment variable names none.
+    """
+    variable = f'MMCAE_{kernel.upper()}'
+    choice = _forced.get(kernel) or os.environ.get(variable, 'auto')
+    return _check(kernel, choice, variable)
+
+
+@contextmanager
+def use_kernels(**choices: str) -> Iterator[None]:
+    """Force kernels for a while, for comparisons.
+
+    Args:
+        **choices: Values of `KERNELS` by its keys.
+
+    Raises:
+        ValueError: If there is no such kernel.
+    """
+    before = dict(_forced)
+    for kernel, choice in choices.items():
+        _check(kernel, choice, kernel)
+    _forced.update(choices)
+    try:
+        yield
+    finally:
+        _forced.clear()
+        _forced.update(before)
+
+
+def _check(kernel: str, choice: str, name: str) -> str:
+    if choice not in KERNELS.get(kernel, ()):
+        raise ValueError(
+            f'{name}={choice!r} is none of {KERNELS.get(kernel, KERNELS)}'
+        )
+    return choice
+
+
+def watched() -> bool:
+    """Whether something looks at single operations, or transforms them.
+
+    Compilers, exporters and counters of FLOPs know PyTorch's public
+    operations only.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def explicit_attention(query: Tensor, key: Tensor) -> bool:
+    """Whether attention is computed by matrix products and a softmax.
+
+    In bfloat16 on CPUs the backward pass of the fused kernel takes five
+    times as long as the explicit one at 99 tokens.
+
+    Args:
+        query: ``(B, heads, M, d)``.
+        key: ``(B, heads, N, d)``.
+    """
+    choice = chosen('attention')
+    if choice != 'auto':
+        return choice == 'explicit'
+    return (
+        query.device.type == 'cpu'
+        and query.dtype == torch.bfloat16
+        and key.shape[-2] <= _EXPLICIT_UP_TO
+    )
+
+
+def onednn_linear(x: Tensor, weight: Tensor) -> bool:
+    """Whether a float32 linear layer is computed by oneDNN.
+
+    PyTorch computes it with MKL, which leaves AVX-512 unused on AMD's
+    processors: there oneDNN is twice as fast.
+
+    Args:
+        x: Input, ``(..., in)``.
+        weight: ``(out, in)``.
+    """
+    if x.device.type != 'cpu':
+        return False
+    choice = chosen('linear')
+    if choice == 'torch' or watched() or torch.is_autocast_enabled('cpu'):
+        return False
+    plain = (Tensor, torch.nn.Parameter)
+    if type(x) not in plain or type(weight) not in plain or not x.numel():
+        return False
+    if not x.dtype == weight.dtype == torch.float32 or not onednn_works():
+        return False
+    if choice == 'onednn':
+        return True
+    rows = x.numel() // x.shape[-1]
+    return rows * weight.numel() >= _ONEDNN_FROM and mkl_is_slow()
+
+
+@lru_cache
+def mkl_is_slow() -> bool:
+    """Whether MKL serves this processor without its widest registers."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if not torch.backends.mkl.is_available() or 'AVX512' not in capability:
+        return False
+    info = Path('/proc/cpuinfo')
+    vendor = info.read_text() if info.is_file() else platform.processor()
+    return 'AuthenticAMD' in vendor
+
+
+@lru_cache
+def onednn_works() -> bool:
+    """Whether PyTorch's oneDNN operations are there and give the numbers.
+
+    They are PyTorch's own but not documented, so they are tried once.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    x = torch.linspace(-1, 1, 33 * 24).view(33, 24)
+    weight = torch.linspace(1, -2, 17 * 24).view(17, 24).sin()
+    bias = torch.linspace(0, 1, 17)
+    try:
+        pairs = [
+            (matmul_onednn(x, weight, bias), x @ weight.T + bias),
+            # Both operands transposed, as for the gradient of a weight.
+            (matmul_onednn(x.T, x[:, :5].T), x.T @ x[:, :5]),
+        ]
+        return all(
+            torch.allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+            for ours, theirs in pairs
+        )
+    except Exception:  # whatever it is, PyTorch's own way works
+        return False
+
+
+def matmul_onednn(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Multiply ``x (n, k)`` by the transpose of ``weight (m, k)``."""
+    operation = torch.ops.mkldnn._linear_pointwise
+    return operation(x, weight, bias, 'none', [], '')
