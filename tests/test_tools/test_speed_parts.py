@@ -11,6 +11,7 @@ from speed.cards import fixed_bytes, largest_batch
 from speed.ceilings import floor_seconds, gpu_peak, measure_ceilings
 from speed.clock import Clock, alternate, ratio, summarise
 from speed.counting import count
+from speed.live import peak_live_bytes
 from speed.ratios import ratio_rows, ratio_table
 from step_costs import find_growth
 
@@ -65,6 +66,20 @@ def test_saved_bytes__each_storage_once_without_weights():
 
     assert saved_bytes(forward, [weight]) == 2 * 4 * 4 * 16
     assert saved_bytes(forward, []) > 2 * 4 * 4 * 16 - 1
+
+
+def test_peak_live_bytes__forgets_what_is_freed():
+    x = torch.randn(1000)
+
+    def work():
+        a = x * 2
+        b = a * 2  # two at once
+        del a
+        x.mul_(1)  # known
+        c = (b * 2).view(10, 100)
+        return c * 2  # b, c and this: three
+
+    assert peak_live_bytes(work, [x]) == 3 * 4000
 
 
 def test_floor_seconds__adds_what_cannot_overlap():

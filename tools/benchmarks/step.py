@@ -28,6 +28,7 @@ from speed.clock import Clock, alternate, ratio, summarise
 from speed.counting import count
 from speed.implementation import PRECISIONS, Implementation
 from speed.lineup import build_lineup
+from speed.live import peak_live_bytes
 from speed.machine import describe_machine, load_average, peak_memory
 from speed.options import half, make_parser, prepare
 from speed.report import memory_table, steps_table, write_report
@@ -48,6 +49,12 @@ def parse_args() -> argparse.Namespace:
         choices=('computed', 'stored'),
         default='computed',
         help='stored: samples bring their tokens, as from a token store',
+    )
+    parser.add_argument(
+        '--tokenizer-precision',
+        choices=PRECISIONS,
+        help="of our DALL-E tokenizer (default: the recipe's); mmpretrain's "
+        'follows autocast',
     )
     parser.add_argument(
         '--official', type=Path, help="the authors' repository"
@@ -103,10 +110,18 @@ def time_steps(
 def measure_memory(
     lineup: dict[str, Implementation], size: Size
 ) -> dict[str, dict[str, float]]:
-    """Bytes kept for backward: an image's, and what does not depend on it."""
+    """Bytes of a forward pass, from batches of 1 and 2.
+
+    Returns:
+        For each ``per_image``, kept for backward an image; ``live``, the
+        growth of the pass's peak by an image, with what lives for a moment
+        only (in the backward pass activations go before all gradients have
+        come); and ``fixed``, what does not depend on the batch.
+    """
     memory = {}
     for name, implementation in lineup.items():
-        kept = []
+        kept, live = [], []
+        model = implementation.model
         for batch_size in (1, 2):
             batch = make_batch(size, batch_size, implementation.device)
 
@@ -114,14 +129,15 @@ def measure_memory(
                 return i.loss(batch)
 
             kept.append(saved_bytes(loss, implementation.weights()))
+            live.append(peak_live_bytes(loss, model.parameters()))
         per_image = kept[1] - kept[0]
         trained = sum(p.numel() for p in implementation.trained())
-        every = sum(p.numel() for p in implementation.model.parameters())
-        constant = kept[0] - per_image  # half-precision copies of weights
+        every = sum(p.numel() for p in model.parameters())
+        copies = kept[0] - per_image  # of weights, in half precision
         memory[name] = dict(
             per_image=per_image,
-            constant=constant,
-            fixed=fixed_bytes(trained, every - trained, constant),
+            live=live[1] - live[0],
+            fixed=fixed_bytes(trained, every - trained, copies),
         )
     return memory
 
@@ -204,6 +220,8 @@ def measure(
 def main() -> None:
     args = parse_args()
     size = load_size(args.arch, tokenizer=args.weights)
+    if args.tokenizer_precision:
+        size.model.target_generator.precision = args.tokenizer_precision
     if args.peak_of:
         print_peak(args, size)
         return
@@ -219,6 +237,7 @@ def main() -> None:
     report = dict(
         arch=args.arch,
         tokens=args.tokens,
+        tokenizer_precision=args.tokenizer_precision or 'recipe',
         machine=describe_machine(device),
         load_average=load,
         runs=runs,

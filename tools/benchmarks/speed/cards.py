@@ -30,7 +30,7 @@ def largest_batch(
     Args:
         card_bytes: Memory of the GPU.
         fixed: See `fixed_bytes`.
-        per_image: Bytes kept for the backward pass, an image.
+        per_image: Bytes by which an image raises the peak.
         multiple: What the batch is a multiple of.
     """
     room = (card_bytes - CONTEXT_BYTES) * (1 - LOST_SHARE) - fixed
@@ -41,7 +41,7 @@ def cards_table(memory: Mapping[str, Mapping[str, float]]) -> str:
     """Markdown: a row an implementation.
 
     Args:
-        memory: For each ``fixed`` and ``per_image`` in bytes.
+        memory: For each ``fixed`` and ``live`` in bytes.
     """
     heads = [f'{card} GB' for card in CARDS_GB]
     rows = [
@@ -50,9 +50,9 @@ def cards_table(memory: Mapping[str, Mapping[str, float]]) -> str:
     ]
     for name, row in memory.items():
         cells = [f'{row["fixed"] / 1e9:.2f} GB']
-        cells.append(f'{row["per_image"] / 1e6:.1f} MB')
+        cells.append(f'{row["live"] / 1e6:.1f} MB')
         for card in CARDS_GB:
-            batch = largest_batch(1e9 * card, row['fixed'], row['per_image'])
+            batch = largest_batch(1e9 * card, row['fixed'], row['live'])
             cells.append(str(batch) if batch else 'less than 8')
         rows.append(f'| {name} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(rows) + '\n'
