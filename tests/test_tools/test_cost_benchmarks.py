@@ -73,7 +73,7 @@ def test_step__three_implementations(run, official, tmp_path):
         for name in names:
             assert found['steps'][name]['busy']['min'] > 0
             memory = found['memory'][name]
-            assert memory['live'] > 0.8 * memory['per_image'] > 0
+            assert memory['live'] >= memory['per_image'] > 0
             parts = found['parts'][name]
             assert parts['encoder']['backward'] > 0
             assert parts['tokenizer']['backward'] == 0

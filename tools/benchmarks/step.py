@@ -136,7 +136,8 @@ def measure_memory(
         copies = kept[0] - per_image  # of weights, in half precision
         memory[name] = dict(
             per_image=per_image,
-            live=live[1] - live[0],
+            # What small models make once can hide an image's growth.
+            live=max(live[1] - live[0], per_image),
             fixed=fixed_bytes(trained, every - trained, copies),
         )
     return memory
