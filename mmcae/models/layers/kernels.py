@@ -25,7 +25,7 @@ KERNELS = {
     'linear': ('auto', 'torch', 'onednn'),
     # Whether the backward pass computes GELU again instead of keeping it.
     'activation': ('auto', 'keep', 'recompute'),
-    # The tokenizer's: PyTorch's, or oneDNN's with ReLU and packed weights.
+    # The frozen tokenizer's: PyTorch's, or oneDNN's with ReLU inside.
     'conv': ('auto', 'torch', 'onednn'),
 }
 # Below this number of multiply-adds a call costs more than it saves.
@@ -176,3 +176,53 @@ def matmul_onednn(
     """Multiply ``x (n, k)`` by the transpose of ``weight (m, k)``."""
     operation = torch.ops.mkldnn._linear_pointwise
     return operation(x, weight, bias, 'none', [], '')
+
+
+def onednn_conv(x: Tensor) -> bool:
+    """Whether a frozen convolution calls oneDNN by its own operation.
+
+    It applies ReLU without a pass over the result; and PyTorch leaves 1x1
+    convolutions of small batches to MKL, see `onednn_linear`.
+
+    Args:
+        x: Input, ``(B, C, H, W)``.
+    """
+    return (
+        x.device.type == 'cpu'
+        and chosen('conv') != 'torch'
+        and not torch.is_grad_enabled()
+        and not watched()
+        and type(x) is Tensor
+        and x.numel() > 0
+        and onednn_conv_works(x.dtype)
+    )
+
+
+@lru_cache
+def onednn_conv_works(dtype: torch.dtype) -> bool:
+    """Whether the operation is there and gives the numbers; tried once."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    x = torch.linspace(-3, 3, 2 * 8 * 25).sin().view(2, 8, 5, 5).to(dtype)
+    weight = torch.linspace(-9, 9, 6 * 8 * 9).sin().view(6, 8, 3, 3).to(dtype)
+    bias = torch.linspace(-1, 1, 6).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    try:
+        ours = conv_onednn(x, weight, bias, relu=True)
+        theirs = torch.relu(torch.conv2d(x, weight, bias, padding=1))
+        close = 1e-5 if dtype == torch.float32 else 2e-2
+        return torch.allclose(ours, theirs, rtol=close, atol=close)
+    except Exception:  # whatever it is, PyTorch's own way works
+        return False
+
+
+def conv_onednn(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
+    """Convolve with padding that keeps the size, then apply ReLU if asked."""
+    padding = [side // 2 for side in weight.shape[-2:]]
+    operation = torch.ops.mkldnn._convolution_pointwise
+    after = 'relu' if relu else 'none'
+    return operation(
+        x, weight, bias, padding, [1, 1], [1, 1], 1, after, [], ''
+    )

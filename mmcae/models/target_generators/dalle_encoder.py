@@ -6,9 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmcae.models.layers.linear import linear
 from mmcae.models.target_generators.common import select_places
 from mmcae.models.target_generators.dalle_layers import (
     DALLEConv,
@@ -19,6 +20,8 @@ from mmcae.registry import MODELS
 
 # Rows of the last layer at a time: 4096 x 8192 logits are 134 MB.
 _ROWS = 4096
+# Images on which a reduced precision is compared with float32, once.
+_COMPARED = 4
 
 
 @MODELS.register_module(name=['DALLEEncoder', 'DALL-E'])
@@ -91,6 +94,7 @@ class DALLEEncoder(FrozenTokenizer):
             )
         )
         self.blocks: Any = nn.Sequential(blocks)
+        self._compared = False
         self.freeze()
         if device is not None:
             self.to(device)
@@ -131,9 +135,26 @@ class DALLEEncoder(FrozenTokenizer):
             rows = select_places(self._features(images), mask)
             conv = self.blocks.output.conv
             w, b = conv.w.flatten(1).float(), conv.b.float()
-            found = [F.linear(r, w, b).argmax(-1) for r in rows.split(_ROWS)]
+            found = [linear(r, w, b).argmax(-1) for r in rows.split(_ROWS)]
             tokens = torch.cat(found)
+        if not self._compared and self.compute_dtype != torch.float32:
+            self._report_agreement(images[:_COMPARED])
         return tokens if mask is not None else tokens.view(len(images), -1)
+
+    def _report_agreement(self, images: Tensor) -> None:
+        """Log once how many tokens are those of full precision."""
+        self._compared = True
+        reduced, dtype = self.tokenize(images), self.compute_dtype
+        self.compute_dtype = torch.float32
+        try:
+            share = (self.tokenize(images) == reduced).float().mean().item()
+        finally:
+            self.compute_dtype = dtype
+        print_log(
+            f'Tokenizer in {dtype}: {share:.2%} of the tokens of '
+            f'{len(images)} images are those of float32',
+            logger='current',
+        )
 
     def _features(self, x: Tensor) -> Tensor:
         """Everything before the last convolution, in its own precision."""
@@ -147,7 +168,7 @@ class DALLEEncoder(FrozenTokenizer):
                 f'images of {x.shape[2]} x {x.shape[3]} pixels; each side '
                 f'must be a multiple of {self.downsample}.'
             )
-        x = x.to(self.compute_dtype)
+        x = self.arrange(x)
         for name, block in self.blocks.named_children():
             if name != 'output':
                 x = block(x)

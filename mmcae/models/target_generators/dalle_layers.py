@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcae.models.layers.kernels import conv_onednn, onednn_conv
 from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
@@ -66,10 +67,60 @@ class DALLEConv(nn.Module):
         self.w = nn.Parameter(torch.empty(shape).normal_(std=std))
         self.b = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve in the precision of the input, whatever the weights'."""
-        w, b = self.w.to(x.dtype), self.b.to(x.dtype)
-        return F.conv2d(x, w, b, padding=self.w.shape[-1] // 2)
+        self._cast: tuple[Any, Tensor, Tensor] | None = None
+
+    def forward(
+        self, x: Tensor, relu: bool = False, gain: float = 1.0
+    ) -> Tensor:
+        """Convolve in the precision of the input, whatever the weights'.
+
+        Args:
+            x (Tensor): (B, in, H, W).
+            relu (bool): Whether ReLU follows.
+            gain (float): Factor on the result before ReLU; a power of two,
+                so that it changes no digit.
+
+        Returns:
+            Tensor: (B, out, H, W).
+        """
+        w, b = self.weights(x.dtype, gain)
+        if onednn_conv(x):
+            return conv_onednn(x, w, b, relu)
+        x = F.conv2d(x, w, b, padding=self.w.shape[-1] // 2)
+        return F.relu(x, inplace=True) if relu else x
+
+    def weights(
+        self, dtype: torch.dtype, gain: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Weight and bias in a precision, times ``gain``.
+
+        What is not the parameter itself is kept until a parameter changes.
+        """
+        if dtype == self.w.dtype and gain == 1:
+            return self.w, self.b
+        key = (
+            dtype,
+            gain,
+            *((p.data_ptr(), p._version) for p in (self.w, self.b)),
+        )
+        if self._cast is None or self._cast[0] != key:
+            w, b = ((p.detach() * gain).to(dtype) for p in (self.w, self.b))
+            if not w.is_cpu and dtype != torch.float32:
+                w = w.contiguous(memory_format=torch.channels_last)
+            self._cast = (key, w, b)
+        return self._cast[1], self._cast[2]
+
+    def _apply(self, *args: Any, **kwargs: Any) -> 'DALLEConv':
+        self._cast = None
+        return super()._apply(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> 'DALLEConv':
+        """Set the mode, and forget weights that were cast."""
+        self._cast = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_cast': None}
 
 
 class DALLEBlock(nn.Module):
@@ -98,14 +149,21 @@ class DALLEBlock(nn.Module):
         widths = (in_channels, hidden, hidden, hidden, out_channels)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, size in enumerate(kernel_sizes):
-            # The first input is also the identity path's: not in place.
-            layers[f'relu_{i + 1}'] = nn.ReLU(inplace=i > 0)
+            # The convolution before it applies it; here for the names.
+            layers[f'relu_{i + 1}'] = nn.ReLU()
             layers[f'conv_{i + 1}'] = DALLEConv(widths[i], widths[i + 1], size)
         self.res_path = nn.Sequential(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H, W)."""
-        return torch.add(self.id_path(x), self.res_path(x), alpha=self.gain)
+        # The first ReLU's input is also the identity path's: not in place.
+        path = F.relu(x)
+        *inner, last = (m for m in self.res_path if isinstance(m, DALLEConv))
+        for conv in inner:
+            path = conv(path, relu=True)
+        if math.frexp(self.gain)[0] == 0.5:
+            return last(path, gain=self.gain).add_(self.id_path(x))
+        return torch.add(self.id_path(x), last(path), alpha=self.gain)
 
 
 def make_group(
@@ -161,6 +219,13 @@ class FrozenTokenizer(BaseModule):
             )
         self.compute_dtype = PRECISIONS[precision]
         self.weights_info: dict[str, str] | None = None
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """Cast images, channels last where convolutions are faster so."""
+        x = x.to(self.compute_dtype)
+        if x.is_cpu or self.compute_dtype != torch.float32:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return x
 
     def freeze(self) -> None:
         """Switch gradients off and eval mode on; end of a constructor."""

@@ -1,0 +1,96 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The tokenizer's fast paths against the plain ones, and its kept casts."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from mmcae.models.layers import use_kernels
+from mmcae.models.layers.kernels import onednn_conv_works
+from mmcae.models.target_generators import DALLEEncoder
+from mmcae.models.target_generators.dalle_layers import DALLEBlock
+
+SIZES = dict(n_hid=8, vocab_size=32)
+
+
+@pytest.fixture
+def images():
+    return torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0))
+
+
+def test_encoder__onednn_equals_torch(images):
+    assert onednn_conv_works(torch.float32)
+    encoder = DALLEEncoder(**SIZES)
+    with use_kernels(conv='torch', linear='torch'):
+        logits, tokens = encoder(images), encoder.tokenize(images)
+    with use_kernels(conv='onednn', linear='onednn'):
+        ours = encoder(images)
+        assert torch.equal(encoder.tokenize(images), tokens)
+    assert (ours - logits).abs().max() < 1e-5 * logits.abs().max()
+
+
+def test_block__folded_gain_is_the_same_bits():
+    block, x = DALLEBlock(8, 16, 1 / 64, (3, 3, 3, 1)), torch.randn(2, 8, 6, 6)
+    with torch.no_grad(), use_kernels(conv='torch'):
+        expected = block.id_path(x) + block.gain * block.res_path(x)
+        assert torch.equal(block(x), expected)
+
+
+def test_block__other_gains_are_not_folded():
+    block, x = DALLEBlock(8, 16, 1 / 36, (3, 3, 3, 1)), torch.randn(2, 8, 6, 6)
+    with torch.no_grad():
+        expected = block.id_path(x) + block.gain * block.res_path(x)
+        torch.testing.assert_close(block(x), expected)
+        assert all(m._cast is None for m in block.res_path if hasattr(m, 'w'))
+
+
+@pytest.mark.parametrize('change', ['load', 'in_place', 'data'])
+def test_encoder__new_weights_are_used(images, change):
+    encoder, other = DALLEEncoder(**SIZES), DALLEEncoder(**SIZES)
+    before = encoder(images)
+    for conv, new in zip(encoder.modules(), other.modules(), strict=True):
+        if change == 'load' or not hasattr(conv, 'w'):
+            continue
+        with torch.no_grad():
+            for name in ('w', 'b'):
+                if change == 'in_place':
+                    getattr(conv, name).copy_(getattr(new, name))
+                else:
+                    getattr(conv, name).data = getattr(new, name).data
+    if change == 'load':
+        encoder.load_state_dict(other.state_dict())
+    assert torch.equal(encoder(images), other(images))
+    assert not torch.equal(encoder(images), before)
+
+
+def test_encoder__kept_casts_are_neither_saved_nor_copied(images):
+    encoder = DALLEEncoder(**SIZES, precision='bf16')
+    keys = set(encoder.state_dict())
+    encoder.tokenize(images)
+    conv = encoder.blocks.input
+    assert conv._cast is not None
+    assert set(encoder.state_dict()) == keys
+    for twin in (copy.deepcopy(conv), pickle.loads(pickle.dumps(conv))):
+        assert twin._cast is None
+    assert encoder.double().blocks.input._cast is None
+    conv.weights(torch.bfloat16)
+    encoder.train()
+    assert conv._cast is None
+
+
+def test_tokenize__tells_once_how_many_tokens_agree(images, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        'mmcae.models.target_generators.dalle_encoder.print_log',
+        lambda text, **_: lines.append(text),
+    )
+    encoder = DALLEEncoder(**SIZES, precision='bf16')
+    encoder.tokenize(images)
+    encoder.tokenize(images)
+    (line,) = lines
+    assert 'bfloat16' in line
+    assert '% of the tokens of 2 images' in line
+    DALLEEncoder(**SIZES).tokenize(images)
+    assert len(lines) == 1
