@@ -5,7 +5,8 @@ optim_wrapper = dict(
     loss_scale='dynamic',
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
-        type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05),
+        type='AdamW', lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05,
+        fused=True),
     clip_grad=dict(max_norm=3.0),
     # No decay for vectors (norms, biases, layer scales). The class token and
     # the mask token are decayed, as by the authors.

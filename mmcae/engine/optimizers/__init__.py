@@ -5,6 +5,7 @@ from .amp_optim_wrapper import AmpOptimWrapper
 from .lars import LARS
 from .layer_decay_constructor import LayerDecayOptimWrapperConstructor
 from .merged_constructor import MergedOptimWrapperConstructor
+from .optim_wrapper import OptimWrapper
 from .sweep_constructor import SweepOptimWrapperConstructor
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     'AmpOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
+    'OptimWrapper',
     'SweepOptimWrapperConstructor',
 ]

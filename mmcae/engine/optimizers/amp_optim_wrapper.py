@@ -11,9 +11,11 @@ from mmengine.optim import OptimWrapper
 
 from mmcae.registry import OPTIM_WRAPPERS
 
+from .optim_wrapper import ClipInStep
+
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(MMEngineAmpOptimWrapper):
+class AmpOptimWrapper(ClipInStep, MMEngineAmpOptimWrapper):
     """mmengine's wrapper that also runs where there is no GPU.
 
     On a GPU it is mmengine's: float16 with a loss scaler, or bfloat16,

@@ -1,0 +1,61 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Clipping inside a fused step, against clipping before the step."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
+
+from mmcae.engine.optimizers import AmpOptimWrapper, OptimWrapper
+
+
+def wrapped(kind, model, fused=True, **clip):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
+    clip = clip or dict(max_norm=0.5)
+    return kind(optimizer=optimizer, clip_grad=clip)
+
+
+def steps(kind, scale, **kwargs):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 3)
+    wrapper = wrapped(kind, model, **kwargs)
+    norms = []
+    for _ in range(3):
+        loss = (model(torch.randn(4, 5)) * scale).square().mean()
+        wrapper.update_params(loss)
+        scalars = wrapper.message_hub.log_scalars
+        norms.append(scalars['train/grad_norm'].current())
+    assert not hasattr(wrapper.optimizer, 'grad_scale')
+    return torch.cat([p.flatten() for p in model.parameters()]), norms
+
+
+@pytest.mark.parametrize('kind', [OptimWrapper, AmpOptimWrapper])
+@pytest.mark.parametrize('scale', [0.01, 30.0])
+def test_clip__equals_clipping_before_the_step(kind, scale):
+    theirs, norms = steps(MMEngineOptimWrapper, scale, fused=False)
+    for fused in (True, False):
+        ours, our_norms = steps(kind, scale, fused=fused)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+        assert our_norms == pytest.approx(norms)
+
+
+def test_clip__passes_no_second_time_over_the_gradients(monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError('clipped before the step')
+
+    model = torch.nn.Linear(5, 3)
+    wrapper = wrapped(OptimWrapper, model)
+    monkeypatch.setattr(MMEngineOptimWrapper, '_clip_grad', forbidden)
+    wrapper.update_params(model(torch.ones(1, 5)).sum())
+
+
+def test_step__with_a_broken_gradient_changes_no_weight():
+    model = torch.nn.Linear(5, 3)
+    wrapper = wrapped(OptimWrapper, model)
+    before = copy.deepcopy(model.state_dict())
+    wrapper.update_params(model(torch.ones(1, 5)).sum() * float('inf'))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    wrapper.update_params(model(torch.ones(1, 5)).sum())
+    assert not torch.equal(model.weight, before['weight'])
