@@ -149,6 +149,7 @@ class RegressorBlock(BaseModule):
         qk_scale: Factor of the scores. Defaults to ``head_dim ** -0.5``.
         act_cfg: Activation. Defaults to exact GELU.
         norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        with_cp: See `EncoderBlock`.
         init_cfg: Initialization config of mmengine. Defaults to None.
     """
 
@@ -165,9 +166,11 @@ class RegressorBlock(BaseModule):
         qk_scale: float | None = None,
         act_cfg: dict = dict(type='GELU'),
         norm_cfg: dict = NORM_CFG,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.with_cp = with_cp
         self.norm1_q_cross = norm_layer(norm_cfg, embed_dims)
         self.norm1_k_cross = norm_layer(norm_cfg, embed_dims)
         self.norm1_v_cross = norm_layer(norm_cfg, embed_dims)
@@ -211,12 +214,24 @@ class RegressorBlock(BaseModule):
         Returns:
             New latents of the masked patches, ``(B, M, D)``.
         """
-        context = torch.cat([visible, masked], dim=1)
-        position = torch.cat([position_visible, position_masked], dim=1)
+        inputs = masked, visible, position_masked, position_visible
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._transform, *inputs, use_reentrant=False)
+        return self._transform(*inputs)
+
+    def _transform(
+        self,
+        masked: Tensor,
+        visible: Tensor,
+        position_masked: Tensor,
+        position_visible: Tensor,
+    ) -> Tensor:
+        query = masked + position_masked
+        placed = torch.cat([visible + position_visible, query], dim=1)
         attended = self.cross_attn(
-            self.norm1_q_cross(masked + position_masked),
-            self.norm1_k_cross(context + position),
-            self.norm1_v_cross(context),
+            self.norm1_q_cross(query),
+            self.norm1_k_cross(placed),
+            self.norm1_v_cross(torch.cat([visible, masked], dim=1)),
         )
         masked = masked + self.drop_path(attended * self.gamma_1_cross)
         masked = self.norm2_cross(masked)

@@ -57,6 +57,8 @@ class CAENeck(BaseModule):
             ``embed_dims``, a linear layer and a LayerNorm project the
             encoder's latents. `CAE` fills it in. Defaults to ``embed_dims``.
         weight_init: ``'xavier'`` (small, base) or ``'beit'`` (large).
+        with_cp: Whether blocks keep their input only and are computed again
+            for the backward pass.
         init_cfg: Initialization config of mmengine. Defaults to None.
     """
 
@@ -78,6 +80,7 @@ class CAENeck(BaseModule):
         mask_tokens_num: int | None = None,
         in_channels: int | None = None,
         weight_init: str = 'xavier',
+        with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -101,6 +104,7 @@ class CAENeck(BaseModule):
             attn_drop_rate=attn_drop_rate,
             qk_scale=qk_scale,
             norm_cfg=norm_cfg,
+            with_cp=with_cp,
         )
         self.regressors = ModuleList(
             RegressorBlock(drop_path_rate=rate, qkv_bias=qkv_bias, **shared)
