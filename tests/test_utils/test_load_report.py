@@ -8,7 +8,7 @@ import torch
 from classifiers import classifier_config
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner, load_checkpoint
 from recordings import TINY, FixedTokens, cae_config
 from torch import nn
@@ -202,10 +202,14 @@ def detector():
     )
 
 
-@pytest.mark.parametrize('make', [segmentor, detector])
-def test_load__models_of_other_repositories(log, make, pretrained):
+@pytest.mark.parametrize(
+    ('make', 'scope'), [(segmentor, 'mmseg'), (detector, 'mmdet')]
+)
+def test_load__models_of_other_repositories(log, make, scope, pretrained):
     config = make()
-    model = MODELS.build(config)
+    # The parts of these models name theirs without a scope.
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(config)
     load_checkpoint(model, pretrained)
     lines, _ = only(log)
     assert lines[0].startswith(f'Loaded into {type(model).__name__}: 34 ')
@@ -215,7 +219,8 @@ def test_load__models_of_other_repositories(log, make, pretrained):
     config['backbone']['init_cfg'] = dict(
         type='Pretrained', checkpoint=pretrained, prefix='backbone.'
     )
-    MODELS.build(config).init_weights()
+    with DefaultScope.overwrite_default_scope(scope):
+        MODELS.build(config).init_weights()
     assert only(log)[0][0].startswith('Loaded into CAEViT: 34 matched')
 
 
