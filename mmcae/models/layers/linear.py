@@ -52,7 +52,8 @@ def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     keep = chosen('activation') == 'keep' or watched()
     if keep or not torch.is_grad_enabled():
         return layer(F.gelu(x))
-    weight, bias = layer.weight, layer.bias
+    weight: Tensor = layer.weight
+    bias: Tensor | None = layer.bias
     device = x.device.type
     if torch.is_autocast_enabled(device):
         # What autocast would do; a function of ours it leaves alone.
