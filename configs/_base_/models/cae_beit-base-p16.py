@@ -25,6 +25,7 @@ model = dict(
     # A local file works as well: checkpoint='weights/dalle_encoder.pth'.
     target_generator=dict(
         type='mmcae.DALLEEncoder',
+        precision='auto',  # as the authors: float16 on GPUs
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://download.openmmlab.com/mmselfsup/1.x/'

@@ -42,8 +42,9 @@ class DALLEEncoder(FrozenTokenizer):
         device (torch.device | str, optional): Device of the parameters.
         requires_grad (bool): Accepted for mmpretrain's sake and ignored: a
             tokenizer is never trained.
-        precision (str): ``'fp32'`` (default), ``'fp16'`` or ``'bf16'`` for
-            all convolutions but the last, which stays in float32.
+        precision (str): ``'fp32'`` (default), ``'fp16'``, ``'bf16'`` or
+            ``'auto'`` (float16 on GPUs, float32 elsewhere) for all
+            convolutions but the last, which stays in float32.
         init_cfg (dict, optional): ``dict(type='Pretrained',
             checkpoint=path or URL)``; loads strictly.
     """
@@ -144,12 +145,13 @@ class DALLEEncoder(FrozenTokenizer):
     def _report_agreement(self, images: Tensor) -> None:
         """Log once how many tokens are those of full precision."""
         self._compared = True
-        reduced, dtype = self.tokenize(images), self.compute_dtype
-        self.compute_dtype = torch.float32
+        reduced, precision = self.tokenize(images), self.precision
+        dtype = self.compute_dtype
+        self.precision = 'fp32'
         try:
             share = (self.tokenize(images) == reduced).float().mean().item()
         finally:
-            self.compute_dtype = dtype
+            self.precision = precision
         print_log(
             f'Tokenizer in {dtype}: {share:.2%} of the tokens of '
             f'{len(images)} images are those of float32',

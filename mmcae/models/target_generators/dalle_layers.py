@@ -207,18 +207,27 @@ class FrozenTokenizer(BaseModule):
     Args:
         precision (str): ``'fp32'``, ``'fp16'`` or ``'bf16'``: of all
             convolutions but the last, independent of any autocast.
+            ``'auto'`` is float16 on GPUs and float32 elsewhere, as in the
+            authors' code.
         init_cfg (dict, optional): ``dict(type='Pretrained',
             checkpoint=path or URL)`` loads strictly.
     """
 
     def __init__(self, precision: str = 'fp32', init_cfg: Any = None):
         super().__init__(init_cfg)
-        if precision not in PRECISIONS:
-            raise ValueError(
-                f'precision={precision!r} is none of {sorted(PRECISIONS)}.'
-            )
-        self.compute_dtype = PRECISIONS[precision]
+        if precision not in ('auto', *PRECISIONS):
+            known = ['auto', *sorted(PRECISIONS)]
+            raise ValueError(f'precision={precision!r} is none of {known}.')
+        self.precision = precision
         self.weights_info: dict[str, str] | None = None
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """What `precision` means on the device of the weights."""
+        if self.precision != 'auto':
+            return PRECISIONS[self.precision]
+        on_gpu = next(self.parameters()).device.type == 'cuda'
+        return torch.float16 if on_gpu else torch.float32
 
     def arrange(self, x: Tensor) -> Tensor:
         """Cast images, channels last where convolutions are faster so."""

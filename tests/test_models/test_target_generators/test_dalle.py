@@ -133,6 +133,19 @@ def test_encoder__low_precision_is_close(recording, precision):
     assert 1e-6 < error < 0.02
 
 
+def test_compute_dtype__auto_follows_the_device(encoder):
+    automatic = DALLEEncoder(**SIZES, precision='auto')
+    assert automatic.compute_dtype == torch.float32
+
+    class OnGPU:
+        device = torch.device('cuda')
+
+    automatic.parameters = lambda: iter([OnGPU()])
+    assert automatic.compute_dtype == torch.float16
+    encoder.parameters = automatic.parameters
+    assert encoder.compute_dtype == torch.float32
+
+
 def test_encoder__does_not_touch_its_input(encoder, recording):
     images = recording['outputs/mapped'].clone()
     encoder(images)
