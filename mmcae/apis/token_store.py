@@ -45,8 +45,8 @@ def use_token_store(cfg: Config) -> None:
         reader = ConfigDict(type=_READER, store=path)
         rest = [_keep_tokens(t) for t in dataset.pipeline if not _is(t)]
         dataset.pipeline = [reader, *rest]
-    collate = (loader.get('collate_fn') or {}).get('type', 'default_collate')
-    if collate not in ('default_collate', _COLLATE):
+    collate = _type_name(loader.get('collate_fn') or {})
+    if collate not in ('', 'default_collate', 'collate_views'):
         raise ConfigError(
             f'token_store: train_dataloader.collate_fn is {collate!r}, not '
             "'default_collate'"
@@ -88,12 +88,18 @@ def _use_seed_of_store(sampler: ConfigDict, cfg: Config, path: str) -> None:
             return  # the store is made with the seed that is drawn
 
 
-def _is_seeded(sampler: Any) -> bool:
-    if not isinstance(sampler, dict):
-        return False
-    kind = sampler.get('type')
+def _type_name(item: Any) -> str:
+    """Name of what a config describes, without its scope; '' for no config.
+
+    Configs in Python's own syntax have the class itself as ``type``.
+    """
+    kind = item.get('type', '') if isinstance(item, dict) else ''
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    return name.removeprefix('mmcae.') in _SAMPLERS
+    return name.rpartition('.')[-1]
+
+
+def _is_seeded(sampler: Any) -> bool:
+    return _type_name(sampler) in _SAMPLERS
 
 
 def _is(item: Any) -> bool:
@@ -114,9 +120,7 @@ def _with_pipeline(dataset: Any) -> Iterator[ConfigDict]:
 
 def _keep_tokens(transform: Any) -> Any:
     """Let ``PackInputs`` keep the tokens and the sample's identity."""
-    if not isinstance(transform, dict) or not str(
-        transform.get('type')
-    ).endswith('PackInputs'):
+    if _type_name(transform) != 'PackInputs':
         return transform
     transform = ConfigDict(transform)
     keys = transform.get('algorithm_keys') or ()
