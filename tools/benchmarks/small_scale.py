@@ -122,13 +122,21 @@ def write_few(images: Path, seed: int) -> None:
 
 
 class Study:
-    """The runs of one data set below one folder."""
+    """The runs of one data set below one folder.
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    Attributes:
+        images: Folder that `prepare` writes.
+        unlabelled: The part of it that is pretrained on.
+    """
+
+    def __init__(
+        self, args: argparse.Namespace, name: str, configs: Data
+    ) -> None:
         self.args = args
-        self.configs = DATA[args.data]
-        self.work = args.work_dir.resolve() / args.data
+        self.configs = configs
+        self.work = args.work_dir.resolve() / name
         self.images = self.work / 'data'
+        self.unlabelled = self.images / 'train'
         self.start = time.perf_counter()
 
     def say(self, text: str) -> None:
@@ -177,7 +185,7 @@ class Study:
     def train_tokenizer(self) -> Path:
         self.say('tokenizer ...')
         folder = self.work / 'tokenizer'
-        root = f'data_root={self.images / "train"}'
+        root = f'data_root={self.unlabelled}'
         self.train(self.configs.tokenizer, folder, root)
         return last_checkpoint(folder)
 
@@ -190,7 +198,7 @@ class Study:
         self.train(
             config,
             folder,
-            f'data_root={self.images / "train"}',
+            f'data_root={self.unlabelled}',
             f'tokenizer={tokenizer}',
             f'randomness.seed={seed}',
         )
@@ -278,7 +286,7 @@ class Study:
 
 def main() -> None:
     args = parse_args()
-    study = Study(args)
+    study = Study(args, args.data, DATA[args.data])
     results = dict(
         data=args.data,
         seeds=args.seeds,

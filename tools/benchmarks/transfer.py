@@ -4,50 +4,98 @@
     python tools/benchmarks/transfer.py --task segmentation
     python tools/benchmarks/transfer.py --task detection
 
-For each seed: pretrains a tiny CAE on digits, then trains the same segmentor
-or detector of digits on photographs from it, from mmpretrain's own CAE of the
-same size, and from random weights, for equally many iterations. Every step is
-a run of ``tools/*.py``; a step that is done is not repeated, nor are those of
-``small_scale.py`` in the same ``--work-dir``. Writes ``results.json`` and
-``table.md``.
+Many images without labels, few with: for each seed, pretrains a tiny CAE on
+1,024 scenes of digits on photographs, then trains the same segmentor or
+detector on a few labelled scenes from it, from mmpretrain's own CAE of the
+same size, and from random weights, for equally many iterations. Each seed has
+labelled and validation scenes of its own. Validation shares neither digits nor
+parts of the photographs with anything trained on.
+Every step is a run of ``tools/*.py``; a step that is done is not repeated, and
+both tasks share the pretraining. Writes ``results.json`` and ``table.md``.
 """
 
 import argparse
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import last_checkpoint, run_tool
-from small_scale import ARMS, Study
-from table import summarise
+from runs import run_tool
+from small_scale import ARMS, CAE, Data, Study
+from table import NAMES, summarise
 
-TRANSFER = 'configs/cae/transfer/'
+TRANSFER = f'{CAE}transfer/'
+SCENES = Data(
+    'configs/tokenizer/dvae_f8-k128_1xb32-30e_scenes-48px.py',
+    f'{CAE}cae_tiny-p8_1xb32-coslr-80e_scenes-48px.py',
+    'tools/benchmarks/peers/mmpretrain_cae_scenes.py',
+    '',
+)
+UNLABELLED, UNLABELLED_SEED = 1024, 100  # not that of any labelled set
 
 
 @dataclass
 class Task:
-    """A data set, the config that trains on it, and what it reports."""
+    """A data set, the config that trains on it, and what it reports.
+
+    Attributes:
+        schedule: Options of the config for a length.
+        length: Of a training: iterations or epochs.
+        metrics: Patterns of the log, by heading.
+        factor: Of the metrics, to have %.
+    """
 
     converter: str
     config: str
-    metrics: dict[str, str]  # heading: pattern of the log
+    schedule: Callable[[int], tuple[str, ...]]
+    length: int
+    metrics: dict[str, str]
+    factor: float = 1.0
+
+
+def segmentation_schedule(iterations: int) -> tuple[str, ...]:
+    """Options of the segmentor: a falling rate, one validation."""
+    return (
+        f'train_cfg.max_iters={iterations}',
+        f'train_cfg.val_interval={iterations}',
+        f'default_hooks.checkpoint.interval={iterations}',
+        f'param_scheduler.1.end={iterations + 1}',
+    )
+
+
+def detection_schedule(epochs: int) -> tuple[str, ...]:
+    """Options of the detector: two steps of the rate, one validation."""
+    steps = f'{epochs * 3 // 4},{epochs * 11 // 12}'
+    return (
+        'model.backbone.img_size=48',  # of the pretraining
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        f'default_hooks.checkpoint.interval={epochs}',
+        f'param_scheduler.1.end={epochs}',
+        f'param_scheduler.1.milestones=[{steps}]',
+    )
 
 
 TASKS = dict(
     segmentation=Task(
         'tools/dataset_converters/tiny_ade.py',
         f'{TRANSFER}ade20k/cae-tiny-p8_upernet_1xb8-400i_tiny-ade-96px.py',
+        segmentation_schedule,
+        400,
         {'mIoU': r'mIoU: ([\d.]+)', 'mAcc': r'mAcc: ([\d.]+)'},
     ),
     detection=Task(
         'tools/dataset_converters/tiny_coco.py',
         f'{TRANSFER}coco/cae-tiny-p8_mask-rcnn_1xb8-12e_tiny-coco-96px.py',
+        detection_schedule,
+        48,  # of 8 iterations with 64 images: as many as 12 of the config's
         {
             'box AP': r'coco/bbox_mAP: ([\d.]+)',
             'mask AP': r'coco/segm_mAP: ([\d.]+)',
         },
+        factor=100.0,
     ),
 )
 
@@ -59,15 +107,67 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--task', choices=TASKS, default='segmentation')
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/small_scale')
+        '--work-dir', type=Path, default=Path('work_dirs/transfer')
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
+    parser.add_argument(
+        '--labels', type=int, default=64, help='labelled images'
+    )
+    parser.add_argument(
+        '--longer', type=int, default=1, help='times the iterations'
+    )
     parser.add_argument('--val-images', type=int, default=128)
     args = parser.parse_args()
-    # The pretraining is that of small_scale.py.
-    args.data, args.epochs = 'digits', None
+    args.epochs = None  # of the pretraining: the configs'
     return args
+
+
+def start_options(checkpoint: Path | None) -> tuple[str, ...]:
+    """What a config becomes for an encoder; None: random weights."""
+    if checkpoint is not None:
+        return (f'checkpoint={checkpoint}',)
+    # From scratch no layer needs protection from the others.
+    rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
+    return 'model.backbone.init_cfg=None', f'{rate}=1.0'
+
+
+def read_metrics(task: Task, printed: str) -> dict[str, float]:
+    """The last evaluation in a log, in %.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = {}
+    for name, pattern in task.metrics.items():
+        values = re.findall(pattern, printed)
+        if not values:
+            raise ValueError(f'the log has no {name}: nothing like {pattern}')
+        found[name] = task.factor * float(values[-1])
+    return found
+
+
+def write_scenes(
+    converter: str, folder: Path, train: int, val: int, seed: int
+) -> None:
+    """Run a converter, unless it has run."""
+    sizes = ('--train', str(train), '--val', str(val))
+    run_tool(folder, converter, folder, *sizes, '--seed', str(seed))
+
+
+class Pretraining(Study):
+    """Encoders of scenes without labels."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args, 'scenes', SCENES)
+        self.unlabelled = self.images / 'images/training'
+
+    def prepare(self) -> None:
+        """Write the scenes; the labels that come along are not read."""
+        converter = TASKS['segmentation'].converter
+        write_scenes(
+            converter, self.images, UNLABELLED, 0, seed=UNLABELLED_SEED
+        )
 
 
 class Transfer:
@@ -76,51 +176,38 @@ class Transfer:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.task = TASKS[args.task]
-        self.study = Study(args)
-        self.work = args.work_dir.resolve() / args.task
+        self.study = Pretraining(args)
+        name = args.task + (f'_x{args.longer}' if args.longer > 1 else '')
+        self.work = args.work_dir.resolve() / name
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
-        """Train from one encoder; return the last evaluation, in %."""
+        """Train from one encoder; return the last evaluation."""
         checkpoint = self.study.pretrain(arm, seed, tokenizer)
         self.study.say(f'{arm}, seed {seed}: {self.args.task} ...')
-        start = (
-            'model.backbone.init_cfg=None'
-            if checkpoint is None
-            else f'checkpoint={checkpoint}'
-        )
+        data = self.work / f'data_seed{seed}'
+        sizes = (self.args.labels, self.args.val_images)
+        write_scenes(self.task.converter, data, *sizes, seed)
         folder = self.work / f'{arm}_seed{seed}'
-        command = ('tools/train.py', self.task.config, '--work-dir', folder)
-        options = (f'data_root={self.work / "data"}/', start)
-        seeds = (f'randomness.seed={seed}',)
-        run_tool(folder, *command, '--cfg-options', *options, *seeds)
-        test = ('tools/test.py', self.task.config, last_checkpoint(folder))
         printed = run_tool(
-            folder / 'test',
-            *test,
-            *('--work-dir', folder / 'test', '--cfg-options', options[0]),
+            folder,
+            *('tools/train.py', self.task.config, '--work-dir', folder),
+            '--cfg-options',
+            f'data_root={data}/',
+            *start_options(checkpoint),
+            *self.task.schedule(self.args.longer * self.task.length),
+            f'randomness.seed={seed}',
         )
-        found = {
-            name: float(re.findall(pattern, printed)[-1])
-            for name, pattern in self.task.metrics.items()
-        }
-        # COCO's numbers are shares.
-        factor = 100 if self.args.task == 'detection' else 1
-        return {name: factor * value for name, value in found.items()}
+        return read_metrics(self.task, printed)
 
     def run(self) -> dict:
         """All arms and seeds, one after the other."""
-        run_tool(
-            self.work / 'data',
-            self.task.converter,
-            self.work / 'data',
-            *('--val', str(self.args.val_images)),
-        )
         self.study.prepare()
         tokenizer = self.study.train_tokenizer()
-        return {
-            arm: [self.measure(arm, s, tokenizer) for s in self.args.seeds]
-            for arm in self.args.arms
-        }
+        found: dict = {arm: [] for arm in self.args.arms}
+        for seed in self.args.seeds:
+            for arm in self.args.arms:
+                found[arm].append(self.measure(arm, seed, tokenizer))
+        return found
 
 
 def write_table(folder: Path, arms: dict) -> str:
@@ -132,7 +219,9 @@ def write_table(folder: Path, arms: dict) -> str:
     ]
     for arm, runs in arms.items():
         cells = [summarise([run[name] for run in runs]) for name in names]
-        lines.append(f'| {arm} | ' + ' | '.join(cells) + ' |')
+        # From scratch or not is said by the table's name of the arm.
+        name = 'random weights' if arm == 'random' else NAMES[arm]
+        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
     table = '\n'.join(lines) + '\n'
     (folder / 'table.md').write_text(table)
     return table
