@@ -15,6 +15,7 @@ from mmcae.models.layers.kernels import (
     onednn_linear,
     onednn_works,
 )
+from mmcae.models.layers.linear import _gradients
 
 
 class Subclass(torch.Tensor):
@@ -141,3 +142,25 @@ def test_watched__exporters_see_pytorchs_operations():
         assert text.count('gelu') >= 1
         assert text.count('linear') >= 2
         assert 'mkldnn' not in text
+
+
+@pytest.mark.parametrize('asked', [0, 1, 2])
+def test_gradients__are_computed_only_where_needed(asked):
+    needed = tuple(i == asked for i in range(3))
+    x, weight = torch.ones(2, 5, 8), torch.ones(4, 8)
+    found = _gradients(needed, torch.ones(2, 5, 4), x, weight, False)
+    assert tuple(gradient is not None for gradient in found) == needed
+
+
+def test_feed_forward__leaves_a_wrapped_layer_to_itself():
+    class Adapted(Linear):
+        def forward(self, input):
+            return super().forward(input) + 1
+
+    ffn = FeedForward(8, 16, 0.0, dict(type='GELU'))
+    adapted = Adapted(16, 8)
+    adapted.load_state_dict(ffn.layers[1].state_dict())
+    x = torch.randn(2, 3, 8)
+    before = ffn(x)
+    ffn.layers[1] = adapted
+    torch.testing.assert_close(ffn(x), before + 1)

@@ -71,15 +71,6 @@ def test_tokenize__equals_the_recording(encoder, recording):
     assert torch.equal(tokens, recording['outputs/tokens'].flatten(1))
 
 
-def test_tokenize__with_a_mask_gives_the_masked_places(encoder, recording):
-    images = recording['outputs/mapped']
-    mask = torch.rand(2, 16, generator=torch.manual_seed(0)) < 0.4
-    tokens = encoder.tokenize(images, mask)
-    assert tokens.shape == (int(mask.sum()),)
-    assert torch.equal(tokens, encoder.tokenize(images)[mask])
-    assert encoder.tokenize(images, torch.zeros(2, 16).bool()).shape == (0,)
-
-
 def test_tokenize__refuses_other_shapes(encoder):
     images = torch.rand(2, 3, 32, 32)
     with pytest.raises(ValueError, match=r'\(2, 9\).*\(2, 16\) places'):
@@ -90,14 +81,6 @@ def test_tokenize__refuses_other_shapes(encoder):
         encoder.tokenize(images[:, :1])
     with pytest.raises(ValueError, match='multiple of 8'):
         encoder.tokenize(images[..., :30])
-
-
-def test_tokenize__takes_any_grid(encoder):
-    images = map_pixels(torch.rand(1, 3, 16, 40))
-    tokens = encoder.tokenize(images)
-    expected = encoder(images).argmax(1).flatten(1)
-    assert tokens.shape == (1, 10)
-    assert torch.equal(tokens, expected)
 
 
 def test_encoder__ignores_autocast_and_keeps_no_graph(encoder, recording):
