@@ -2,6 +2,7 @@
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 default_hooks = dict(
+    runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(
         type='CheckpointHook', interval=10, max_keep_ckpts=3))

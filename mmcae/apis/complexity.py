@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmcae.models.layers import split_patches
+
 
 class Part(NamedTuple):
     """One part of a model.
@@ -99,15 +101,17 @@ def _pretraining(model: Any, cfg: Config) -> list[Part]:
     """The steps of `CAE.loss`, one by one."""
     packed = _packed_inputs(cfg)
     images, token_images = (_as_meta(view) for view in packed['inputs'])
-    # On the CPU: selecting by a mask needs its values.
     mask = packed['data_samples'].mask.flatten()[None].bool()
     grid = model.backbone.grid(images)
+    split = split_patches(mask, grid[0] * grid[1]).to(images.device)
     neck, tokenizer = model.neck, model.target_generator
-    shown, hidden = int((~mask).sum()), int(mask.sum())
-    visible, encode = _count(lambda: model.backbone(images, mask)[:, 1:])
-    _, target = _count(lambda: model.latent_target(images, mask))
-    latent, regress = _count(lambda: neck.regress(visible, mask, grid))
-    _, decode = _count(lambda: neck.decode(latent, mask, grid))
+    shown, hidden = split.visible.shape[1], split.masked.shape[1]
+    patches, embed = _count(lambda: model.backbone.embed(images))
+    visible, encode = _count(lambda: model.backbone(patches, split)[:, 1:])
+    encode += embed
+    _, target = _count(lambda: model.latent_target(images, split, patches))
+    latent, regress = _count(lambda: neck.regress(visible, split, grid))
+    _, decode = _count(lambda: neck.decode(latent, split, grid))
     _, head = _count(lambda: neck.head(latent))
     decoder = _trained(neck.decoders, neck.norm_decoder)
     parts = [

@@ -5,13 +5,14 @@ from .backbones import CAEPretrainViT, CAEViT
 from .heads import AttentiveProbeHead, CAEHead, SweepLinearHead
 from .losses import CAELoss
 from .necks import CAENeck, FeaturePyramid
-from .selfsup import CAE
+from .selfsup import CAE, CAEDataPreprocessor
 from .target_generators import DVAE, DALLEDecoder, DALLEEncoder
 
 __all__ = [
     'CAE',
     'DVAE',
     'AttentiveProbeHead',
+    'CAEDataPreprocessor',
     'CAEHead',
     'CAELoss',
     'CAENeck',

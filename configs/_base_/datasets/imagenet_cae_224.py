@@ -50,7 +50,7 @@ train_dataloader = dict(
 # The first view is normalised as ImageNet, the second one mapped to
 # 0.8 * x / 255 + 0.1, which is what DALL-E's tokenizer reads.
 data_preprocessor = dict(
-    type='mmpretrain.TwoNormDataPreprocessor',
+    type='mmcae.CAEDataPreprocessor',
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
     second_mean=[-31.875, -31.875, -31.875],

@@ -4,6 +4,7 @@
 from .data_health_hook import DataHealthHook
 from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
+from .runtime_info_hook import RuntimeInfoHook
 from .sweep_accuracy_hook import SweepAccuracyHook
 from .temperature_hook import TemperatureHook
 from .token_store_hook import TokenStoreHook
@@ -13,6 +14,7 @@ __all__ = [
     'DataHealthHook',
     'IterationSeedHook',
     'ProbeSummaryHook',
+    'RuntimeInfoHook',
     'SweepAccuracyHook',
     'TemperatureHook',
     'TokenStoreHook',

@@ -28,22 +28,26 @@ def clip_in_step(
         The norm before clipping; None, and nothing done, if the optimizer
         or a gradient is not of the kind.
     """
-    fused = all(group.get('fused') for group in optimizer.param_groups)
     grads = [
         p.grad
         for group in optimizer.param_groups
         for p in group['params']
         if p.grad is not None
     ]
-    if not fused or not grads or any(type(g) is not Tensor for g in grads):
+    plain = all(type(g) is Tensor and g.dtype == torch.float32 for g in grads)
+    one_device = len({g.device for g in grads}) == 1
+    if not (is_fused(optimizer) and plain and one_device):
         return None
-    if any(not g.is_cpu or g.dtype != torch.float32 for g in grads):
-        return None  # loss scalers of GPUs use the protocol themselves
     norm = torch.nn.utils.get_total_norm(grads, norm_type, foreach=True)
     state: Any = optimizer
     state.grad_scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)
     state.found_inf = (~norm.isfinite()).float()
     return norm
+
+
+def is_fused(optimizer: Optimizer) -> bool:
+    """Whether every parameter group has the fused kernel."""
+    return all(group.get('fused') for group in optimizer.param_groups)
 
 
 def unclip(optimizer: Optimizer) -> None:

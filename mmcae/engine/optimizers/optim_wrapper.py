@@ -5,28 +5,56 @@ from typing import Any
 
 import torch
 from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
+from torch import Tensor
 
 from mmcae.registry import OPTIM_WRAPPERS
 
-from .clip import clip_in_step, unclip
+from ..late_scalars import LateScalars
+from .clip import clip_in_step, is_fused, unclip
 
 
 class ClipInStep:
     """Mixin of optimizer wrappers: see `clip_in_step`.
 
-    Other optimizers than fused ones, and GPUs, clip as in mmengine.
+    Optimizers that are not fused, and loss scalers, clip as in mmengine.
     """
 
+    #: Set by `RuntimeInfoHook`: takes the norm without waiting for it.
+    late_scalars: LateScalars | None = None
+
+    @property
+    def skips_broken_steps(self: Any) -> bool:
+        """Whether a gradient that is not finite leaves weights alone."""
+        return self._scales_loss() or (
+            self._clips_norm() and is_fused(self.optimizer)
+        )
+
+    def _scales_loss(self: Any) -> bool:
+        scaler = getattr(self, 'loss_scaler', None)
+        return scaler is not None and scaler.is_enabled()
+
+    def _clips_norm(self: Any) -> bool:
+        known = set(self.clip_grad_kwargs or {}) <= {'max_norm', 'norm_type'}
+        norm_clip = self.clip_func is torch.nn.utils.clip_grad_norm_
+        return bool(self.clip_grad_kwargs) and norm_clip and known
+
     def _clip_grad(self: Any) -> None:
-        norm = None
-        settings = self.clip_grad_kwargs
-        known = set(settings) <= {'max_norm', 'norm_type'}
-        if self.clip_func is torch.nn.utils.clip_grad_norm_ and known:
-            norm = clip_in_step(self.optimizer, **settings)
+        norm: Tensor | None = None
+        if self._clips_norm() and not self._scales_loss():
+            norm = clip_in_step(self.optimizer, **self.clip_grad_kwargs)
         if norm is None:
-            super()._clip_grad()  # type: ignore[misc]
+            groups = self.optimizer.param_groups
+            params = [p for group in groups for p in group['params']]
+            params = [p for p in params if p.grad is not None]
+            if params:
+                norm = self.clip_func(params, **self.clip_grad_kwargs)
+        if norm is None:  # nothing to clip, or values were clipped
+            return
+        key = f'train/{self.grad_name}'
+        if self.late_scalars is None:
+            self.message_hub.update_scalar(key, float(norm))
         else:
-            self.message_hub.update_scalar('train/grad_norm', float(norm))
+            self.late_scalars.add(key, norm)
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients and take a step."""

@@ -7,8 +7,11 @@ from torch import Tensor
 
 from mmcae.registry import MODELS
 
-from ..layers import check_mask, select_tokens
+from ..layers import PatchSplit, select_tokens, split_patches
 from .cae_vit import CAEViT
+
+#: What `CAEViT.embed` returns.
+Embedded = tuple[Tensor, Tensor, tuple[int, int]]
 
 
 @MODELS.register_module()
@@ -58,14 +61,17 @@ class CAEPretrainViT(CAEViT):
         )
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, mask: Tensor | None = None
+        self,
+        x: Tensor | Embedded,
+        mask: Tensor | PatchSplit | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         """Encode the visible patches, Z_v = F(X_v).
 
         Args:
-            x: Images, ``(B, C, H, W)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``. None encodes
-                the whole image.
+            x: Images, ``(B, C, H, W)``; or what `embed` made of them, so
+                that visible and masked patches are embedded once.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or what
+                `split_patches` made of that. None encodes whole images.
 
         Returns:
             With a mask, the normalised class token and the ``V`` visible
@@ -76,13 +82,14 @@ class CAEPretrainViT(CAEViT):
                 patches, or the mask belongs to another grid.
         """
         if mask is None:
-            return super().forward(x)
-        patches, position, _ = self.embed(x)
-        visible = ~check_mask(mask, patches.shape[1])
+            return super().forward(x)  # type: ignore[arg-type]
+        embedded = self.embed(x) if isinstance(x, Tensor) else x
+        patches, position, _ = embedded
+        visible = split_patches(mask, patches.shape[1]).visible
         patches = select_tokens(patches, visible) + select_tokens(
             position[:, 1:], visible
         )
-        x = self.prepend_class_token(patches, position)
+        tokens = self.prepend_class_token(patches, position)
         for layer in self.layers:
-            x = layer(x)
-        return self.ln1(x) if self.final_norm else x
+            tokens = layer(tokens)
+        return self.ln1(tokens) if self.final_norm else tokens

@@ -17,7 +17,7 @@ from .init import (
 )
 from .kernels import use_kernels
 from .linear import Linear, linear
-from .masking import check_mask, select_tokens
+from .masking import PatchSplit, check_mask, select_tokens, split_patches
 from .position import sincos_position
 from .relative_position import RelativePositionBias, spread_bias_table
 
@@ -26,6 +26,7 @@ __all__ = [
     'CrossAttention',
     'EncoderBlock',
     'Linear',
+    'PatchSplit',
     'RegressorBlock',
     'RelativePositionBias',
     'SelfAttention',
@@ -38,6 +39,7 @@ __all__ = [
     'rescale_blocks_',
     'select_tokens',
     'sincos_position',
+    'split_patches',
     'spread_bias_table',
     'trunc_normal_',
     'use_kernels',

@@ -201,7 +201,7 @@ class RegressorBlock(BaseModule):
         masked: Tensor,
         visible: Tensor,
         position_masked: Tensor,
-        position_visible: Tensor,
+        placed_visible: Tensor,
     ) -> Tensor:
         """Refine the latents of the masked patches.
 
@@ -209,12 +209,13 @@ class RegressorBlock(BaseModule):
             masked: Current latents of masked patches, ``(B, M, D)``.
             visible: Latents of visible patches, ``(B, V, D)``.
             position_masked: Their positions, ``(B, M, D)``.
-            position_visible: Their positions, ``(B, V, D)``.
+            placed_visible: ``visible`` plus their positions, the same in
+                every block, ``(B, V, D)``.
 
         Returns:
             New latents of the masked patches, ``(B, M, D)``.
         """
-        inputs = masked, visible, position_masked, position_visible
+        inputs = masked, visible, position_masked, placed_visible
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._transform, *inputs, use_reentrant=False)
         return self._transform(*inputs)
@@ -224,10 +225,10 @@ class RegressorBlock(BaseModule):
         masked: Tensor,
         visible: Tensor,
         position_masked: Tensor,
-        position_visible: Tensor,
+        placed_visible: Tensor,
     ) -> Tensor:
         query = masked + position_masked
-        placed = torch.cat([visible + position_visible, query], dim=1)
+        placed = torch.cat([placed_visible, query], dim=1)
         attended = self.cross_attn(
             self.norm1_q_cross(query),
             self.norm1_k_cross(placed),

@@ -1,8 +1,46 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Selecting visible and masked patches by a boolean mask."""
+"""Splitting a sequence of patches into visible and masked ones."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PatchSplit:
+    """Which patches are visible and which are masked, as indices.
+
+    Indices have known shapes: picking by them, unlike picking by a boolean
+    mask, needs no synchronisation with a GPU and no break of a compiled
+    graph.
+
+    Attributes:
+        visible: Ascending indices of visible patches, int64, ``(B, V)``.
+        masked: Those of masked patches, ``(B, M)``.
+    """
+
+    visible: Tensor
+    masked: Tensor
+
+    @property
+    def inverse(self) -> 'PatchSplit':
+        """The split that shows what this one masks."""
+        return PatchSplit(self.masked, self.visible)
+
+    @property
+    def num_patches(self) -> int:
+        """All patches of an image, ``L``."""
+        return self.visible.shape[1] + self.masked.shape[1]
+
+    def to(self, device: torch.device) -> 'PatchSplit':
+        """Move the indices, without waiting where memory can be pinned."""
+        if device.type == 'cuda' and self.masked.is_cpu:
+            return PatchSplit(
+                self.visible.pin_memory().to(device, non_blocking=True),
+                self.masked.pin_memory().to(device, non_blocking=True),
+            )
+        return PatchSplit(self.visible.to(device), self.masked.to(device))
 
 
 def check_mask(mask: Tensor, num_patches: int) -> Tensor:
@@ -20,12 +58,7 @@ def check_mask(mask: Tensor, num_patches: int) -> Tensor:
             its rows hide different numbers of patches.
     """
     mask = mask.flatten(1).to(torch.bool)
-    if mask.shape[1] != num_patches:
-        raise ValueError(
-            f'the mask has {mask.shape[1]} entries a sample, the image has '
-            f"{num_patches} patches: set the mask generator's `input_size` "
-            'to the patch grid (image size // patch size)'
-        )
+    _check_length(mask.shape[1], num_patches)
     counts = mask.sum(dim=1)
     if (counts != counts[0]).any():
         raise ValueError(
@@ -40,17 +73,57 @@ def check_mask(mask: Tensor, num_patches: int) -> Tensor:
     return mask
 
 
-def select_tokens(tokens: Tensor, keep: Tensor) -> Tensor:
-    """Pick tokens by a boolean mask, in row-major order.
+def split_patches(mask: Tensor | PatchSplit, num_patches: int) -> PatchSplit:
+    """Turn a mask into indices, once; a split is returned as it is.
+
+    Args:
+        mask: ``True`` where a patch is masked, ``(B, L)`` or ``(B, h, w)``;
+            or what this function returned. A mask on a GPU makes the host
+            wait, so `CAE` splits it before it gets there.
+        num_patches: The number ``L`` of patches of the image.
+
+    Returns:
+        The indices, on the mask's device.
+
+    Raises:
+        ValueError: See `check_mask`.
+    """
+    if isinstance(mask, PatchSplit):
+        _check_length(mask.num_patches, num_patches)
+        return mask
+    mask = check_mask(mask, num_patches)
+    num_visible = num_patches - int(mask[0].sum())
+    order = mask.to(torch.uint8).argsort(stable=True, dim=1)
+    return PatchSplit(
+        order[:, :num_visible].contiguous(),
+        order[:, num_visible:].contiguous(),
+    )
+
+
+def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """Pick tokens by their indices.
 
     Args:
         tokens: ``(B, L, D)``, or ``(1, L, D)`` to pick from one table for
             every sample.
-        keep: ``True`` where a token is picked, ``(B, L)``, with the same
-            number of picks ``N`` in each row.
+        index: Indices along ``L``, ``(B, N)``.
 
     Returns:
         The picked tokens, ``(B, N, D)``.
     """
-    tokens = tokens.expand(len(keep), -1, -1)
-    return tokens[keep].reshape(len(keep), -1, tokens.shape[-1])
+    rows = index
+    if len(tokens) > 1:
+        first = torch.arange(len(tokens), device=index.device)
+        rows = index + tokens.shape[1] * first[:, None]
+    # `gather` would keep all tokens for the backward pass.
+    picked = tokens.flatten(0, 1).index_select(0, rows.flatten())
+    return picked.unflatten(0, index.shape)
+
+
+def _check_length(found: int, num_patches: int) -> None:
+    if found != num_patches:
+        raise ValueError(
+            f'the mask has {found} entries a sample, the image has '
+            f"{num_patches} patches: set the mask generator's `input_size` "
+            'to the patch grid (image size // patch size)'
+        )

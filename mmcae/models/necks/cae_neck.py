@@ -14,15 +14,16 @@ from ..layers import (
     NORM_CFG,
     EncoderBlock,
     Linear,
+    PatchSplit,
     RegressorBlock,
     check_family,
-    check_mask,
     drop_path_rates,
     init_module_,
     norm_layer,
     rescale_blocks_,
     select_tokens,
     sincos_position,
+    split_patches,
     trunc_normal_,
 )
 
@@ -161,57 +162,70 @@ class CAENeck(BaseModule):
         return self.projection_norm(self.projection(latent))
 
     def regress(
-        self, visible: Tensor, mask: Tensor, grid: tuple[int, int]
+        self,
+        visible: Tensor,
+        mask: Tensor | PatchSplit,
+        grid: tuple[int, int],
     ) -> Tensor:
         """Predict the latents of the masked patches, Z_m = H(Z_v, Q_m).
 
         Args:
             visible: Encoder output of the visible patches without class
                 token, ``(B, V, C)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or what
+                `split_patches` made of that.
             grid: Rows and columns of the patch grid, ``L`` in all.
 
         Returns:
             ``latent_pred``, normalised, ``(B, M, D)``.
         """
         visible = self.project(visible)
+        split = split_patches(mask, grid[0] * grid[1])
         table = self.position(grid, visible)
-        position_masked = select_tokens(table, mask)
-        position_visible = select_tokens(table, ~mask)
+        position_masked = select_tokens(table, split.masked)
+        placed_visible = visible + select_tokens(table, split.visible)
         masked = self.mask_token.expand(*position_masked.shape[:2], -1)
         for block in self.regressors:
-            masked = block(masked, visible, position_masked, position_visible)
+            masked = block(masked, visible, position_masked, placed_visible)
         return self.norm_regressor(masked)
 
     def decode(
-        self, latent_pred: Tensor, mask: Tensor, grid: tuple[int, int]
+        self,
+        latent_pred: Tensor,
+        mask: Tensor | PatchSplit,
+        grid: tuple[int, int],
     ) -> Tensor:
         """Turn predicted latents into visual tokens, Y_m = G(Z_m).
 
         Args:
             latent_pred: Output of `regress`, ``(B, M, D)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``.
+            mask: See `regress`.
             grid: Rows and columns of the patch grid.
 
         Returns:
             ``logits`` over the vocabulary, ``(B, M, K)``.
         """
         table = self.position(grid, latent_pred)
-        x = latent_pred + select_tokens(table, mask)
+        split = split_patches(mask, grid[0] * grid[1])
+        x = latent_pred + select_tokens(table, split.masked)
         for block in self.decoders:
             x = block(x)
         return self.head(self.norm_decoder(x))
 
     def forward(
-        self, visible: Tensor, mask: Tensor, grid: tuple[int, int]
+        self,
+        visible: Tensor,
+        mask: Tensor | PatchSplit,
+        grid: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
         """Predict latents and visual tokens of the masked patches.
 
         Args:
             visible: Encoder output of the visible patches without class
                 token, ``(B, V, C)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``. Every row
-                must hide the same number ``M`` of patches.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or what
+                `split_patches` made of that. Every row must hide the same
+                number ``M`` of patches.
             grid: Rows and columns of the patch grid, ``L`` in all.
 
         Returns:
@@ -220,6 +234,6 @@ class CAENeck(BaseModule):
         Raises:
             ValueError: If rows of the mask hide different numbers.
         """
-        mask = check_mask(mask, grid[0] * grid[1])
-        latent_pred = self.regress(visible, mask, grid)
-        return self.decode(latent_pred, mask, grid), latent_pred
+        split = split_patches(mask, grid[0] * grid[1])
+        latent_pred = self.regress(visible, split, grid)
+        return self.decode(latent_pred, split, grid), latent_pred

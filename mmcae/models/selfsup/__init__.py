@@ -2,5 +2,6 @@
 """Self-supervised algorithms."""
 
 from .cae import CAE
+from .data_preprocessor import CAEDataPreprocessor
 
-__all__ = ['CAE']
+__all__ = ['CAE', 'CAEDataPreprocessor']

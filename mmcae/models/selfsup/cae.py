@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmcae.registry import MODELS
 
-from ..layers import check_mask
+from ..backbones.cae_pretrain_vit import Embedded
+from ..layers import PatchSplit, split_patches
 from .health import TokenHealth, latent_health
 from .tokens import KeepTokens, check_pixel_norm, masked_tokens
 
@@ -95,6 +96,8 @@ class CAE(BaseSelfSupervisor):
             self.target_generator.requires_grad_(False).eval()
         #: Set by `TokenStoreHook`; is given the tokens that were computed.
         self.keep_tokens: KeepTokens | None = None
+        #: `RuntimeInfoHook` takes the check over where it would cost time.
+        self.check_every_step = True
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)
         self.register_load_state_dict_pre_hook(_fit_state_dict)
@@ -143,23 +146,24 @@ class CAE(BaseSelfSupervisor):
         images, token_images = inputs
         grid = self.backbone.grid(images)
         mask = torch.stack([sample.mask for sample in data_samples])
-        mask = check_mask(mask, grid[0] * grid[1])
+        split = split_patches(mask, grid[0] * grid[1]).to(images.device)
 
-        visible = self.backbone(images, mask)[:, 1:]
-        latent_pred = self.neck.regress(visible, mask, grid)
-        latent_target = self.latent_target(images, mask)
-        logits = self.neck.decode(latent_pred, mask, grid)
         tokens = masked_tokens(
             self.target_generator,
             token_images,
-            mask,
+            split,
             data_samples,
             self.keep_tokens,
         )
+        patches = self.backbone.embed(images)
+        visible = self.backbone(patches, split)[:, 1:]
+        latent_pred = self.neck.regress(visible, split, grid)
+        latent_target = self.latent_target(images, split, patches)
+        logits = self.neck.decode(latent_pred, split, grid)
 
         self.refresh_teacher()
         with torch.no_grad():
-            health = self.token_health(logits, tokens, mask)
+            health = self.token_health(logits, tokens, split)
             health.update(latent_health(latent_pred, latent_target))
         losses = self.head.loss(logits, tokens, latent_pred, latent_target)
         return {**losses, **health}
@@ -171,10 +175,11 @@ class CAE(BaseSelfSupervisor):
 
         Raises:
             FloatingPointError: If the loss is not finite: before the
-                optimizer's step, so that no weight is lost.
+                optimizer's step, so that no weight is lost. On GPUs
+                `RuntimeInfoHook` raises it, at the next line of the log.
         """
         total, log_vars = super().parse_losses(losses)
-        if not torch.isfinite(total):
+        if self.check_every_step and not torch.isfinite(total):
             values = {k: round(v.item(), 4) for k, v in log_vars.items()}
             raise FloatingPointError(
                 f'the loss is not finite: {values}. The weights are those '
@@ -184,21 +189,32 @@ class CAE(BaseSelfSupervisor):
         return total, log_vars
 
     @torch.no_grad()
-    def latent_target(self, images: Tensor, mask: Tensor) -> Tensor:
+    def latent_target(
+        self,
+        images: Tensor,
+        mask: Tensor | PatchSplit,
+        patches: Embedded | None = None,
+    ) -> Tensor:
         """Encode the masked patches, Zbar_m = F(X_m), without gradient.
 
         Drop path stays as in training, as in the authors' code.
 
         Args:
             images: ``(B, 3, H, W)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or what
+                `split_patches` made of that.
+            patches: What the encoder's ``embed`` made of the images; not
+                computed again if the encoder is shared.
 
         Returns:
             Latents of the masked patches at the neck's width, ``(B, M, D)``.
         """
         shared = self.target_encoder == 'shared'
         encoder = self.backbone if shared else self.teacher
-        return self.neck.project(encoder(images, ~mask)[:, 1:])
+        if patches is None or not shared:
+            patches = encoder.embed(images)
+        masked = split_patches(mask, patches[0].shape[1]).inverse
+        return self.neck.project(encoder(patches, masked)[:, 1:])
 
     @torch.no_grad()
     def refresh_teacher(self) -> None:

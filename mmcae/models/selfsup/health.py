@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import PatchSplit
+
 
 def perplexity(counts: Tensor) -> Tensor:
     """Exponential of the entropy of a histogram of codes ``(K,)``."""
@@ -54,26 +56,25 @@ class TokenHealth(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, logits: Tensor, tokens: Tensor, mask: Tensor
+        self, logits: Tensor, tokens: Tensor, split: PatchSplit
     ) -> dict[str, Tensor]:
         """Measure one batch, then add it to the statistics.
 
         Args:
             logits: Decoder output, ``(B, M, K)``.
             tokens: Visual tokens of the masked patches, ``(B * M,)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``.
+            split: Which patches are masked.
 
         Returns:
             ``acc`` and ``acc_position`` (shares of masked patches, 0 to 1),
             and ``perplexity`` of the targets seen so far.
         """
-        num_patches = mask.shape[1]
+        num_patches = split.num_patches
         if self.counts.shape != (num_patches, self.num_classes):
             self.counts = torch.zeros(
                 num_patches, self.num_classes, device=tokens.device
             )
-        positions = torch.arange(num_patches, device=tokens.device)
-        positions = positions.expand(mask.shape)[mask]
+        positions = split.masked.flatten()
         usual = self.counts.argmax(dim=1)[positions]
         predicted = logits.flatten(0, -2).argmax(dim=-1)
         index = positions * self.num_classes + tokens

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..layers import PatchSplit, split_patches
+
 #: Is given the samples whose tokens were computed, and the tokens (B', L).
 KeepTokens = Callable[[Sequence[Any], Tensor], None]
 
@@ -76,7 +78,7 @@ def all_tokens(target_generator: nn.Module | None, images: Tensor) -> Tensor:
 def masked_tokens(
     target_generator: nn.Module | None,
     images: Tensor,
-    mask: Tensor,
+    mask: Tensor | PatchSplit,
     samples: Sequence[Any] = (),
     keep: KeepTokens | None = None,
 ) -> Tensor:
@@ -91,7 +93,8 @@ def masked_tokens(
             tokens.
         images: Images as the tokenizer wants them, ``(B', 3, H, W)``, of
             those samples that have no tokens.
-        mask: ``True`` where a patch is masked, ``(B, L)``.
+        mask: ``True`` where a patch is masked, ``(B, L)``, or what
+            `split_patches` made of that.
         samples: The samples; ``tokens`` ``(L,)`` of a sample, if it has
             some, are taken as they are.
         keep: Is given the samples whose tokens were computed, and all their
@@ -114,10 +117,13 @@ def masked_tokens(
             f'{len(stored)} samples without tokens: samples from a token '
             "store need collate_fn=dict(type='mmcae.collate_views')"
         )
-    tokens = torch.zeros(mask.shape, dtype=torch.int64, device=mask.device)
+    split = split_patches(mask, _num_patches(mask))
+    device = split.masked.device
+    shape = len(stored), split.num_patches
+    tokens = torch.zeros(shape, dtype=torch.int64, device=device)
     if computed:
         new = all_tokens(target_generator, images)
-        _check_grid(new.shape[1], images, mask)
+        _check_grid(new.shape[1], images, split.num_patches)
         tokens[computed] = new
         if keep is not None:
             keep([samples[i] for i in computed], new)
@@ -125,30 +131,37 @@ def masked_tokens(
     if known:
         rows = torch.from_numpy(np.stack(list(known.values())))
         tokens[list(known)] = rows.to(tokens)
-    return tokens[mask]
+    return tokens.gather(1, split.masked).flatten()
+
+
+def _num_patches(mask: Tensor | PatchSplit) -> int:
+    return mask.shape[1] if isinstance(mask, Tensor) else mask.num_patches
 
 
 def _ask_masked(
-    target_generator: nn.Module | None, images: Tensor, mask: Tensor
+    target_generator: nn.Module | None,
+    images: Tensor,
+    mask: Tensor | PatchSplit,
 ) -> Tensor:
     downsample = getattr(target_generator, 'downsample', None)
     if downsample is not None:
         rows, columns = (side // downsample for side in images.shape[-2:])
-        _check_grid(rows * columns, images, mask)
+        _check_grid(rows * columns, images, _num_patches(mask))
     tokenize = getattr(target_generator, 'tokenize', None)
     if tokenize and 'mask' in inspect.signature(tokenize).parameters:
         with torch.autocast(images.device.type, enabled=False):
             return tokenize(images, mask=mask)
     tokens = all_tokens(target_generator, images)
-    _check_grid(tokens.shape[1], images, mask)
-    return tokens[mask]
+    _check_grid(tokens.shape[1], images, _num_patches(mask))
+    masked = split_patches(mask, tokens.shape[1]).masked
+    return tokens.gather(1, masked).flatten()
 
 
-def _check_grid(num_tokens: int, images: Tensor, mask: Tensor) -> None:
-    if num_tokens != mask.shape[1]:
+def _check_grid(num_tokens: int, images: Tensor, num_patches: int) -> None:
+    if num_tokens != num_patches:
         raise ValueError(
             f'the tokenizer gives {num_tokens} tokens an image of '
-            f'{tuple(images.shape[-2:])}, the mask has {mask.shape[1]} '
+            f'{tuple(images.shape[-2:])}, the mask has {num_patches} '
             'patches: set the size of the second view to patch grid x '
             'downsampling of the tokenizer'
         )

@@ -8,6 +8,11 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmcae.models.layers.masking import (
+    PatchSplit,
+    select_tokens,
+    split_patches,
+)
 from mmcae.utils.checkpoint_io import load_tokenizer_weights
 
 
@@ -35,12 +40,15 @@ def resolve_grid(length: int, grid: Sequence[int] | None) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
-def select_places(features: Tensor, mask: Tensor | None) -> Tensor:
+def select_places(
+    features: Tensor, mask: Tensor | PatchSplit | None
+) -> Tensor:
     """Flatten a feature map to one row a place, the masked ones if asked.
 
     Args:
         features (Tensor): (B, C, h, w).
-        mask (Tensor, optional): Boolean (B, L), True = masked.
+        mask (Tensor | PatchSplit, optional): Boolean (B, L), True = masked;
+            or what ``split_patches`` made of that.
 
     Returns:
         Tensor: (B L, C), or (N, C) for the N masked places, row-major.
@@ -51,6 +59,9 @@ def select_places(features: Tensor, mask: Tensor | None) -> Tensor:
     places = features.flatten(2).transpose(1, 2)
     if mask is None:
         return places.flatten(0, 1)
+    if isinstance(mask, PatchSplit):
+        split = split_patches(mask, places.shape[1])
+        return select_tokens(places, split.masked).flatten(0, 1)
     if mask.dtype != torch.bool or mask.shape != places.shape[:2]:
         raise ValueError(
             f'mask is {mask.dtype} of shape {tuple(mask.shape)}, but these '

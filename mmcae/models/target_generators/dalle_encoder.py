@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmcae.models.layers.linear import linear
+from mmcae.models.layers.masking import PatchSplit
 from mmcae.models.target_generators.common import select_places
 from mmcae.models.target_generators.dalle_layers import (
     DALLEConv,
@@ -115,7 +116,9 @@ class DALLEEncoder(FrozenTokenizer):
             return self.blocks.output.conv(self._features(x))
 
     @torch.no_grad()
-    def tokenize(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def tokenize(
+        self, images: Tensor, mask: Tensor | PatchSplit | None = None
+    ) -> Tensor:
         """Turn images into visual tokens.
 
         The 1x1 convolution to the 8192 words is a sixth of the work; with a
@@ -123,7 +126,8 @@ class DALLEEncoder(FrozenTokenizer):
 
         Args:
             images (Tensor): (B, 3, H, W) in [0, 1], mapped (0.8 x + 0.1).
-            mask (Tensor, optional): Boolean (B, L), True = masked.
+            mask (Tensor | PatchSplit, optional): Boolean (B, L), True =
+                masked; or what ``split_patches`` made of that.
 
         Returns:
             Tensor: Tokens (B, L) int64 in row-major order; with a mask

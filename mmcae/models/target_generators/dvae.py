@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmcae.models.layers.masking import PatchSplit
 from mmcae.models.target_generators.common import (
     init_pretrained,
     resolve_grid,
@@ -231,12 +232,15 @@ class DVAE(BaseModel):
         return samples
 
     @torch.no_grad()
-    def tokenize(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def tokenize(
+        self, images: Tensor, mask: Tensor | PatchSplit | None = None
+    ) -> Tensor:
         """Turn images into visual tokens: the likeliest words, no noise.
 
         Args:
             images (Tensor): (B, C, H, W) in [0, 1].
-            mask (Tensor, optional): Boolean (B, L), True = masked.
+            mask (Tensor | PatchSplit, optional): Boolean (B, L), True =
+                masked; or what ``split_patches`` made of that.
 
         Returns:
             Tensor: Tokens (B, L) int64 in row-major order; with a mask

@@ -5,25 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
 from token_runs import DALLE, assert_equal, config, tokenizer, train
 
 from mmcae.datasets import TokenStore
 from mmcae.models import DVAE
 from mmcae.utils.config import ConfigError
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Eleven images of different sizes."""
-    rng = np.random.default_rng(0)
-    root = tmp_path / 'photos'
-    root.mkdir()
-    for i in range(11):
-        coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-        img = Image.fromarray(coarse).resize((60 + i, 50 - i), 3)
-        img.save(root / f'{i:02d}.png')
-    return root
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from mmcae.models import CAENeck, CAEPretrainViT
 from mmcae.models.layers import (
     select_tokens,
     sincos_position,
+    split_patches,
     spread_bias_table,
 )
 
@@ -35,11 +36,44 @@ def test_sincos_position__width_must_be_a_multiple_of_four():
         sincos_position((2, 2), 30)
 
 
-def test_select_tokens__keeps_row_major_order():
-    tokens = torch.arange(6.0).view(1, 6, 1)
-    keep = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0]]).bool()
-    picked = select_tokens(tokens, keep)[..., 0]
-    assert picked.tolist() == [[0, 3, 5], [1, 2, 4]]
+def test_split_patches__keeps_row_major_order():
+    mask = torch.tensor([[1, 0, 0, 1, 0, 1, 0], [0, 1, 1, 0, 0, 0, 1]])
+    split = split_patches(mask, 7)
+    assert split.masked.tolist() == [[0, 3, 5], [1, 2, 6]]
+    assert split.visible.tolist() == [[1, 2, 4, 6], [0, 3, 4, 5]]
+    assert split.num_patches == 7
+    assert split.inverse.visible is split.masked
+    assert split.inverse.masked is split.visible
+
+
+def test_split_patches__takes_a_split_of_the_same_grid_as_it_is():
+    split = split_patches(torch.tensor([[True, False, False, True]]), 4)
+    assert split_patches(split, 4) is split
+    with pytest.raises(ValueError, match='the mask has 4 entries'):
+        split_patches(split, 9)
+
+
+def test_select_tokens__picks_what_a_boolean_mask_picks():
+    tokens = torch.randn(2, 6, 5, requires_grad=True)
+    mask = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0]]).bool()
+    split = split_patches(mask, 6)
+    picked = select_tokens(tokens, split.masked)
+    assert torch.equal(picked, tokens[mask].view(2, 3, 5))
+    assert torch.equal(
+        select_tokens(tokens, split.visible), tokens[~mask].view(2, 3, 5)
+    )
+    weight = torch.randn(2, 3, 5)
+    (found,) = torch.autograd.grad((picked * weight).sum(), tokens)
+    (expected,) = torch.autograd.grad(
+        (tokens[mask].view(2, 3, 5) * weight).sum(), tokens
+    )
+    assert torch.equal(found, expected)
+
+
+def test_select_tokens__one_table_serves_every_sample():
+    table = torch.arange(6.0).view(1, 6, 1)
+    picked = select_tokens(table, torch.tensor([[0, 3], [1, 5]]))
+    assert picked[..., 0].tolist() == [[0, 3], [1, 5]]
 
 
 def std(tensor):

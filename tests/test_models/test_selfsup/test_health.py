@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from mmcae.models.layers import split_patches
 from mmcae.models.selfsup.health import (
     TokenHealth,
     latent_health,
@@ -28,14 +29,14 @@ def test_latent_health__cosine_and_spread():
 def test_token_health__reference_knows_position_only():
     torch.manual_seed(0)
     health = TokenHealth(num_classes=4)
-    mask = torch.tensor([[True, True, False]] * 2)
+    split = split_patches(torch.tensor([[True, True, False]] * 2), 3)
     tokens = torch.tensor([1, 2, 1, 2])  # position 0: 1, position 1: 2
     logits = torch.zeros(2, 2, 4)
     logits[..., 1] = 1.0
-    first = health(logits, tokens, mask)
+    first = health(logits, tokens, split)
     assert first['acc'].item() == 0.5
     assert first['acc_position'].item() == 0.0
-    second = health(logits, tokens, mask)
+    second = health(logits, tokens, split)
     assert second['acc_position'].item() == 1.0
     assert math.isclose(second['perplexity'].item(), 2.0, rel_tol=1e-6)
 
@@ -44,5 +45,6 @@ def test_token_health__follows_another_grid():
     health = TokenHealth(num_classes=4)
     for length in (3, 5):
         mask = torch.ones(1, length, dtype=torch.bool)
-        health(torch.zeros(1, length, 4), torch.zeros(length).long(), mask)
+        split = split_patches(mask, length)
+        health(torch.zeros(1, length, 4), torch.zeros(length).long(), split)
     assert health.counts.shape == (5, 4)

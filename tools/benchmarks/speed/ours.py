@@ -8,6 +8,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmcae.models.layers import PatchSplit, split_patches
 from mmcae.models.selfsup.health import latent_health
 from mmcae.models.selfsup.tokens import masked_tokens
 
@@ -46,7 +47,7 @@ class Ours(MMEngineImplementation):
             self.name = 'mmcae, stored tokens'
         wrapper = copy.deepcopy(size.optim_wrapper)
         if precision == 'fp32':
-            wrapper.type = 'OptimWrapper'
+            wrapper.type = 'mmcae.OptimWrapper'
             wrapper.pop('loss_scale', None)
             wrapper.pop('dtype', None)
         else:
@@ -65,20 +66,21 @@ class Ours(MMEngineImplementation):
 
     def parts(self, batch: Batch) -> list[Part]:
         model: Any = self.model
-        neck, mask = model.neck, batch.mask
-        grid = model.backbone.grid(batch.images)
+        neck, grid = model.neck, model.backbone.grid(batch.images)
+        split = split_patches(batch.mask, grid[0] * grid[1])
         arguments = self.arguments(batch)
         views, samples = arguments['inputs'][1], arguments['data_samples']
 
         def tokenize() -> Tensor:
-            return masked_tokens(model.target_generator, views, mask, samples)
+            return masked_tokens(model.target_generator, views, split, samples)
 
         with torch.no_grad(), self.autocast():
-            visible = model.backbone(batch.images, mask)[:, 1:]
-            latent = neck.regress(visible, mask, grid)
-            target = model.latent_target(batch.images, mask)
-            logits = neck.decode(latent, mask, grid)
-            hidden = _decode(neck, latent, mask, grid)
+            patches = model.backbone.embed(batch.images)
+            visible = model.backbone(patches, split)[:, 1:]
+            latent = neck.regress(visible, split, grid)
+            target = model.latent_target(batch.images, split, patches)
+            logits = neck.decode(latent, split, grid)
+            hidden = _decode(neck, latent, split, grid)
             tokens = tokenize()
         visible, latent, hidden = leaf(visible), leaf(latent), leaf(hidden)
         scores, predicted = leaf(logits), leaf(latent)
@@ -86,19 +88,19 @@ class Ours(MMEngineImplementation):
         def upkeep() -> None:
             model.refresh_teacher()
             with torch.no_grad():
-                model.token_health(logits, tokens, mask)
+                model.token_health(logits, tokens, split)
                 latent_health(latent, target)
 
         return [
             Part('tokenizer', tokenize, backward=False),
-            Part('encoder', lambda: model.backbone(batch.images, mask)),
+            Part('encoder', lambda: model.backbone(batch.images, split)),
             Part(
                 'target pass',
-                lambda: model.latent_target(batch.images, mask),
+                lambda: model.latent_target(batch.images, split, patches),
                 backward=False,
             ),
-            Part('regressor', lambda: neck.regress(visible, mask, grid)),
-            Part('decoder', lambda: _decode(neck, latent, mask, grid)),
+            Part('regressor', lambda: neck.regress(visible, split, grid)),
+            Part('decoder', lambda: _decode(neck, latent, split, grid)),
             Part('head', lambda: neck.head(hidden)),
             Part(
                 'losses',
@@ -112,11 +114,11 @@ class Ours(MMEngineImplementation):
 
 
 def _decode(
-    neck: Any, latent: Tensor, mask: Tensor, grid: tuple[int, int]
+    neck: Any, latent: Tensor, split: PatchSplit, grid: tuple[int, int]
 ) -> Tensor:
     """The decoder without the head behind it."""
     head, neck.head = neck.head, nn.Identity()
     try:
-        return neck.decode(latent, mask, grid)
+        return neck.decode(latent, split, grid)
     finally:
         neck.head = head

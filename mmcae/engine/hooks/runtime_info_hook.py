@@ -1,0 +1,100 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""mmengine's hook that brings losses to the log, without waiting for them."""
+
+import math
+from typing import Any
+
+from mmengine.hooks import LoggerHook
+from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
+from mmengine.model import is_model_wrapper
+from torch import Tensor
+
+from mmcae.registry import HOOKS
+
+from ..late_scalars import LateScalars
+from ..optimizers.optim_wrapper import ClipInStep
+
+
+@HOOKS.register_module()
+class RuntimeInfoHook(MMEngineRuntimeInfoHook):
+    """mmengine's ``RuntimeInfoHook`` that reads losses when they are logged.
+
+    mmengine reads every loss of every iteration from the GPU, and the GPU
+    then waits for the host. Here they are read once an interval of the
+    logger, before it logs, with every iteration's values; the log is the
+    same. Other readers of training scalars in the message hub see those of
+    the last time.
+
+    For the same reason `CAE` leaves the search for a loss that is not
+    finite to this hook on GPUs, if the optimizer's step skips such
+    gradients by itself.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        """Prepare for values that wait."""
+        super().before_train(runner)
+        self._scalars = LateScalars(runner.message_hub)
+        loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
+        self._interval = min((h.interval for h in loggers), default=1)
+        wrapper = runner.optim_wrapper
+        if isinstance(wrapper, ClipInStep):
+            wrapper.late_scalars = self._scalars
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        self._checks = (
+            getattr(model, 'check_every_step', False)
+            and is_asynchronous(model)
+            and getattr(wrapper, 'skips_broken_steps', False)
+        )
+        if self._checks:
+            model.check_every_step = False
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Keep the losses; read all of them before the logger logs.
+
+        Raises:
+            FloatingPointError: If a loss was not finite.
+        """
+        for key, value in (outputs or {}).items():
+            if isinstance(value, Tensor):
+                self._scalars.add(f'train/{key}', value)
+            else:
+                runner.message_hub.update_scalar(f'train/{key}', value)
+        if (
+            self.every_n_inner_iters(batch_idx, self._interval)
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            or self.is_last_train_iter(runner)
+        ):
+            self._read()
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Save what has been waiting, too."""
+        if getattr(self, '_scalars', None):
+            self._read()
+            checkpoint['message_hub'] = runner.message_hub.state_dict()
+
+    def _read(self) -> None:
+        values = self._scalars.flush()
+        if not self._checks:
+            return
+        losses = [v for key, v in values if key == 'train/loss']
+        broken = [not math.isfinite(value) for value in losses]
+        if any(broken):
+            ago = len(broken) - broken.index(True) - 1
+            raise FloatingPointError(
+                f'the loss was not finite {ago} iterations ago '
+                f'({losses[-ago - 1]}). The optimizer skipped such steps; '
+                'lower the learning rate, or train in bfloat16 '
+                "(optim_wrapper.dtype='bfloat16')"
+            )
+
+
+def is_asynchronous(model: Any) -> bool:
+    """Whether the host runs ahead of the model's device."""
+    return next(model.parameters()).device.type != 'cpu'

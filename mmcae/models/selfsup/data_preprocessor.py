@@ -1,0 +1,57 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Normalises both views on the device, and leaves masks on the host."""
+
+from typing import Any
+
+from mmpretrain.models import TwoNormDataPreprocessor
+
+from mmcae.registry import MODELS
+
+
+@MODELS.register_module()
+class CAEDataPreprocessor(TwoNormDataPreprocessor):
+    """mmpretrain's ``TwoNormDataPreprocessor`` that never waits for a GPU.
+
+    mmpretrain moves the mask of each sample by itself, 256 small copies,
+    and `CAE` could then not split masks without waiting for the GPU. Here
+    samples stay on the host, where `CAE` splits all masks at once. The
+    images are the same, bit for bit.
+
+    Args:
+        *args: Arguments of ``TwoNormDataPreprocessor``.
+        non_blocking (bool): Whether the host goes on while images are
+            copied, which needs pinned memory (``pin_memory`` of the
+            loader). Defaults to True.
+        **kwargs: Further arguments of ``TwoNormDataPreprocessor``.
+    """
+
+    def __init__(
+        self, *args: Any, non_blocking: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, non_blocking=non_blocking, **kwargs)
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Move and normalise the images of a batch.
+
+        Args:
+            data: ``inputs``, the two views ``(B, 3, H, W)``, and
+                ``data_samples``.
+            training: Not used.
+
+        Returns:
+            The same, the views in float32 on the device.
+        """
+        views = self.cast_data(data['inputs'])
+        if self._channel_conversion:
+            # Not by a list of indices, which would be copied to a GPU.
+            views = [view.flip(1) for view in views]
+        norms = (self.mean, self.std), (self.second_mean, self.second_std)
+        if self._enable_normalize:
+            views = [
+                (view.float() - mean) / std
+                for view, (mean, std) in zip(views, norms, strict=True)
+            ]
+        return dict(
+            inputs=[view.float() for view in views],
+            data_samples=data['data_samples'],
+        )

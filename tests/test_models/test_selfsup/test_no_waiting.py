@@ -1,0 +1,72 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A training step that never asks the device for a number.
+
+Fake tensors have shapes but no numbers: whatever would make the host wait for
+a GPU (reading a value, picking by a boolean mask) raises.
+"""
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from mmpretrain.structures import DataSample
+from recordings import TINY, cae_config
+from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
+
+import mmcae.models.selfsup.cae as cae
+from mmcae.engine.late_scalars import LateScalars
+from mmcae.engine.optimizers import OptimWrapper
+from mmcae.models.layers import split_patches
+
+TOKENIZER = dict(type='mmcae.DALLEEncoder', n_hid=8, vocab_size=24)
+
+
+@pytest.fixture
+def masks(monkeypatch):
+    """Masks that were split on the host, where that costs nothing."""
+    mask = torch.arange(16).expand(2, -1) % 2 == 0
+    split = split_patches(mask, 16)
+    monkeypatch.setattr(cae, 'split_patches', lambda *args: split)
+    return mask
+
+
+def train(masks, late=True, **config):
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model = MODELS.build(
+            cae_config(TINY, target_generator=TOKENIZER, **config)
+        )
+        model.train()
+        model.check_every_step = not late
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        wrapper = OptimWrapper(optimizer, clip_grad=dict(max_norm=3.0))
+        if late:
+            wrapper.late_scalars = LateScalars(wrapper.message_hub)
+        batch = dict(
+            inputs=[torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)],
+            data_samples=[DataSample(mask=mask) for mask in masks],
+        )
+        return model.train_step(batch, wrapper)
+
+
+@pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
+def test_train_step__waits_for_no_number(masks, target_encoder):
+    log = train(masks, target_encoder=target_encoder)
+    assert {'loss', 'main', 'align', 'acc'} <= set(log)
+
+
+def test_train_step__reads_the_loss_where_that_is_free(masks):
+    with pytest.raises(DataDependentOutputException):
+        train(masks, late=False)
+
+
+def test_split_patches__is_what_would_wait():
+    with (
+        FakeTensorMode(),
+        pytest.raises(
+            (DataDependentOutputException, DynamicOutputShapeException)
+        ),
+    ):
+        split_patches(torch.ones(2, 16, dtype=torch.bool), 16)
