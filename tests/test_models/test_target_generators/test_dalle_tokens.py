@@ -129,14 +129,18 @@ def test_weights__follow_precision_and_gain():
 def test_init_weights__of_a_list_with_prefix(encoder, tmp_path):
     path = tmp_path / 'model.safetensors'
     state = encoder.state_dict()
-    save_file({f'target_generator.{k}': v for k, v in state.items()}, path)
-    cfg = dict(
-        type='Pretrained', checkpoint=str(path), prefix='target_generator.'
-    )
+    both = {f'one.{k}': torch.zeros_like(v) for k, v in state.items()}
+    both.update({f'two.{k}': v for k, v in state.items()})
+    save_file(both, path)
+    cfg = dict(type='Pretrained', checkpoint=str(path), prefix='two.')
     loaded = DALLEEncoder(**SIZES, init_cfg=[cfg])
     loaded.init_weights()
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, state[name])
+    del both['two.blocks.input.w']
+    save_file(both, path)
+    with pytest.raises(ValueError, match='1 of 74 tensors missing'):
+        DALLEEncoder(**SIZES, init_cfg=[cfg]).init_weights()
 
 
 def test_init_weights__warns_of_random_weights(monkeypatch):
