@@ -18,6 +18,8 @@ from .transforms.block_mask_generator import BlockMaskGenerator
 from .transforms.load_image import LoadImage
 from .transforms.load_tokens import LoadTokens
 from .transforms.random_mask_generator import RandomMaskGenerator
+from .transforms.random_resized_crop import RandomResizedCrop
+from .transforms.resize import kernels_of
 from .transforms.seeded import Seeded
 from .transforms.two_view_crop import TwoViewRandomResizedCrop
 from .transforms.two_view_resize import TwoViewResize
@@ -246,8 +248,12 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind)
         for name in names
     }
-    return {
+    settings = {
         key: _plain(item)
         for key, item in sorted(vars(value).items())
         if not key.startswith('_') and key not in irrelevant
     }
+    if isinstance(value, (*_TWO_VIEWS, RandomResizedCrop)):
+        # 'fast' is PIL where the fast library is missing
+        settings['backend'] = kernels_of(value.backend)
+    return settings

@@ -124,6 +124,18 @@ def test_describe_views__has_what_shapes_the_tokenizers_view(
     assert one[1] == (16, 16)
 
 
+def test_describe_views__says_whose_kernels_resize(photos, monkeypatch):
+    """'fast' is PIL, and says so, where the library is missing."""
+    pipeline = [dict(item) for item in PIPELINE]
+    pil = describe_views(data(photos, pipeline))
+    pipeline[2]['backend'] = 'fast'
+    monkeypatch.setattr('mmcae.datasets.transforms.resize.AVAILABLE', True)
+    views, _ = describe_views(data(photos, pipeline))
+    assert views['2_TwoViewRandomResizedCrop']['backend'] == 'cykooz'
+    monkeypatch.setattr('mmcae.datasets.transforms.resize.AVAILABLE', False)
+    assert describe_views(data(photos, pipeline)) == pil
+
+
 def test_describe_views__needs_draws_that_follow_the_sample(photos):
     flip = dict(type='mmcv.RandomFlip', prob=0.5)
     load, _, crop, _ = PIPELINE

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .fast_resize import resize_lanczos, resize_torch
+from .fast_resize import AVAILABLE, FILTERS, FastSource
 
 Box = tuple[int, int, int, int]
 
@@ -150,6 +150,18 @@ def check_backend(name: str) -> str:
     return name
 
 
+def kernels_of(backend: str) -> str:
+    """Say whose kernels a back end resizes with on this machine.
+
+    Args:
+        backend: ``'fast'`` or ``'pil'``.
+
+    Returns:
+        ``'cykooz'`` or ``'pil'``.
+    """
+    return 'cykooz' if backend == 'fast' and AVAILABLE else 'pil'
+
+
 def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
     """Cut a box out of an array.
 
@@ -205,15 +217,41 @@ def resize(
         size: ``(height, width)``.
         interpolation: Name of the filter.
         backend: ``'pil'``, or ``'fast'`` for
-            :mod:`~mmcae.datasets.transforms.fast_resize` where it has the
-            filter (bilinear, bicubic, Lanczos).
+            :mod:`~mmcae.datasets.transforms.fast_resize` where it is
+            installed and has the filter.
 
     Returns:
         A writable uint8 array ``(height, width)`` or ``(height, width, 3)``.
     """
-    if backend == 'fast' and interpolation == 'lanczos':
-        return resize_lanczos(img, size)
-    if backend == 'fast' and interpolation in ('bilinear', 'bicubic'):
-        return resize_torch(img, size, interpolation)
+    return resize_views(img, [(size, interpolation)], backend)[0]
+
+
+def resize_views(
+    img: np.ndarray,
+    views: Sequence[tuple[tuple[int, int], str]],
+    backend: str = 'pil',
+) -> list[np.ndarray]:
+    """Resize one image several times; see :func:`resize`.
+
+    Args:
+        img: What :func:`crop` returned.
+        views: Size and filter of each result.
+        backend: As for :func:`resize`.
+
+    Returns:
+        The resized images.
+    """
+    source = FastSource(img) if kernels_of(backend) == 'cykooz' else None
+    return [
+        source.resize(size, interpolation)
+        if source and interpolation in FILTERS
+        else _resize_pil(img, size, interpolation)
+        for size, interpolation in views
+    ]
+
+
+def _resize_pil(
+    img: np.ndarray, size: tuple[int, int], interpolation: str
+) -> np.ndarray:
     pil = Image.fromarray(img)
     return np.array(pil.resize(size[::-1], _FILTERS[interpolation]))

@@ -13,7 +13,7 @@ from .resize import (
     check_interpolation,
     check_range,
     crop,
-    resize,
+    resize_views,
     sample_crop_box,
     to_pair,
 )
@@ -38,8 +38,8 @@ class TwoViewRandomResizedCrop(BaseTransform):
         ratio: Range of the box's width to height.
         interpolation: Filter of the first view.
         second_interpolation: Filter of the second view.
-        backend: ``'pil'``, or ``'fast'``: PyTorch's kernels, within 0.05
-            grey levels of PIL's on average.
+        backend: ``'pil'``, or ``'fast'``: vector kernels within 0.05 grey
+            levels of PIL's on average, where they are installed.
 
     Raises:
         ValueError: If a size, a range, a filter's name or the back end is not
@@ -72,18 +72,13 @@ class TwoViewRandomResizedCrop(BaseTransform):
             sample_rng(results, 'crop'), height, width, self.scale, self.ratio
         )
         part = crop(img, box)
-        view = resize(part, self.size, self.interpolation, self.backend)
-        results['img'] = [view]
-        results['img_shape'] = self.size
+        views = [(self.size, self.interpolation)]
         if 'tokens' not in results:  # else nobody looks at the second view
-            target = resize(
-                part,
-                self.second_size,
-                self.second_interpolation,
-                self.backend,
-            )
-            results['img'].append(target)
-            results['target_img'] = target
+            views.append((self.second_size, self.second_interpolation))
+        results['img'] = resize_views(part, views, self.backend)
+        results['img_shape'] = self.size
+        if len(views) == 2:
+            results['target_img'] = results['img'][1]
         return results
 
     def __repr__(self) -> str:

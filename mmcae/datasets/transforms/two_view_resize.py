@@ -11,7 +11,7 @@ from .resize import (
     check_backend,
     check_interpolation,
     crop,
-    resize,
+    resize_views,
     to_pair,
 )
 
@@ -50,18 +50,13 @@ class TwoViewResize(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Replace the image by its two views."""
         whole = crop(results['img'], None)
-        view = resize(whole, self.size, self.interpolation, self.backend)
-        results['img'] = [view]
-        results['img_shape'] = self.size
+        views = [(self.size, self.interpolation)]
         if 'tokens' not in results:  # else nobody looks at the second view
-            target = resize(
-                whole,
-                self.second_size,
-                self.second_interpolation,
-                self.backend,
-            )
-            results['img'].append(target)
-            results['target_img'] = target
+            views.append((self.second_size, self.second_interpolation))
+        results['img'] = resize_views(whole, views, self.backend)
+        results['img_shape'] = self.size
+        if len(views) == 2:
+            results['target_img'] = results['img'][1]
         return results
 
     def __repr__(self) -> str:

@@ -48,6 +48,10 @@ OTHERS = {
     'palette png': encode('P', 'PNG'),
     'alpha png': encode('RGBA', 'PNG'),
     'grey tiff': encode('L', 'TIFF'),
+    'grey alpha png': encode('LA', 'PNG'),
+    '16-bit png': encode('I;16', 'PNG'),
+    'black and white png': encode('1', 'PNG'),
+    'rotated by exif, webp': encode(fmt='WEBP', exif=ROTATED, lossless=True),
 }
 
 
@@ -118,6 +122,14 @@ def test_load__is_fast_through_a_file_back_end_too(tmp_path, monkeypatch):
     for backend_args in (None, dict(backend='local')):
         loader = LoadImage(backend_args)
         assert np.array_equal(loader.load(str(path)), expected)
+
+
+def test_load__asks_pil_alone_when_told(tmp_path, monkeypatch):
+    loading = 'mmcae.datasets.transforms.load_image'
+    monkeypatch.setattr(f'{loading}.decode_jpeg', None)
+    data = COLOURED['plain']
+    assert load(tmp_path / 'a.jpg', data, 'pil').shape == (71, 93, 3)
+    assert 'TypeError' in load(tmp_path / 'a.jpg', data, 'fast')
 
 
 def test_init__refuses_an_unknown_back_end():

@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The fast resize agrees with PIL's."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -14,8 +16,14 @@ from mmcae.datasets import (
     TwoViewRandomResizedCrop,
     TwoViewResize,
 )
-from mmcae.datasets.transforms import fast_resize
-from mmcae.datasets.transforms.resize import crop, resize, sample_crop_box
+from mmcae.datasets.transforms import resize as module
+from mmcae.datasets.transforms.resize import (
+    crop,
+    kernels_of,
+    resize,
+    resize_views,
+    sample_crop_box,
+)
 
 FILTERS = {
     'bilinear': Image.Resampling.BILINEAR,
@@ -43,6 +51,11 @@ def rows_first(img, size, interpolation):
     return np.asarray(narrow.resize(size[::-1], kernel))
 
 
+pytestmark = pytest.mark.skipif(
+    not module.AVAILABLE, reason='cykooz.resizer is not installed'
+)
+
+
 def difference(a, b):
     assert a.shape == b.shape
     assert a.dtype == b.dtype == np.uint8
@@ -63,7 +76,7 @@ def difference(a, b):
         ((1, 1), (16, 16)),
         ((1, 300), (16, 16)),
         ((3, 2), (32, 48)),
-        ((900, 1300), (112, 112)),  # in several chunks
+        ((900, 1300), (112, 112)),
     ],
 )
 def test_resize__agrees_with_pil(shape, size, interpolation):
@@ -74,6 +87,7 @@ def test_resize__agrees_with_pil(shape, size, interpolation):
     assert error.mean() <= 0.02
     assert error.max() <= 2
     assert found.flags.writeable
+    assert found.transpose(2, 0, 1).flags.c_contiguous  # packing copies none
 
 
 @pytest.mark.parametrize('interpolation', FILTERS)
@@ -108,6 +122,7 @@ def test_resize__reads_grey_images(interpolation):
     found = resize(img, (40, 30), interpolation, 'fast')
     error = difference(found, rows_first(img, (40, 30), interpolation))
     assert error.max() <= 2
+    assert found.flags.writeable
 
 
 def test_resize__leaves_other_filters_to_pil():
@@ -117,22 +132,52 @@ def test_resize__leaves_other_filters_to_pil():
         assert np.array_equal(fast, pil)
 
 
-def test_resize_lanczos__does_not_depend_on_the_chunk(monkeypatch):
+def test_resize_views__are_those_of_single_calls():
     img = photo(90, 121)
-    expected = fast_resize.resize_lanczos(img, (40, 30))
-    monkeypatch.setattr(fast_resize, '_COLUMNS', 3 * 7)
-    found = fast_resize.resize_lanczos(img, (40, 30))
+    views = [((40, 30), 'bicubic'), ((9, 7), 'box'), ((12, 50), 'lanczos')]
+    for backend in ('fast', 'pil'):
+        found = resize_views(img, views, backend)
+        for view, (size, name) in zip(found, views, strict=True):
+            assert np.array_equal(view, resize(img, size, name, backend))
+
+
+def test_resize__is_pils_where_the_library_is_missing(monkeypatch):
+    img = photo(90, 121)
+    expected = resize(img, (40, 30), 'lanczos', 'pil')
+    assert kernels_of('fast') == 'cykooz'
+    assert not np.array_equal(
+        resize(img, (40, 30), 'lanczos', 'fast'), expected
+    )
+    monkeypatch.setattr(module, 'AVAILABLE', False)
+    assert kernels_of('fast') == kernels_of('pil') == 'pil'
+    found = resize(img, (40, 30), 'lanczos', 'fast')
     assert np.array_equal(found, expected)
 
 
+def test_resize__runs_in_threads_and_does_not_touch_its_input():
+    images = [photo(90 + i, 121 - i, i) for i in range(8)]
+    copies = [img.copy() for img in images]
+
+    def make(img):
+        return [resize(img, (40, 30), 'bicubic', 'fast') for _ in range(20)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(make, images))
+    for img, copy, views in zip(images, copies, found, strict=True):
+        assert np.array_equal(img, copy)
+        assert all(np.array_equal(view, views[0]) for view in views)
+        error = difference(views[0], rows_first(img, (40, 30), 'bicubic'))
+        assert error.max() <= 2
+
+
+@pytest.mark.parametrize('flip', [False, True])
 @pytest.mark.parametrize('shape', [(50, 60), (50, 60, 1), (50, 60, 3)])
-def test_crop__of_a_flipped_image(shape):
+def test_crop__cuts_out_a_box(shape, flip):
     img = photo(50, 60)[..., : shape[2] if len(shape) == 3 else 1]
-    flipped = img.reshape(shape)[:, ::-1]
-    part = crop(flipped, (5, 7, 20, 31))
+    img = img.reshape(shape)[:, :: -1 if flip else 1]
+    part = crop(img, (5, 7, 20, 31))
     assert part.flags.c_contiguous
-    expected = np.squeeze(flipped[5:25, 7:38].copy())
-    assert np.array_equal(part, expected)
+    assert np.array_equal(part, np.squeeze(img[5:25, 7:38].copy()))
 
 
 PIPELINES = [
