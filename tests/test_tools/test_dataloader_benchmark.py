@@ -58,7 +58,7 @@ def test_tool__runs_on_its_own_photographs(tmp_path):
         'mmpretrain',
         'pil',
         'fast',
-        'fast, bicubic',
+        'PIL, as the authors',
     ]
     for times in result['times'].values():
         assert all(times[stage] > 0 for stage in ('load', 'crop', 'total'))

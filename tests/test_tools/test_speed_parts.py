@@ -154,9 +154,21 @@ def test_ratio_rows__above_one_where_ours_is_better():
         table
     )
     data = dict(
-        times=dict(mmpretrain=dict(total=3.0), pil=dict(total=2.0)),
+        ours=['pil', 'fast'],
+        times=dict(
+            mmpretrain=dict(total=3.0),
+            pil=dict(total=4.0),
+            fast=dict(total=2.0),
+            authors=dict(total=5.0),
+        ),
         masks_per_second=dict(mmpretrain=10.0, mmcae=60.0),
     )
-    medians = [row.median for row in ratio_rows('dataloader', data)]
-    assert medians == [1.5, 6.0]
+    rows = ratio_rows('dataloader', data)
+    assert [tuple(row)[1:3] for row in rows] == [
+        ('mmpretrain', 0.75),
+        ('authors', 1.25),
+        ('mmpretrain', 1.5),
+        ('authors', 2.5),
+        ('mmpretrain', 6.0),
+    ]
     assert ratio_rows('scaling', {}) == []

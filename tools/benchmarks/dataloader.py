@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How fast images become batches: mmcae's pipeline beside mmpretrain's.
+"""How fast images become batches: mmcae's pipeline beside others.
 
     python tools/benchmarks/dataloader.py                 # made-up photographs
     python tools/benchmarks/dataloader.py --folder PATH --gpu-speed 2000
@@ -12,43 +12,40 @@ pixels, JPEG of quality 90.
 import argparse
 import json
 import math
-import platform
 import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import mmcv
-import mmpretrain
 import numpy as np
-import PIL
-import simplejpeg
 import torch
-import torchvision
-from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import TRANSFORMS
 from PIL import Image
+from speed.machine import describe_machine, load_average, machine_line
+from speed.pipelines import (
+    OURS,
+    PEER,
+    STAGES,
+    VIEWS,
+    Pipelines,
+    build_pipelines,
+)
 
 from mmcae.datasets import LoadImage, SampleIndex, sample_rng
 from mmcae.datasets.folder_dataset import EXTENSIONS, find_images
-from mmcae.datasets.transforms.fast_resize import lanczos_weights
 from mmcae.datasets.transforms.resize import crop, resize, sample_crop_box
-from mmcae.utils.paths import resource_root
 
-STAGES = ('load', 'flip', 'crop', 'mask', 'pack', 'collate')
-PEER = 'mmpretrain'
-OURS = ('pil', 'fast', 'fast, bicubic')
-VIEWS = {
-    '224 px bicubic': (224, 'bicubic'),
-    '112 px Lanczos': (112, 'lanczos'),
-}
-NUM_MASKED = 98
+PACKAGES = (
+    *('torch', 'torchvision', 'pillow', 'opencv-python', 'simplejpeg'),
+    'cykooz.resizer',
+)
 
 Times = dict[str, dict[str, float]]
 
@@ -91,32 +88,6 @@ def write_photos(folder: Path, number: int) -> None:
         part.save(folder / f'{i:04d}.jpg', quality=90)
 
 
-def build_pipelines() -> dict[str, list[Callable]]:
-    """Both libraries' own pipelines, with the same number of masked patches.
-
-    Returns:
-        A transform per stage but the last.
-    """
-    peer_config = Path(mmpretrain.__file__).parent / (
-        '.mim/configs/cae/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
-    )
-    our_config = (
-        resource_root() / 'configs/_base_/datasets/imagenet_cae_224.py'
-    )
-    pipelines = {}
-    for name in (PEER, *OURS):
-        config = peer_config if name == PEER else our_config
-        pipeline = Config.fromfile(config).train_pipeline
-        pipeline[3]['num_masking_patches'] = NUM_MASKED
-        if name != PEER:
-            backend = name.split(',')[0]
-            pipeline[0]['backend'] = pipeline[2]['backend'] = backend
-            if 'bicubic' in name:
-                pipeline[2]['second_interpolation'] = 'bicubic'
-        pipelines[name] = [TRANSFORMS.build(step) for step in pipeline]
-    return pipelines
-
-
 def run_round(
     pipeline: Sequence[Callable],
     paths: Sequence[str],
@@ -148,7 +119,7 @@ def run_round(
 
 
 def measure(
-    pipelines: dict[str, list[Callable]],
+    pipelines: Pipelines,
     paths: Sequence[str],
     rounds: int,
     batch_size: int,
@@ -175,7 +146,7 @@ def measure(
 
 
 def measure_masks(
-    pipelines: dict[str, list[Callable]], rounds: int, number: int = 500
+    pipelines: Pipelines, rounds: int, number: int = 500
 ) -> dict[str, float]:
     """Masks per second, when nothing else is done."""
     seconds: dict[str, list[float]] = {PEER: [], 'mmcae': []}
@@ -239,11 +210,19 @@ def format_table(times: Times, gpu_speed: float) -> str:
         cells = [f'{1000 * row[stage]:.2f}' for stage in (*STAGES, 'total')]
         total = row['total']
         ratio = times[PEER]['total'] / total
-        name = name if name == PEER else f'mmcae, {name}'
+        name = f'mmcae, {name}' if name in OURS else name
         cells += [f'{1 / total:.0f}', f'{ratio:.2f}']
         cells.append(str(count_cores(total, gpu_speed)))
         lines.append(f'| {name} | {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def find_version(package: str) -> str | None:
+    """The installed version."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @contextmanager
@@ -266,23 +245,21 @@ def main(argv: Sequence[str] | None = None) -> dict:
     cv2.setNumThreads(0)
     warnings.simplefilter('ignore')
     init_default_scope('mmpretrain')
-    for side in range(1, 1000):  # long runs have seen most sides of crops
-        lanczos_weights(side, 112)
     pipelines = build_pipelines()
     with find_or_write(args.folder, args.images) as paths:
         size = statistics.mean(Path(path).stat().st_size for path in paths)
         result = dict(
             images=len(paths),
             mean_bytes=round(size),
+            ours=OURS,
             times=measure(pipelines, paths, args.rounds, args.batch_size),
             masks_per_second=measure_masks(pipelines, args.rounds),
             difference_from_pil=compare_pixels(paths),
-            cpu=platform.processor() or platform.machine(),
-            versions={
-                module.__name__: module.__version__
-                for module in (torch, torchvision, PIL, cv2, simplejpeg)
-            },
+            machine=describe_machine(torch.device('cpu')),
+            load_average=load_average(),
+            versions={name: find_version(name) for name in PACKAGES},
         )
+    print(machine_line(result['machine']))
     print(f'{len(paths)} images, {size / 1000:.0f} kB on average\n')
     print(format_table(result['times'], args.gpu_speed), '\n')
     masks = result['masks_per_second']

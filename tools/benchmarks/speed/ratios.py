@@ -87,15 +87,17 @@ def _tokenizer_rows(tokenizers: dict) -> list[RatioRow]:
 
 
 def _dataloader_rows(result: dict) -> list[RatioRow]:
-    peer, *ours = result['times'].items()
+    times = result['times']
     rows = [
         RatioRow(
-            f'time of the data pipeline, {name}',
-            peer[0],
-            peer[1]['total'] / times['total'],
+            f'time of the data pipeline, {ours}',
+            peer,
+            times[peer]['total'] / times[ours]['total'],
         )
-        for name, times in ours
+        for ours in result['ours']
+        for peer in times
+        if peer not in result['ours']
     ]
     masks = result['masks_per_second']
-    quotient = masks['mmcae'] / masks[peer[0]]
-    return [*rows, RatioRow('masks a second', peer[0], quotient)]
+    quotient = masks['mmcae'] / masks['mmpretrain']
+    return [*rows, RatioRow('masks a second', 'mmpretrain', quotient)]
