@@ -111,11 +111,14 @@ def start_processes(count: int) -> None:
             if any(process.poll() for process in running):
                 break
             time.sleep(0.2)
+        status = max(abs(process.poll() or 0) for process in running)
     finally:
         for process in running:
             if process.poll() is None:
                 process.terminate()
-    sys.exit(max(abs(process.wait()) for process in running))
+        for process in running:
+            process.wait()
+    sys.exit(status)
 
 
 def choose_device() -> torch.device:
@@ -171,20 +174,22 @@ def tokenize(
     loader: DataLoader,
     tokenizer: nn.Module,
     preprocessor: nn.Module,
-) -> Iterator[tuple[int, int]]:
-    """Fill the store; yields how many views each batch added and held."""
+) -> Iterator[tuple[int, int, int]]:
+    """Fill the store; yields of each batch: added, unreadable, all views."""
     for batch in loader:
         inputs, samples = preprocessor(batch).values()
         # Another process may have been faster with some.
         samples = [sample for sample in samples if 'tokens' not in sample]
-        written = 0
+        written = unreadable = 0
         if samples:
             tokens = all_tokens(tokenizer, inputs[1]).cpu().numpy()
             for sample, row in zip(samples, tokens, strict=True):
-                if not sample.sample_idx.stands_in:
+                if sample.sample_idx.stands_in:
+                    unreadable += 1
+                else:
                     store.write(sample.sample_idx.view, row)
                     written += 1
-        yield written, len(batch['data_samples'])
+        yield written, unreadable, len(batch['data_samples'])
 
 
 def fill(
@@ -199,7 +204,7 @@ def fill(
     first, count = shard
     name = f'[{first}/{count}] ' if count > 1 else ''
     begun = last = time.monotonic()
-    done = added = 0
+    done = added = unreadable = 0
     for slot in slots:
         todo = store.missing(slot, range(first, store.num_images, count))
         loader = DataLoader(
@@ -215,8 +220,11 @@ def fill(
         later = range(slot + 1, slots.stop)
         rest = store.bytes_to_fill(later) // (store.record_bytes * count)
         left = len(todo) + rest
-        for written, seen in tokenize(store, loader, tokenizer, preprocessor):
-            done, added, left = done + seen, added + written, left - seen
+        for new, lost, seen in tokenize(
+            store, loader, tokenizer, preprocessor
+        ):
+            done, left = done + seen, left - seen
+            added, unreadable = added + new, unreadable + lost
             now = time.monotonic()
             if now - last > _SECONDS_BETWEEN_LINES:
                 last, rate = now, done / (now - begun)
@@ -229,7 +237,7 @@ def fill(
     seconds = time.monotonic() - begun
     print(
         f'{name}done: {added:,} views added in {seconds:.0f} s'
-        + (f', {done - added:,} not (unreadable)' if done > added else ''),
+        + (f', {unreadable:,} not (unreadable)' if unreadable else ''),
         flush=True,
     )
 

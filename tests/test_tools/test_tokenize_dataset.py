@@ -7,6 +7,7 @@ from PIL import Image
 from token_runs import config, train
 from toy_project import run_script
 
+from mmcae.datasets import TokenStore
 from mmcae.utils.paths import resource_root
 
 SCRIPT = resource_root() / 'tools/tokenize_dataset.py'
@@ -70,3 +71,120 @@ def test_main__refuses(project, tmp_path, monkeypatch, capsys):
     )
     assert run(tmp_path, monkeypatch, 'full') == 2
     assert '792 bytes of tokens do not fit' in capsys.readouterr().err
+
+
+def test_main__torchrun_decides_the_shard(
+    project, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert run(tmp_path, monkeypatch, 'store', '--epochs', '0:1') == 0
+    assert '[1/2] done: 5 views added' in capsys.readouterr().out
+    store = TokenStore.open(tmp_path / 'store')
+    assert store.missing(0, range(11)) == [0, 2, 4, 6, 8, 10]
+
+
+def test_main__fills_the_slots_of_a_pool(
+    project, tmp_path, monkeypatch, capsys
+):
+    pool = ['--cfg-options', 'train_dataloader.sampler.view_pool=3']
+    assert run(tmp_path, monkeypatch, 'store', *pool) == 0
+    assert '11 images x 3 views' in capsys.readouterr().out
+    project.train_dataloader.sampler.view_pool = 3
+    project.train_cfg.max_epochs = 4
+    project.token_store = str(tmp_path / 'trained')
+    train(project)
+    for slot in range(3):
+        name = f'views_{slot:05d}.bin'
+        ahead = (tmp_path / 'store' / name).read_bytes()
+        assert (tmp_path / 'trained' / name).read_bytes() == ahead
+
+
+def test_main__stores_nothing_for_unreadable_files(
+    project, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / 'photos/04.png').write_bytes(b'no image')
+    args = ['store', '--epochs', '0:1']
+    for added in (10, 0):
+        assert run(tmp_path, monkeypatch, *args) == 0
+        printed = capsys.readouterr().out
+        assert f'done: {added} views added' in printed
+        assert '1 not (unreadable)' in printed
+    assert TokenStore.open(tmp_path / 'store').missing(0, range(11)) == [4]
+
+
+def test_main__another_process_may_be_faster(
+    project, tmp_path, monkeypatch, capsys
+):
+    args = ['store', '--epochs', '0:1']
+    assert run(tmp_path, monkeypatch, *args) == 0
+    # it looks before the other process has written
+    monkeypatch.setattr(
+        TokenStore, 'missing', lambda self, slot, indices: list(indices)
+    )
+    capsys.readouterr()
+    assert run(tmp_path, monkeypatch, *args) == 0
+    printed = capsys.readouterr().out
+    assert 'done: 0 views added' in printed
+    assert 'unreadable' not in printed
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--shard', '2/2'], 'I must be from 0 to N - 1'),
+        (['--epochs', '3:3'], 'holds no epoch'),
+        (['--processes', '2', '--shard', '0/2'], 'either --processes or'),
+        (['--cfg-options', 'randomness.seed=None'], 'this config has none'),
+        (['--cfg-options', 'train_cfg.max_epochs=None'], '--epochs 0:10'),
+        (
+            ['--cfg-options', 'model.target_generator=None'],
+            'has no target_generator',
+        ),
+        (
+            ['--cfg-options', 'model.data_preprocessor.second_std=[1.,1.,1.]'],
+            'wants the second view',
+        ),
+    ],
+)
+def test_main__says_what_is_wrong(
+    project, tmp_path, monkeypatch, capsys, arguments, message
+):
+    assert run(tmp_path, monkeypatch, 'store', *arguments) != 0
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'store/views_00000.bin').exists()
+
+
+@pytest.mark.parametrize(
+    ('codes', 'status'), [((0, 0, 0), 0), ((None, 2, None), 2)]
+)
+def test_main__starts_a_process_for_each_shard(
+    project, tmp_path, monkeypatch, codes, status
+):
+    class Process:
+        def __init__(self, command, env):
+            self.command, self.env = command, env
+            self.code = codes[len(started)]
+            started.append(self)
+
+        def poll(self):
+            return self.code
+
+        def terminate(self):
+            self.code = -15
+
+        wait = poll
+
+    started = []
+    monkeypatch.setattr('subprocess.Popen', Process)
+    assert run(tmp_path, monkeypatch, 'store', '--processes', '3') == status
+    for i, process in enumerate(started):
+        assert process.command[-4:] == [
+            '--processes',
+            '1',
+            '--shard',
+            f'{i}/3',
+        ]
+        assert process.env['LOCAL_RANK'] == str(i)
+        assert process.poll() is not None
+    assert len(started) == 3
