@@ -91,6 +91,11 @@ def split_patches(mask: Tensor | PatchSplit, num_patches: int) -> PatchSplit:
     if isinstance(mask, PatchSplit):
         _check_length(mask.num_patches, num_patches)
         return mask
+    return _split(mask, num_patches)
+
+
+@torch.compiler.disable  # one break of the graph, not one for each question
+def _split(mask: Tensor, num_patches: int) -> PatchSplit:
     mask = check_mask(mask, num_patches)
     num_visible = num_patches - int(mask[0].sum())
     order = mask.to(torch.uint8).argsort(stable=True, dim=1)

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from mmcae.registry import MODELS
 
+from .cross_entropy import cross_entropy
+
 
 @MODELS.register_module()
 class CAELoss(BaseModule):
@@ -45,6 +47,6 @@ class CAELoss(BaseModule):
             The mean cross-entropy over all masked patches, and the mean
             squared error over all elements times ``lambd``.
         """
-        main = F.cross_entropy(logits.flatten(0, -2).float(), tokens)
+        main = cross_entropy(logits.flatten(0, -2), tokens)
         align = F.mse_loss(latent_pred.float(), latent_target.detach().float())
         return main, self.lambd * align

@@ -74,6 +74,7 @@ def all_tokens(target_generator: nn.Module | None, images: Tensor) -> Tensor:
         return tokenize(images)
 
 
+@torch.compiler.disable  # frozen, and with kernels of its own
 @torch.no_grad()
 def masked_tokens(
     target_generator: nn.Module | None,

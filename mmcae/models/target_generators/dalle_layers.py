@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.models.layers.kernels import conv_onednn, onednn_conv
+from mmcae.models.layers.kernels import conv_onednn, onednn_conv, watched
 from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
@@ -98,17 +98,24 @@ class DALLEConv(nn.Module):
         """
         if dtype == self.w.dtype and gain == 1:
             return self.w, self.b
+        if watched():  # such tensors may have no address
+            return self._weights(dtype, gain)
         key = (
             dtype,
             gain,
             *((p.data_ptr(), p._version) for p in (self.w, self.b)),
         )
         if self._cast is None or self._cast[0] != key:
-            w, b = ((p.detach() * gain).to(dtype) for p in (self.w, self.b))
-            if not w.is_cpu and dtype != torch.float32:
-                w = w.contiguous(memory_format=torch.channels_last)
-            self._cast = (key, w, b)
+            self._cast = (key, *self._weights(dtype, gain))
         return self._cast[1], self._cast[2]
+
+    def _weights(
+        self, dtype: torch.dtype, gain: float
+    ) -> tuple[Tensor, Tensor]:
+        w, b = ((p.detach() * gain).to(dtype) for p in (self.w, self.b))
+        if not w.is_cpu and dtype != torch.float32:
+            w = w.contiguous(memory_format=torch.channels_last)
+        return w, b
 
     def _apply(self, *args: Any, **kwargs: Any) -> 'DALLEConv':
         self._cast = None

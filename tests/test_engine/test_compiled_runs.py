@@ -1,0 +1,32 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Compiled training runs, through the runner."""
+
+import shutil
+
+import pytest
+import token_runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', ['aot_eager', 'inductor'])
+def test_compile__a_run_has_the_losses_of_a_plain_one(
+    photos, tmp_path, backend
+):
+    if backend == 'inductor' and shutil.which('g++') is None:
+        pytest.skip('inductor needs a C++ compiler')
+    losses = {}
+    for name, setting in (
+        ('plain', False),
+        ('compiled', dict(backend=backend)),
+    ):
+        cfg = token_runs.config(
+            photos,
+            tmp_path / name,
+            epochs=2,
+            train_dataloader__drop_last=True,
+            # The compiler draws other random numbers.
+            model__backbone__drop_path_rate=0.0,
+        )
+        cfg.compile = setting
+        losses[name], _ = token_runs.train(cfg)
+    assert losses['compiled'] == pytest.approx(losses['plain'], rel=1e-4)
