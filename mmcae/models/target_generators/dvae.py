@@ -11,22 +11,20 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from mmcae.models.layers.masking import PatchSplit
-from mmcae.models.target_generators.common import (
-    init_pretrained,
-    resolve_grid,
-    select_places,
-)
-from mmcae.models.target_generators.dvae_layers import (
+from mmcae.registry import MODELS
+
+from .common import init_pretrained, resolve_grid, select_places
+from .dvae_layers import (
     batch_kl_to_uniform,
     code_statistics,
     geometric,
     kl_to_uniform,
     make_decoder,
     make_encoder,
+    per_channel,
     psnr,
     stage_widths,
 )
-from mmcae.registry import MODELS
 
 
 @MODELS.register_module()
@@ -117,16 +115,12 @@ class DVAE(BaseModel):
         nn.init.normal_(self.to_logits.weight, std=3 / widths[-1] ** 0.5)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.codebook.weight, std=0.1)
-        shape = (in_channels, 1, 1)
-        for name, value in (
-            ('pixel_mean', pixel_mean),
-            ('pixel_std', pixel_std),
-        ):
-            values = torch.as_tensor(value, dtype=torch.float32)
-            values = values.reshape(-1, 1, 1).expand(shape).clone()
-            self.register_buffer(name, values)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
+        self.register_buffer(
+            'pixel_mean', per_channel(pixel_mean, in_channels)
+        )
+        self.register_buffer('pixel_std', per_channel(pixel_std, in_channels))
         self.set_progress(0.0)
 
     def init_weights(self) -> None:

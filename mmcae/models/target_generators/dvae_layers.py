@@ -9,6 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def per_channel(value: float | Sequence[float], channels: int) -> Tensor:
+    """Spread one value over all channels, or one value for each.
+
+    Args:
+        value (float | Sequence[float]): One value, or as many as channels.
+        channels (int): Number of channels.
+
+    Returns:
+        Tensor: float32 (C, 1, 1).
+    """
+    values = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
+    return values.expand(channels, 1, 1).clone()
+
+
 def geometric(start: float, end: float, fraction: float) -> float:
     """Interpolate by equal factors.
 
