@@ -1,36 +1,20 @@
 # Fine-tuning of the tiny CAE on labelled emoji.
 #
 #   python tools/train.py CONFIG --cfg-options checkpoint=PATH
-checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-30e_emoji-48px/epoch_30.pth'
-
 _base_ = [
+    '../../_base_/models/tiny-p8_emoji-48px.py',
     '../../_base_/datasets/emoji_cls_48.py',
     '../../_base_/schedules/tiny_finetune_30e.py',
     '../../_base_/default_runtime.py',
 ]
 
 model = dict(
-    type='mmpretrain.ImageClassifier',
     backbone=dict(
-        type='mmcae.CAEViT',
-        arch=dict(
-            embed_dims=96,
-            num_layers=4,
-            num_heads=3,
-            feedforward_channels=384),
-        img_size=48,
-        patch_size=8,
         out_type='avg_featmap',
         use_rel_pos_bias=True,
-        drop_path_rate=0.0,
-        layer_scale_init_value=0.1,
-        init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
+        drop_path_rate=0.0),
     head=dict(
         type='mmpretrain.LinearClsHead',
-        num_classes=9,
-        in_channels=96,
-        topk=(1, ),
         loss=dict(
             type='mmpretrain.LabelSmoothLoss',
             label_smooth_val=0.1,
