@@ -3,8 +3,8 @@
 
 All choices give the same numbers but for rounding. ``'auto'`` takes what was
 measured to be the fastest on the device; `use_kernels` and the environment
-variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION`` and
-``MMCAE_CONV`` force one.
+variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION``, ``MMCAE_CONV``
+and ``MMCAE_LOSS`` force one.
 """
 
 import os
@@ -27,6 +27,8 @@ KERNELS = {
     'activation': ('auto', 'keep', 'recompute'),
     # The frozen tokenizer's: PyTorch's, or oneDNN's with ReLU inside.
     'conv': ('auto', 'torch', 'onednn'),
+    # Cross-entropy: PyTorch's, or in slices of rows that need less memory.
+    'loss': ('auto', 'torch', 'slices'),
 }
 # Below this number of multiply-adds a call costs more than it saves.
 _ONEDNN_FROM = 10_000_000

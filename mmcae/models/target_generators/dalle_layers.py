@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.models.layers.kernels import conv_onednn, onednn_conv, watched
+from mmcae.models.layers.kernels import conv_onednn, onednn_conv
 from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
@@ -67,8 +67,6 @@ class DALLEConv(nn.Module):
         self.w = nn.Parameter(torch.empty(shape).normal_(std=std))
         self.b = nn.Parameter(torch.zeros(out_channels))
 
-        self._cast: tuple[Any, Tensor, Tensor] | None = None
-
     def forward(
         self, x: Tensor, relu: bool = False, gain: float = 1.0
     ) -> Tensor:
@@ -83,51 +81,22 @@ class DALLEConv(nn.Module):
         Returns:
             Tensor: (B, out, H, W).
         """
-        w, b = self.weights(x.dtype, gain)
+        w, b = self._weights(x.dtype, gain)
         if onednn_conv(x):
             return conv_onednn(x, w, b, relu)
         x = F.conv2d(x, w, b, padding=self.w.shape[-1] // 2)
         return F.relu(x, inplace=True) if relu else x
 
-    def weights(
-        self, dtype: torch.dtype, gain: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """Weight and bias in a precision, times ``gain``.
-
-        What is not the parameter itself is kept until a parameter changes.
-        """
-        if dtype == self.w.dtype and gain == 1:
-            return self.w, self.b
-        if watched():  # such tensors may have no address
-            return self._weights(dtype, gain)
-        key = (
-            dtype,
-            gain,
-            *((p.data_ptr(), p._version) for p in (self.w, self.b)),
-        )
-        if self._cast is None or self._cast[0] != key:
-            self._cast = (key, *self._weights(dtype, gain))
-        return self._cast[1], self._cast[2]
-
     def _weights(
         self, dtype: torch.dtype, gain: float
     ) -> tuple[Tensor, Tensor]:
+        if dtype == self.w.dtype and gain == 1:
+            return self.w, self.b
+        # Anew each time: casts that are kept would be 74 MB.
         w, b = ((p.detach() * gain).to(dtype) for p in (self.w, self.b))
         if not w.is_cpu and dtype != torch.float32:
             w = w.contiguous(memory_format=torch.channels_last)
         return w, b
-
-    def _apply(self, *args: Any, **kwargs: Any) -> 'DALLEConv':
-        self._cast = None
-        return super()._apply(*args, **kwargs)
-
-    def train(self, mode: bool = True) -> 'DALLEConv':
-        """Set the mode, and forget weights that were cast."""
-        self._cast = None
-        return super().train(mode)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_cast': None}
 
 
 class DALLEBlock(nn.Module):

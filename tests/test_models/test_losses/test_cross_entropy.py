@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 
+from mmcae.models.layers import use_kernels
 from mmcae.models.losses import cross_entropy as module
 from mmcae.models.losses.cross_entropy import cross_entropy
 
@@ -64,3 +65,13 @@ def test_cross_entropy__keeps_no_copy_in_float32():
         cross_entropy(logits, torch.zeros(12, dtype=torch.int64))
     large = [t for t in kept if t.numel() >= logits.numel()]
     assert [t.data_ptr() for t in large] == [logits.data_ptr()]
+
+
+def test_cross_entropy__can_be_pytorchs(monkeypatch):
+    monkeypatch.setattr(module, '_CrossEntropy', None)
+    logits, targets = torch.randn(3, 4), torch.tensor([0, 1, 2])
+    with use_kernels(loss='torch'):
+        found = cross_entropy(logits, targets)
+    assert torch.equal(found, F.cross_entropy(logits, targets))
+    with pytest.raises(AttributeError):
+        cross_entropy(logits, targets)
