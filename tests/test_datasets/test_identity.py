@@ -38,9 +38,11 @@ def test_sample_index__is_an_int_with_an_identity():
     ],
 )
 def test_sample_index__keeps_its_identity(trip):
-    index = trip(SampleIndex(7, IDENTITY))
+    index = trip(SampleIndex(7, IDENTITY, 4, stands_in=True))
     assert index == 7
     assert index.identity == IDENTITY
+    assert index.view == (3, 1, 7)
+    assert index.stands_in
 
 
 @pytest.mark.parametrize(
