@@ -59,3 +59,48 @@ def test_step__with_a_broken_gradient_changes_no_weight():
         assert torch.equal(value, before[name])
     wrapper.update_params(model(torch.ones(1, 5)).sum())
     assert not torch.equal(model.weight, before['weight'])
+
+
+def test_clip__with_a_loss_scaler_is_mmengines():
+    def train(in_step):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(5, 3)
+        wrapper = wrapped(AmpOptimWrapper, model)
+        scaler = torch.amp.GradScaler('cpu', init_scale=1024.0)
+        wrapper.loss_scaler = scaler
+        assert wrapper.skips_broken_steps
+        if not in_step:
+            wrapper._clip_grad = lambda: MMEngineOptimWrapper._clip_grad(
+                wrapper
+            )
+        for factor in (30.0, float('inf'), 30.0):
+            loss = (model(torch.randn(4, 5)) * factor).square().mean()
+            wrapper.update_params(loss)
+        return torch.cat([p.flatten() for p in model.parameters()]), scaler
+
+    ours, our_scaler = train(in_step=True)
+    theirs, their_scaler = train(in_step=False)
+    assert torch.equal(ours, theirs)
+    assert our_scaler.get_scale() == their_scaler.get_scale() < 1024
+
+
+@pytest.mark.parametrize(
+    ('fused', 'clip', 'scaler', 'expected'),
+    [
+        (True, dict(max_norm=1.0), False, True),
+        (False, dict(max_norm=1.0), False, False),
+        (True, dict(type='value', clip_value=1.0), False, False),
+        (True, None, False, False),
+        (False, None, True, True),
+    ],
+)
+def test_skips_broken_steps__says_whether_weights_are_safe(
+    fused, clip, scaler, expected
+):
+    model = torch.nn.Linear(5, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
+    wrapper = AmpOptimWrapper(optimizer=optimizer, clip_grad=clip)
+    wrapper.loss_scaler = torch.amp.GradScaler('cpu', enabled=scaler)
+    assert wrapper.skips_broken_steps is expected
+    wrapper.update_params(model(torch.ones(1, 5)).sum() * float('nan'))
+    assert model.weight.isfinite().all().item() is expected

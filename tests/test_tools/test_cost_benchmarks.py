@@ -12,6 +12,7 @@ from speed_tools import OFFICIAL_LIKE, TOOLS
 import scaling  # isort: skip
 import step
 import tokenizer
+from speed.activations import saved_bytes
 from speed.batches import make_batch
 from speed.lineup import build_lineup
 from speed.sizes import load_size
@@ -42,18 +43,24 @@ def official(tmp_path, monkeypatch):
 
 def test_lineup__all_start_with_the_same_loss(official):
     size = load_size('tiny')
-    lineup = build_lineup(size, 'fp32', CPU, official=official)
-    assert list(lineup) == ['mmcae', 'mmpretrain', 'official']
+    lineup = build_lineup(size, 'fp32', CPU, with_cp=True, official=official)
+    names = ['mmcae', 'mmcae, with_cp', 'mmpretrain', 'official']
+    assert list(lineup) == names
     batch = make_batch(size, 2, CPU)
     losses = [i.loss(batch).item() for i in lineup.values()]
-    assert losses[1:] == pytest.approx(losses[:1] * 2, rel=1e-6)
+    assert losses[1:] == pytest.approx(losses[:1] * 3, rel=1e-6)
+    kept = [
+        saved_bytes(lambda i=i: i.loss(batch), i.weights())
+        for i in lineup.values()
+    ]
+    assert kept[1] < kept[0] < kept[2]
 
 
 def test_lineup__one_alone_and_a_wrong_name():
     size = load_size('tiny')
-    assert list(build_lineup(size, 'fp32', CPU, only='mmpretrain')) == [
-        'mmpretrain'
-    ]
+    for only in ('mmpretrain', 'mmcae, with_cp'):
+        lineup = build_lineup(size, 'fp32', CPU, with_cp=True, only=only)
+        assert list(lineup) == [only]
     with pytest.raises(ValueError, match="no 'typo'"):
         build_lineup(size, 'fp32', CPU, only='typo')
 

@@ -144,11 +144,22 @@ def test_ratio_rows__above_one_where_ours_is_better():
         steps=dict(mmcae=entry(1, 1), mmpretrain=entry(1.5, 1.25)),
         memory=dict(mmcae=dict(per_image=100), mmpretrain=dict(per_image=250)),
     )
-    rows = ratio_rows('step', dict(tokens='computed', runs=[run]))
+    run['parts'] = {
+        name: {
+            part: dict(forward=seconds)
+            for part in ('encoder', 'upkeep', 'clip', 'optimizer')
+        }
+        for name, seconds in (('mmcae', 1.0), ('mmpretrain', 4.0))
+    }
+    result = dict(tokens='computed', threads=1, runs=[run])
+    rows = ratio_rows('step', result)
     assert [tuple(row)[1:] for row in rows] == [
         ('mmpretrain', 1.5, 1.25),
         ('mmpretrain', 2.5, None),
+        ('mmpretrain', 4.0, None),
     ]
+    rows_of_two = ratio_rows('threads2/step', {**result, 'threads': 2})
+    assert rows_of_two[0].what.endswith('batch 4, 2 threads')
     table = ratio_table(rows)
     assert '| time of a step, fp32, batch 4 | mmpretrain | 1.50 | 1.25 |' in (
         table

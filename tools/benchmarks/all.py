@@ -1,10 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """All cost benchmarks, one after the other, and one table of ratios.
 
-    python tools/benchmarks/all.py                         # hours on one core
+    python tools/benchmarks/all.py                       # an hour on two cores
     python tools/benchmarks/all.py --arch tiny --quick     # to try it out
 
-Runs ``step.py`` (tokens computed and stored), ``tokenizer.py``, ``scaling.py``
+Runs ``step.py`` (tokens computed and stored, on CPUs with one and with two
+threads), ``tokenizer.py``, ``scaling.py``
 and ``dataloader.py``; a tool whose JSON file is in ``--out`` is not run again.
 Writes ``ratios.md`` there.
 """
@@ -27,7 +28,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--arch', default='base')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--threads', default='1')
+    parser.add_argument(
+        '--threads',
+        nargs='+',
+        default=['1', '2'],
+        help='of a CPU; steps are measured with each, the rest with the first',
+    )
+    parser.add_argument('--rounds', default='5')
     parser.add_argument('--official', help="the authors' repository")
     parser.add_argument('--weights', help='of the tokenizer')
     parser.add_argument(
@@ -41,10 +48,9 @@ def parse_args() -> argparse.Namespace:
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     """The tools' command lines, by the name of the file each writes."""
-    common = ['--device', args.device, '--threads', args.threads]
-    common += ['--out', str(args.out)]
-    if args.quick:
-        common += ['--rounds', '2']
+    rounds = '2' if args.quick else args.rounds
+    common = ['--device', args.device, '--rounds', rounds]
+    common += ['--threads', args.threads[0], '--out', str(args.out)]
     weights = ['--weights', args.weights] if args.weights else []
     arch = [*common, '--arch', args.arch]
     # The tiny CAE has another tokenizer.
@@ -52,10 +58,9 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
     step = ['step.py', *arch]
     if args.quick:
         step += ['--batch-sizes', '2', '--no-peaks']
-    elif args.device == 'cpu':
-        step += ['--batch-sizes', '4', '8']
     else:
-        step += ['--batch-sizes', '64']
+        sizes = ('4', '8') if args.device == 'cpu' else ('64',)
+        step += ['--batch-sizes', *sizes]
     if args.official:
         step += ['--official', args.official]
     scaling = ['scaling.py', *arch]
@@ -66,9 +71,18 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
         scaling += ['--batch-sizes', '1', '2', '--grids', *grids]
         tokenizer += ['--width', '16', '--batch-size', '1']
         data += ['--images', '8', '--rounds', '2']
+    stored = [*step, '--tokens', 'stored', '--no-parts']
+    threads = args.threads[1:] if args.device == 'cpu' else []
+    again = {}
+    for number in threads:
+        for name, line in (('step', step), ('step_stored', stored)):
+            folder = ['--out', str(args.out / f'threads{number}')]
+            options = ['--threads', number, '--no-parts', '--no-peaks']
+            again[f'threads{number}/{name}'] = [*line, *folder, *options]
     return dict(
-        step=step,
-        step_stored=[*step, '--tokens', 'stored', '--no-parts'],
+        step=[*step, '--with-cp'],
+        step_stored=stored,
+        **again,
         tokenizer=tokenizer,
         scaling=scaling,
         dataloader=data,

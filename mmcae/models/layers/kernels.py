@@ -3,8 +3,8 @@
 
 All choices give the same numbers but for rounding. ``'auto'`` takes what was
 measured to be the fastest on the device; `use_kernels` and the environment
-variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION``, ``MMCAE_CONV``
-and ``MMCAE_LOSS`` force one.
+variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION``,
+``MMCAE_CONV`` and ``MMCAE_LOSS`` force one.
 """
 
 import os

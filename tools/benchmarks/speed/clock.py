@@ -12,10 +12,10 @@ import torch
 class Clock:
     """Times calls by what a machine does for them.
 
-    On a GPU that is the time between two CUDA events. On a CPU it is the
-    processor time of all threads, which does not grow while others have the
-    core; where several threads wait for each other it counts their waiting
-    too, so that the wall clock stands beside it.
+    On a GPU that is the time between two CUDA events. With one thread of a
+    CPU it is the processor time, which does not grow while others have the
+    core. Several threads wait for each other, which processor time counts as
+    work: with them it is the wall clock, which wants a quiet machine.
 
     Args:
         device: Where the calls compute.
@@ -23,9 +23,10 @@ class Clock:
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == 'cuda'
+        self.threads = torch.get_num_threads()
 
     def __call__(self, function: Callable[[], Any]) -> tuple[float, float]:
-        """Call a function; returns its seconds: device or CPU, and wall."""
+        """Call a function; returns its seconds: what counts, and wall."""
         if self.cuda:
             events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
             torch.cuda.synchronize()
@@ -39,7 +40,8 @@ class Clock:
         start, cpu = time.perf_counter(), time.process_time()
         function()
         cpu = time.process_time() - cpu
-        return cpu, time.perf_counter() - start
+        wall = time.perf_counter() - start
+        return cpu if self.threads == 1 else wall, wall
 
 
 def alternate(
@@ -48,8 +50,8 @@ def alternate(
     """Time several functions A B A B, so that drifts reach all alike.
 
     Returns:
-        For each name the seconds of its rounds, ``busy`` (device or CPU) and
-        ``wall``.
+        For each name the seconds of its rounds, ``busy`` (what counts, see
+        `Clock`) and ``wall``.
     """
     times: dict[str, dict[str, list[float]]] = {
         name: dict(busy=[], wall=[]) for name in functions

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from .implementation import Implementation
 from .official import Official
@@ -17,6 +18,7 @@ def build_lineup(
     precision: str,
     device: torch.device,
     stored: bool = False,
+    with_cp: bool = False,
     official: Path | None = None,
     only: str | None = None,
 ) -> dict[str, Implementation]:
@@ -28,29 +30,40 @@ def build_lineup(
         device: See `Implementation`.
         stored: Whether ours takes stored tokens; then there is also
             mmpretrain's without its tokenizer.
+        with_cp: Whether ours is there a second time, with blocks that keep
+            their inputs only.
         official: The authors' repository, if it is to be measured.
         only: Name of the one that is wanted.
 
     Raises:
         ValueError: If ``only`` is none of them.
     """
-    ours = Ours(size, precision, device, stored=stored)
-    found: dict[str, Implementation] = {ours.name: ours}
+    found: dict[str, Implementation] = {}
+    weights: nn.Module | None = None  # of the first, for all
 
     def wanted(name: str) -> bool:
         return only in (None, name)
 
+    suffix = ', stored tokens' if stored else ''
+    for name, checkpointing in (('mmcae', False), ('mmcae, with_cp', True)):
+        if wanted(name + suffix) and (with_cp or not checkpointing):
+            ours = Ours(size, precision, device, stored, checkpointing)
+            if weights is None:
+                weights = ours.model
+            else:
+                ours.start_from(weights)
+            found[name + suffix] = ours
     if wanted(OpenMMLab.name):
-        peer = OpenMMLab(size, precision, device, ours.model)
+        peer = OpenMMLab(size, precision, device, weights)
         found[peer.name] = peer
     if stored and wanted('mmpretrain, tokens given'):
-        peer = OpenMMLab(size, precision, device, ours.model, given=True)
+        peer = OpenMMLab(size, precision, device, weights, given=True)
         found[peer.name] = peer
     if official is not None and wanted(Official.name):
-        other = OpenMMLab(size, precision, device, ours.model).model
+        other = OpenMMLab(size, precision, device, weights).model
         tokenizer = other.target_generator.requires_grad_(False)
         found[Official.name] = Official(
-            official, size, precision, device, ours.model, tokenizer
+            official, size, precision, device, weights, tokenizer
         )
     for implementation in found.values():
         for group in implementation.optimizer.param_groups:

@@ -40,7 +40,7 @@ class Official(Implementation):
         size: What to build.
         precision: See `Implementation`.
         device: See `Implementation`.
-        weights: A `CAE` of ours to start from.
+        weights: A `CAE` of ours to start from, if there is one.
         tokenizer: Gives logits ``(B, K, h, w)``.
     """
 
@@ -52,7 +52,7 @@ class Official(Implementation):
         size: Size,
         precision: str,
         device: torch.device,
-        weights: nn.Module,
+        weights: nn.Module | None,
         tokenizer: nn.Module,
     ) -> None:
         super().__init__(precision, device)
@@ -82,7 +82,8 @@ class Official(Implementation):
             init_values=size.model.backbone.layer_scale_init_value,
             args=flags,
         )
-        _start_from(self.model, weights)
+        if weights is not None:
+            _start_from(self.model, weights)
         self.model.to(device).train()
         self.optimizer = torch.optim.AdamW(
             _groups(self.model), lr=1.5e-3, betas=(0.9, 0.999)

@@ -30,6 +30,7 @@ class Ours(MMEngineImplementation):
         precision: See `Implementation`.
         device: See `Implementation`.
         stored: Whether samples bring their tokens, as from a token store.
+        with_cp: Whether blocks keep their inputs only.
     """
 
     name = 'mmcae'
@@ -40,11 +41,10 @@ class Ours(MMEngineImplementation):
         precision: str,
         device: torch.device,
         stored: bool = False,
+        with_cp: bool = False,
     ) -> None:
         super().__init__(precision, device)
         self.stored = stored
-        if stored:
-            self.name = 'mmcae, stored tokens'
         wrapper = copy.deepcopy(size.optim_wrapper)
         if precision == 'fp32':
             wrapper.type = 'mmcae.OptimWrapper'
@@ -53,7 +53,14 @@ class Ours(MMEngineImplementation):
         else:
             wrapper.type = 'mmcae.AmpOptimWrapper'
             wrapper.dtype = PRECISIONS[precision]
-        self.build(copy.deepcopy(size.model), wrapper)
+        model = copy.deepcopy(size.model)
+        model.backbone.with_cp = model.neck.with_cp = with_cp
+        self.build(model, wrapper)
+
+    def start_from(self, other: Any) -> None:
+        """Take the weights, and the tokenizer, of another model of ours."""
+        self.model.load_state_dict(other.state_dict())
+        self.model.target_generator = other.target_generator
 
     def arguments(self, batch: Batch) -> dict[str, Any]:
         samples = [DataSample(mask=mask) for mask in batch.mask]

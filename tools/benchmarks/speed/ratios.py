@@ -28,7 +28,7 @@ def ratio_rows(name: str, result: dict) -> list[RatioRow]:
         name: Of the file, without ending; unknown ones have none.
         result: Its content.
     """
-    if name in ('step', 'step_stored'):
+    if name.rpartition('/')[2] in ('step', 'step_stored'):
         return _step_rows(result)
     if name == 'tokenizer':
         return _tokenizer_rows(result['tokenizers'])
@@ -55,6 +55,8 @@ def _step_rows(result: dict) -> list[RatioRow]:
         ours, *others = run['steps']
         stored = ', stored tokens' if result['tokens'] == 'stored' else ''
         case = f'{run["precision"]}, batch {run["batch_size"]}{stored}'
+        if result['threads'] > 1:
+            case += f', {result["threads"]} threads'
         for other in others:
             ratio = run['steps'][other]['ratio']
             what = f'time of a step, {case}'
@@ -67,7 +69,17 @@ def _step_rows(result: dict) -> list[RatioRow]:
                 if all(sizes):
                     quotient = sizes[0] / sizes[1]
                     rows.append(RatioRow(f'{title}, {case}', other, quotient))
+            upkeep = [_upkeep(run.get('parts', {}), n) for n in (other, ours)]
+            if all(upkeep):
+                what = f'time of optimizer, clipping and upkeep, {case}'
+                rows.append(RatioRow(what, other, upkeep[0] / upkeep[1]))
     return rows
+
+
+def _upkeep(parts: dict, name: str) -> float:
+    names = ('upkeep', 'clip', 'optimizer')
+    rows = (parts.get(name, {}).get(part) for part in names)
+    return sum(row['forward'] for row in rows if row)
 
 
 def _tokenizer_rows(tokenizers: dict) -> list[RatioRow]:
