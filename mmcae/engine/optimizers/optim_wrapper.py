@@ -34,9 +34,10 @@ class ClipInStep:
         return scaler is not None and scaler.is_enabled()
 
     def _clips_norm(self: Any) -> bool:
-        known = set(self.clip_grad_kwargs or {}) <= {'max_norm', 'norm_type'}
-        norm_clip = self.clip_func is torch.nn.utils.clip_grad_norm_
-        return bool(self.clip_grad_kwargs) and norm_clip and known
+        settings = self.clip_grad_kwargs
+        if not settings or not set(settings) <= {'max_norm', 'norm_type'}:
+            return False
+        return self.clip_func is torch.nn.utils.clip_grad_norm_
 
     def _clip_grad(self: Any) -> None:
         norm: Tensor | None = None
