@@ -118,15 +118,17 @@ def test_transfer__order_and_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(transfer, 'run_tool', run_tool)
     monkeypatch.setattr('small_scale.run_tool', run_tool)
     argv = ['transfer.py', '--work-dir', str(tmp_path), '--seeds', '3', '4']
-    argv += ['--arms', 'random', 'mmcae', '--labels', '8']
+    argv += ['--arms', 'random', 'mmcae', '--labels', '8', '--times', '0.5']
     monkeypatch.setattr(sys, 'argv', argv)
     transfer.main()
-    table = (tmp_path / 'segmentation/table.md').read_text()
+    table = (tmp_path / 'segmentation_x0.5/table.md').read_text()
     assert table in capsys.readouterr().out
     assert table.splitlines()[-1] == (
         '| mmcae | 52.8 [52.8-52.8] | 68.0 [68.0-68.0] |'
     )
-    results = json.loads((tmp_path / 'segmentation/results.json').read_text())
+    results = json.loads(
+        (tmp_path / 'segmentation_x0.5/results.json').read_text()
+    )
     assert len(results['arms']['random']) == 2
     trainings = [
         c for c in calls if transfer.TASKS['segmentation'].config in c
@@ -138,8 +140,11 @@ def test_transfer__order_and_commands(tmp_path, monkeypatch, capsys):
         strict=True,
     ):
         words = ' '.join(training)
-        assert f'data_root={tmp_path}/segmentation/data_seed{seed}/' in words
+        assert (
+            f'data_root={tmp_path}/segmentation_x0.5/data_seed{seed}/' in words
+        )
         assert f'randomness.seed={seed}' in training
+        assert 'train_cfg.max_iters=200' in training
         path = f'checkpoint={tmp_path}/scenes/mmcae_seed{seed}/pretrain/'
         assert (path in words) == (arm == 'mmcae')
     # No scenes of a labelled set are in the unlabelled one.

@@ -90,7 +90,7 @@ TASKS = dict(
         'tools/dataset_converters/tiny_coco.py',
         f'{TRANSFER}coco/cae-tiny-p8_mask-rcnn_1xb8-12e_tiny-coco-96px.py',
         detection_schedule,
-        48,  # of 8 iterations with 64 images: as many as 12 of the config's
+        48,  # of 8 iterations with 64 images
         {
             'box AP': r'coco/bbox_mAP: ([\d.]+)',
             'mask AP': r'coco/segm_mAP: ([\d.]+)',
@@ -115,7 +115,7 @@ def parse_args() -> argparse.Namespace:
         '--labels', type=int, default=64, help='labelled images'
     )
     parser.add_argument(
-        '--longer', type=int, default=1, help='times the iterations'
+        '--times', type=float, default=1, help='as many iterations'
     )
     parser.add_argument('--val-images', type=int, default=128)
     args = parser.parse_args()
@@ -177,7 +177,7 @@ class Transfer:
         self.args = args
         self.task = TASKS[args.task]
         self.study = Pretraining(args)
-        name = args.task + (f'_x{args.longer}' if args.longer > 1 else '')
+        name = args.task + (f'_x{args.times:g}' if args.times != 1 else '')
         self.work = args.work_dir.resolve() / name
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
@@ -188,13 +188,14 @@ class Transfer:
         sizes = (self.args.labels, self.args.val_images)
         write_scenes(self.task.converter, data, *sizes, seed)
         folder = self.work / f'{arm}_seed{seed}'
+        length = round(self.args.times * self.task.length)
         printed = run_tool(
             folder,
             *('tools/train.py', self.task.config, '--work-dir', folder),
             '--cfg-options',
             f'data_root={data}/',
             *start_options(checkpoint),
-            *self.task.schedule(self.args.longer * self.task.length),
+            *self.task.schedule(length),
             f'randomness.seed={seed}',
         )
         return read_metrics(self.task, printed)
