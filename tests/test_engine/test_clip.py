@@ -2,12 +2,14 @@
 """Clipping inside a fused step, against clipping before the step."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 
 from mmcae.engine.optimizers import AmpOptimWrapper, OptimWrapper
+from mmcae.engine.optimizers.clip import clip_in_step, unclip
 
 
 def wrapped(kind, model, fused=True, **clip):
@@ -104,3 +106,27 @@ def test_skips_broken_steps__says_whether_weights_are_safe(
     assert wrapper.skips_broken_steps is expected
     wrapper.update_params(model(torch.ones(1, 5)).sum() * float('nan'))
     assert model.weight.isfinite().all().item() is expected
+
+
+def test_clip_in_step__asks_a_gpu_for_no_number():
+    parameter = torch.nn.Parameter(torch.empty(3, device='meta'))
+    parameter.grad = torch.empty(3, device='meta')  # has no numbers at all
+    groups = [dict(params=[parameter], fused=True)]
+    optimizer = SimpleNamespace(param_groups=groups)
+    norm = clip_in_step(optimizer, max_norm=1.0)
+    for value in (norm, optimizer.grad_scale, optimizer.found_inf):
+        assert value.device.type == 'meta'
+    unclip(optimizer)
+    assert vars(optimizer) == dict(param_groups=groups)
+
+
+def test_clip_in_step__small_gradients_are_not_rewritten():
+    model = torch.nn.Linear(5, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    for size, scaled in ((1e-3, False), (10.0, True)):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, size)
+        clip_in_step(optimizer, max_norm=1.0)
+        assert hasattr(optimizer, 'grad_scale') is scaled
+        assert optimizer.found_inf == 0
+        unclip(optimizer)

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import token_runs
+import torch
 
 
 @pytest.mark.slow
@@ -22,11 +23,13 @@ def test_compile__a_run_has_the_losses_of_a_plain_one(
         cfg = token_runs.config(
             photos,
             tmp_path / name,
-            epochs=2,
+            epochs=3,
             train_dataloader__drop_last=True,
             # The compiler draws other random numbers.
             model__backbone__drop_path_rate=0.0,
         )
         cfg.compile = setting
-        losses[name], _ = token_runs.train(cfg)
+        # Nothing is compiled twice.
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            losses[name], _ = token_runs.train(cfg)
     assert losses['compiled'] == pytest.approx(losses['plain'], rel=1e-4)

@@ -38,9 +38,12 @@ def clip_in_step(
     one_device = len({g.device for g in grads}) == 1
     if not (is_fused(optimizer) and plain and one_device):
         return None
-    norm = torch.nn.utils.get_total_norm(grads, norm_type, foreach=True)
+    norm = torch.nn.utils.get_total_norm(grads, norm_type)
     state: Any = optimizer
-    state.grad_scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)
+    scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)
+    # A scale is a pass of writing gradients. (On GPUs, to ask would wait.)
+    if not (scale.is_cpu and scale == 1):
+        state.grad_scale = scale
     state.found_inf = (~norm.isfinite()).float()
     return norm
 

@@ -21,7 +21,8 @@ from torch import Tensor
 KERNELS = {
     # PyTorch's fused attention, or matrix products and a softmax.
     'attention': ('auto', 'fused', 'explicit'),
-    # What PyTorch calls, or oneDNN also where PyTorch would call MKL.
+    # What PyTorch calls; or oneDNN also where PyTorch would call MKL, and
+    # under autocast casts of weights that are not kept.
     'linear': ('auto', 'torch', 'onednn'),
     # Whether the backward pass computes GELU again instead of keeping it.
     'activation': ('auto', 'keep', 'recompute'),
@@ -134,6 +135,29 @@ def onednn_linear(x: Tensor, weight: Tensor) -> bool:
         return True
     rows = x.numel() // x.shape[-1]
     return rows * weight.numel() >= _ONEDNN_FROM and mkl_is_slow()
+
+
+def casts_in_place(x: Tensor, weight: Tensor) -> bool:
+    """Whether a linear layer under autocast casts its weight as it uses it.
+
+    Autocast keeps the casts of all weights until the backward pass, 300 MB
+    of a base-size CAE. On CPUs it takes longer to get that memory than to
+    cast twice.
+
+    Args:
+        x: Input, ``(..., in)``.
+        weight: ``(out, in)``.
+    """
+    if x.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
+        return False
+    plain = (Tensor, torch.nn.Parameter)
+    return (
+        chosen('linear') != 'torch'
+        and not watched()
+        and type(x) in plain
+        and type(weight) in plain
+        and weight.dtype == torch.float32
+    )
 
 
 @lru_cache

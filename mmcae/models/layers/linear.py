@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .kernels import chosen, matmul_onednn, onednn_linear, watched
+from .kernels import (
+    casts_in_place,
+    chosen,
+    matmul_onednn,
+    onednn_linear,
+    watched,
+)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -22,8 +28,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         ``(..., out)``.
     """
-    if onednn_linear(x, weight):
-        return _OneDNNLinear.apply(x, weight, bias)
+    onednn = onednn_linear(x, weight)
+    if onednn or casts_in_place(x, weight):
+        return _Linear.apply(x, weight, bias, _dtype(x), False, onednn)
     return F.linear(x, weight, bias)
 
 
@@ -52,16 +59,17 @@ def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     keep = chosen('activation') == 'keep' or watched()
     if keep or not torch.is_grad_enabled():
         return layer(F.gelu(x))
-    weight: Tensor = layer.weight
-    bias: Tensor | None = layer.bias
+    weight, bias = layer.weight, layer.bias
+    onednn = onednn_linear(x, weight)
+    return _Linear.apply(x, weight, bias, _dtype(x), True, onednn)
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """What autocast would compute in; it leaves functions of ours alone."""
     device = x.device.type
     if torch.is_autocast_enabled(device):
-        # What autocast would do; a function of ours it leaves alone.
-        dtype = torch.get_autocast_dtype(device)
-        x, weight = x.to(dtype), weight.to(dtype)
-        bias = bias if bias is None else bias.to(dtype)
-    with torch.autocast(device, enabled=False):
-        return _GELULinear.apply(x, weight, bias, onednn_linear(x, weight))
+        return torch.get_autocast_dtype(device)
+    return x.dtype
 
 
 def _product(x: Tensor, weight: Tensor, onednn: bool) -> Tensor:
@@ -97,42 +105,40 @@ def _gradients(
     return of_x, of_weight, of_bias
 
 
-class _OneDNNLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _linear(x, weight, bias, onednn=True)
+class _Linear(torch.autograd.Function):
+    """Perhaps GELU, then a linear layer, in a precision of its own.
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        return _gradients(ctx.needs_input_grad, gradient, x, weight, True)
+    It keeps its input and the weight as it is: casts of the weight live
+    while they are multiplied only, in both passes.
+    """
 
-
-class _GELULinear(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
+        dtype: torch.dtype,
+        gelu: bool,
         onednn: bool,
     ) -> Tensor:
+        ctx.gelu, ctx.onednn = gelu, onednn
+        x = x.to(dtype)
         ctx.save_for_backward(x, weight)
-        ctx.onednn = onednn
-        return _linear(F.gelu(x), weight, bias, onednn)
+        bias = bias if bias is None else bias.to(dtype)
+        entering = F.gelu(x) if gelu else x
+        return _linear(entering, weight.to(dtype), bias, onednn)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        of_output, of_weight, of_bias = _gradients(
-            ctx.needs_input_grad, gradient, F.gelu(x), weight, ctx.onednn
+        entering = F.gelu(x) if ctx.gelu else x
+        weight = weight.to(x.dtype)
+        of_x, of_weight, of_bias = _gradients(
+            ctx.needs_input_grad, gradient, entering, weight, ctx.onednn
         )
-        of_x = None
-        if of_output is not None:
-            of_x = torch.ops.aten.gelu_backward(of_output, x)
-        return of_x, of_weight, of_bias, None
+        if of_x is not None and ctx.gelu:
+            of_x = torch.ops.aten.gelu_backward(of_x, x)
+        # Autograd casts them to the types of what they belong to.
+        return of_x, of_weight, of_bias, None, None, None

@@ -6,7 +6,10 @@ from torch import Tensor
 
 
 def sincos_position(
-    grid: tuple[int, int], embed_dims: int, num_extra_tokens: int = 0
+    grid: tuple[int, int],
+    embed_dims: int,
+    num_extra_tokens: int = 0,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Build the frozen two-dimensional sine-cosine position table.
 
@@ -19,6 +22,7 @@ def sincos_position(
         grid: Rows and columns of the patch grid.
         embed_dims: Width ``D``, a multiple of four.
         num_extra_tokens: Rows of zeros to put in front (class token).
+        device: Of the table. Defaults to PyTorch's default device.
 
     Returns:
         A float32 table, ``(1, num_extra_tokens + rows * columns, D)``.
@@ -32,9 +36,10 @@ def sincos_position(
             f'got embed_dims={embed_dims}'
         )
     quarter = embed_dims // 4
-    omega = torch.arange(quarter, dtype=torch.float32) / quarter
+    kind: dict = dict(dtype=torch.float32, device=device)
+    omega = torch.arange(quarter, **kind) / quarter
     omega = 1.0 / (10000**omega)
-    rows, columns = (torch.arange(n, dtype=torch.float32) for n in grid)
+    rows, columns = (torch.arange(n, **kind) for n in grid)
     i = (rows[:, None] * omega).repeat_interleave(grid[1], dim=0)
     j = (columns[:, None] * omega).repeat(grid[0], 1)
     table = torch.cat([i.sin(), i.cos(), j.sin(), j.cos()], dim=1)

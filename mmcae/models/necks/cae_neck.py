@@ -151,8 +151,9 @@ class CAENeck(BaseModule):
         """
         table = self._positions.get(grid)
         if table is None or table.device != like.device:
-            table = sincos_position(grid, self.embed_dims).to(like.device)
-            self._positions = {grid: table}
+            table = sincos_position(grid, self.embed_dims, device=like.device)
+            if not torch.compiler.is_compiling():  # a new graph otherwise
+                self._positions = {grid: table}
         return table
 
     def project(self, latent: Tensor) -> Tensor:

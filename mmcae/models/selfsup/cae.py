@@ -162,10 +162,10 @@ class CAE(BaseSelfSupervisor):
         logits = self.neck.decode(latent_pred, split, grid)
 
         self.refresh_teacher()
-        with torch.no_grad():
-            health = self.token_health(logits, tokens, split)
-            health.update(latent_health(latent_pred, latent_target))
         losses = self.head.loss(logits, tokens, latent_pred, latent_target)
+        health = self.token_health(logits, tokens, split)
+        with torch.no_grad():
+            health.update(latent_health(latent_pred, latent_target))
         return {**losses, **health}
 
     def parse_losses(

@@ -66,8 +66,8 @@ def test_linear__onednn_equals_torch(bias):
         theirs = gradients(run, x, *parameters)
     with use_kernels(linear='onednn'):
         ours = gradients(run, x, *parameters)
-    assert 'OneDNN' in used[1]
-    assert 'OneDNN' not in used[0]
+    assert '_Linear' in used[1]
+    assert '_Linear' not in used[0]
     assert_equal(ours, theirs, 1e-5)
 
 
@@ -82,6 +82,37 @@ def test_linear__leaves_autocast_and_counters_alone():
         with FlopCounterMode(display=False) as counter:
             layer(x)
         assert counter.get_total_flops() == 2 * 7 * 24 * 40
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_linear__under_autocast_keeps_no_cast_of_its_weight(bias):
+    torch.manual_seed(0)
+    layer = Linear(24, 40, bias=bias)
+    x = torch.randn(7, 24, requires_grad=True)
+    found, weights = [], []
+
+    def keep(tensor):
+        if tensor.numel() == layer.weight.numel():
+            weights.append(tensor)
+        return tensor
+
+    for choice in ('torch', 'auto'):
+        with (
+            use_kernels(linear=choice),
+            torch.autocast('cpu', torch.bfloat16),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t),
+        ):
+            out = layer(x)
+        assert out.dtype == torch.bfloat16
+        found.append(
+            (out, *torch.autograd.grad(out.sum(), [x, *layer.parameters()]))
+        )
+    cast, own = weights
+    assert cast.dtype == torch.bfloat16
+    assert own.data_ptr() == layer.weight.data_ptr()
+    for plain, ours in zip(*found, strict=True):
+        assert plain.dtype == ours.dtype
+        assert torch.equal(plain, ours)
 
 
 @pytest.mark.parametrize(
