@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import toy_project
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from mmcae.utils.checkpoint_io import write_weights
 from mmcae.utils.paths import resource_root
 
 TOOLS = resource_root() / 'tools'
@@ -208,6 +211,51 @@ def test_dist_train__cae_equals_one_process(tmp_path):
             assert difference < 12 * 1.5e-3 * weight.numel() ** 0.5
             continue
         assert difference <= 1e-5 * expected[name].norm(), name
+
+
+@pytest.mark.parametrize('loop', ['epochs', 'iterations'])
+def test_dist_train__two_processes_share_a_token_store(tmp_path, loop):
+    write_digits(tmp_path / 'images', count=16)
+    (tmp_path / 'recorder.py').write_text(RECORDER)
+    text = CAE_CONFIG
+    if loop == 'iterations':
+        for old, new in (
+            ('mmcae.SeededSampler', 'mmcae.SeededInfiniteSampler'),
+            ('by_epoch=True, max_epochs=2', 'by_epoch=False, max_iters=5'),
+            ('interval=2))', 'interval=5, by_epoch=False))'),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+    (tmp_path / 'cae.py').write_text(text)
+    cfg = Config.fromfile(tmp_path / 'cae.py', import_custom_modules=False)
+    torch.manual_seed(0)
+    tokenizer = MODELS.build(cfg.model.target_generator)
+    write_weights(tokenizer.state_dict(), tmp_path / 'tokenizer.pth')
+    options = [
+        'train_dataloader.batch_size=4',
+        'model.target_generator.init_cfg.type=Pretrained',
+        'model.target_generator.init_cfg.checkpoint=tokenizer.pth',
+    ]
+    rows = {}
+    for name, more in (
+        ('computed', []),
+        ('filling', ['token_store=tokens']),
+        ('reading', ['token_store=tokens']),
+    ):
+        result = toy_project.execute(
+            [
+                TOOLS / 'dist_train.sh', 'cae.py', 2, '--work-dir', name,
+                '--cfg-options', *options, *more,
+            ],
+            tmp_path,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr[-3000:]
+        rows[name] = json.loads((tmp_path / name / 'rows.json').read_text())
+        assert rows[name]['world'] == 2
+        log = result.stdout + result.stderr
+        if name == 'reading':
+            assert '(100.0%) came' in log
+    assert rows['computed'] == rows['filling'] == rows['reading']
 
 
 def write_digits(folder: Path, count: int) -> None:
