@@ -8,6 +8,13 @@ import token_runs
 import torch
 
 
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['aot_eager', 'inductor'])
 def test_compile__a_run_has_the_losses_of_a_plain_one(
