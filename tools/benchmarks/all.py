@@ -72,6 +72,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[str]]:
         tokenizer += ['--width', '16', '--batch-size', '1']
         data += ['--images', '8', '--rounds', '2']
     stored = [*step, '--tokens', 'stored', '--no-parts']
+    stored += [] if '--no-peaks' in step else ['--no-peaks']
     threads = args.threads[1:] if args.device == 'cpu' else []
     again = {}
     for number in threads:
