@@ -119,19 +119,20 @@ def masked_tokens(
             "store need collate_fn=dict(type='mmcae.collate_views')"
         )
     split = split_patches(mask, _num_patches(mask))
-    device = split.masked.device
-    shape = len(stored), split.num_patches
-    tokens = torch.zeros(shape, dtype=torch.int64, device=device)
+    known = {i: row for i, row in enumerate(stored) if row is not None}
+    parts = []
+    if known:
+        rows = torch.from_numpy(np.stack(list(known.values())))
+        parts.append(rows.to(split.masked.device, torch.int64))
     if computed:
         new = all_tokens(target_generator, images)
         _check_grid(new.shape[1], images, split.num_patches)
-        tokens[computed] = new
         if keep is not None:
             keep([samples[i] for i in computed], new)
-    known = {i: row for i, row in enumerate(stored) if row is not None}
-    if known:
-        rows = torch.from_numpy(np.stack(list(known.values())))
-        tokens[list(known)] = rows.to(tokens)
+        parts.append(new)
+    tokens = torch.cat(parts)
+    if len(parts) > 1:
+        tokens = tokens[torch.tensor([*known, *computed]).argsort()]
     return tokens.gather(1, split.masked).flatten()
 
 
