@@ -111,11 +111,13 @@ def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     Args:
         tokens: ``(B, L, D)``, or ``(1, L, D)`` to pick from one table for
             every sample.
-        index: Indices along ``L``, ``(B, N)``.
+        index: Indices along ``L``, ``(B, N)``; better on the device of the
+            tokens already.
 
     Returns:
         The picked tokens, ``(B, N, D)``.
     """
+    index = index.to(tokens.device)
     rows = index
     if len(tokens) > 1:
         first = torch.arange(len(tokens), device=index.device)

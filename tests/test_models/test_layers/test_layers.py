@@ -70,6 +70,13 @@ def test_select_tokens__picks_what_a_boolean_mask_picks():
     assert torch.equal(found, expected)
 
 
+def test_select_tokens__brings_indices_to_the_tokens():
+    tokens = torch.empty(2, 6, 5, device='meta')
+    picked = select_tokens(tokens, torch.tensor([[0, 3], [1, 5]]))
+    assert picked.device.type == 'meta'
+    assert picked.shape == (2, 2, 5)
+
+
 def test_select_tokens__one_table_serves_every_sample():
     table = torch.arange(6.0).view(1, 6, 1)
     picked = select_tokens(table, torch.tensor([[0, 3], [1, 5]]))
