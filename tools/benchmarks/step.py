@@ -234,6 +234,7 @@ def measure(
         text += 'Milliseconds, forward / backward:\n\n'
         text += parts_table(parts) + '\n'
     del lineup
+    gc.collect()  # models are in cycles; the next ones need the memory
     if not args.no_peaks:
         for name, row in result['memory'].items():
             row['peak'] = peak_of(name, precision, batch_size)
