@@ -58,8 +58,8 @@ def test_options__arms_differ_by_the_encoder_alone(name):
     task = transfer.TASKS[name]
     options = (*task.schedule(task.length), 'data_root=data/')
     start = transfer.start_options
-    given = configured(task, (*start(Path('cae.pth')), *options))
-    drawn = configured(task, (*start(None), *options))
+    given = configured(task, (*start(Path('cae.pth'), True), *options))
+    drawn = configured(task, (*start(None, True), *options))
     assert given.model.backbone.init_cfg.checkpoint == 'cae.pth'
     assert drawn.model.backbone.init_cfg is None
     # Layers are only held back where there is something to keep.

@@ -43,3 +43,20 @@ def run_tool(folder: Path, *command: str | Path) -> str:
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint of a finished training."""
     return Path((folder / 'last_checkpoint').read_text().strip())
+
+
+def start_options(checkpoint: Path | None, layer_decay: bool) -> list[str]:
+    """What a config becomes for an encoder.
+
+    Args:
+        checkpoint: The encoder; None: random weights.
+        layer_decay: Whether the config has layer-wise decay.
+    """
+    if checkpoint is not None:
+        return [f'checkpoint={checkpoint}']
+    options = ['model.backbone.init_cfg=None']
+    if layer_decay:
+        # From scratch no layer needs protection from the others.
+        rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
+        options.append(f'{rate}=1.0')
+    return options

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from runs import REPO, last_checkpoint, run_tool
+from runs import REPO, last_checkpoint, run_tool, start_options
 from table import write_table
 
 sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
@@ -217,14 +217,7 @@ class Study:
         if labels == 'few':
             few = f'train_dataloader.dataset.data_prefix=few_{seed}'
             options += [few, *FEW_OPTIONS]
-        if checkpoint is not None:
-            options.append(f'checkpoint={checkpoint}')
-        else:
-            options.append('model.backbone.init_cfg=None')
-            if kind == 'finetune':
-                # From scratch no layer needs protection from the others.
-                rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
-                options.append(f'{rate}=1.0')
+        options += start_options(checkpoint, layer_decay=kind == 'finetune')
         folder = self.work / f'{arm}_seed{seed}' / f'{kind}_{labels}'
         printed = self.train(self.configs.evaluation(kind), folder, *options)
         return float(re.findall(r'accuracy/top1: ([\d.]+)', printed)[-1])

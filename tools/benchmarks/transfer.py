@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runs import run_tool
+from runs import run_tool, start_options
 from small_scale import ARMS, CAE, Data, Study
 from table import NAMES, summarise
 
@@ -123,15 +123,6 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def start_options(checkpoint: Path | None) -> tuple[str, ...]:
-    """What a config becomes for an encoder; None: random weights."""
-    if checkpoint is not None:
-        return (f'checkpoint={checkpoint}',)
-    # From scratch no layer needs protection from the others.
-    rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
-    return 'model.backbone.init_cfg=None', f'{rate}=1.0'
-
-
 def read_metrics(task: Task, printed: str) -> dict[str, float]:
     """The last evaluation in a log, in %.
 
@@ -194,7 +185,7 @@ class Transfer:
             *('tools/train.py', self.task.config, '--work-dir', folder),
             '--cfg-options',
             f'data_root={data}/',
-            *start_options(checkpoint),
+            *start_options(checkpoint, layer_decay=True),
             *self.task.schedule(length),
             f'randomness.seed={seed}',
         )

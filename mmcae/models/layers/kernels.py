@@ -91,6 +91,10 @@ def watched() -> bool:
     )
 
 
+def _plain(*tensors: Tensor) -> bool:
+    return all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
+
+
 def explicit_attention(query: Tensor, key: Tensor) -> bool:
     """Whether attention is computed by matrix products and a softmax.
 
@@ -126,8 +130,7 @@ def onednn_linear(x: Tensor, weight: Tensor) -> bool:
     choice = chosen('linear')
     if choice == 'torch' or watched() or torch.is_autocast_enabled('cpu'):
         return False
-    plain = (Tensor, torch.nn.Parameter)
-    if type(x) not in plain or type(weight) not in plain or not x.numel():
+    if not _plain(x, weight) or not x.numel():
         return False
     if not x.dtype == weight.dtype == torch.float32 or not onednn_works():
         return False
@@ -137,7 +140,7 @@ def onednn_linear(x: Tensor, weight: Tensor) -> bool:
     return rows * weight.numel() >= _ONEDNN_FROM and mkl_is_slow()
 
 
-def casts_in_place(x: Tensor, weight: Tensor) -> bool:
+def casts_at_use(x: Tensor, weight: Tensor) -> bool:
     """Whether a linear layer under autocast casts its weight as it uses it.
 
     Autocast keeps the casts of all weights until the backward pass, 300 MB
@@ -150,12 +153,10 @@ def casts_in_place(x: Tensor, weight: Tensor) -> bool:
     """
     if x.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
         return False
-    plain = (Tensor, torch.nn.Parameter)
     return (
         chosen('linear') != 'torch'
         and not watched()
-        and type(x) in plain
-        and type(weight) in plain
+        and _plain(x, weight)
         and weight.dtype == torch.float32
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .kernels import (
-    casts_in_place,
+    casts_at_use,
     chosen,
     matmul_onednn,
     onednn_linear,
@@ -29,7 +29,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``(..., out)``.
     """
     onednn = onednn_linear(x, weight)
-    if onednn or casts_in_place(x, weight):
+    if onednn or casts_at_use(x, weight):
         return _Linear.apply(x, weight, bias, _dtype(x), False, onednn)
     return F.linear(x, weight, bias)
 

@@ -40,8 +40,18 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
 
         Returns:
             The same, the views in float32 on the device.
+
+        Raises:
+            ValueError: If there are not two views.
         """
-        views = self.cast_data(data['inputs'])
+        views = data['inputs']
+        if not isinstance(views, list | tuple) or len(views) != 2:
+            number = len(views) if isinstance(views, list | tuple) else 1
+            raise ValueError(
+                f'CAEDataPreprocessor takes two views of each image, got '
+                f'{number}: the pipeline needs mmcae.TwoViewRandomResizedCrop'
+            )
+        views = self.cast_data(views)
         if self._channel_conversion:
             # Not by a list of indices, which would be copied to a GPU.
             views = [view.flip(1) for view in views]

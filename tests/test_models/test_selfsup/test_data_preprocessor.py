@@ -47,3 +47,14 @@ def test_forward__samples_stay_where_they_are():
     assert data['data_samples'][0] is sample
     assert sample.mask.device.type == 'cpu'
     assert data['inputs'][0].device.type == 'meta'
+
+
+@pytest.mark.parametrize('number', [1, 3])
+def test_forward__other_than_two_views_are_refused(number):
+    preprocessor = MODELS.build(
+        dict(type='mmcae.CAEDataPreprocessor', **NORMS)
+    )
+    view = torch.zeros(2, 3, 8, 8)
+    views = view if number == 1 else [view] * number
+    with pytest.raises(ValueError, match=f'two views .* got {number}'):
+        preprocessor(dict(inputs=views, data_samples=[]))
