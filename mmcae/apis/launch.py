@@ -18,7 +18,11 @@ from mmengine.runner import Runner
 from mmcae.apis.token_store import share_sampler_seed, use_token_store
 from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
-from mmcae.utils.distributed import has_accelerator, setup_cpu_distributed
+from mmcae.utils.distributed import (
+    has_accelerator,
+    leave_process_group,
+    setup_cpu_distributed,
+)
 
 CFG_OPTIONS_HELP = (
     'override settings of the config: key=value pairs with dotted keys, e.g. '
@@ -262,6 +266,11 @@ def _exit(error: BaseException, status: int) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's ``main`` with :func:`clear_errors`."""
+    """Run a script's ``main`` with :func:`clear_errors`.
+
+    A process of a distributed run leaves its group at the end; after an error
+    it does not, for the others may be waiting in a collective.
+    """
     with clear_errors():
         main()
+    leave_process_group()

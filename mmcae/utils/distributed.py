@@ -9,6 +9,7 @@ is present. With an accelerator nothing here applies.
 import datetime
 import os
 import subprocess
+import time
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
-from torch.distributed import init_process_group
+from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from mmcae.utils.config_check import ConfigError
@@ -97,6 +98,22 @@ def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
     env_cfg.setdefault('dist_cfg', ConfigDict())['backend'] = 'gloo'
     _wrap_without_devices(cfg)
     return True
+
+
+def leave_process_group() -> None:
+    """Leave the group at the end of a run that went well.
+
+    Gloo's threads give back the tensors of the last collective a moment after
+    it is done, and need Python's lock for it. Where the interpreter closes
+    first, the process aborts ("terminate called without an active exception",
+    status -6) although all work is done. Destroying the group waits for its
+    threads only if nothing else refers to it, and a DDP model does until the
+    process ends: so the lock is left to them for a moment as well.
+    """
+    if not is_distributed():
+        return
+    destroy_process_group()
+    time.sleep(0.1)
 
 
 def _wrap_without_devices(cfg: Config) -> None:

@@ -213,3 +213,17 @@ def test_train__refuses_a_loader_without_a_batch_before_it_starts():
     assert not small.started
     launch.train(enough)
     assert enough.started
+
+
+def test_run__leaves_the_process_group_unless_it_fails(monkeypatch):
+    left = []
+    monkeypatch.setattr(launch, 'leave_process_group', lambda: left.append(1))
+    with pytest.raises(RuntimeError):
+        launch.run(_fail)
+    assert not left
+    launch.run(lambda: None)
+    assert left
+
+
+def _fail():
+    raise RuntimeError('a bug')

@@ -115,3 +115,12 @@ def test_setup_cpu_distributed__slurm_without_scontrol(cpu_only):
     cpu_only.setenv('PATH', '')
     with pytest.raises(RuntimeError, match='set MASTER_ADDR'):
         distributed.setup_cpu_distributed(Config({}), 'slurm')
+
+
+def test_leave_process_group__also_where_there_is_none(cpu_only):
+    distributed.leave_process_group()
+    set_ranks(cpu_only, 'pytorch', free_port())
+    distributed.setup_cpu_distributed(Config({}), 'pytorch')
+    assert torch.distributed.is_initialized()
+    distributed.leave_process_group()
+    assert not torch.distributed.is_initialized()
