@@ -121,7 +121,10 @@ def time_steps(
     times = alternate(steps, args.rounds, clock)
     ours = next(iter(lineup))
     trained = sum(p.numel() for p in lineup[ours].trained())
-    floor = floor_seconds(counters[ours].flops, trained, ceilings)
+    flops = counters[ours].flops
+    floor = floor_seconds(flops, trained, ceilings)
+    by_torch = ceilings | {'products': ceilings['products_torch']}
+    floor_torch = floor_seconds(flops, trained, by_torch)
     result = {}
     for name, found in times.items():
         busy = summarise(found['busy'])
@@ -133,6 +136,7 @@ def time_steps(
             flops=counters[name].flops,
             operations=sum(counters[name].ops.values()),
             floor_share=floor / busy['median'],
+            floor_share_torch=floor_torch / busy['median'],
         )
     return result
 
@@ -223,7 +227,9 @@ def measure(
         f'{giga:.1f} GFLOP an image (ours). Measured ceilings: products '
         f'{ceilings["products"] / 1e9:.0f}, convolutions '
         f'{ceilings["convolutions"] / 1e9:.0f} GFLOP/s, copy '
-        f'{ceilings["copy"] / 1e9:.1f} GB/s.\n\n'
+        f'{ceilings["copy"] / 1e9:.1f} GB/s. With the library that PyTorch '
+        f'chooses products reach {ceilings["products_torch"] / 1e9:.0f}; '
+        f'of that floor ours is at {ours["floor_share_torch"]:.0%}.\n\n'
     )
     if device.type == 'cuda' and precision != 'fp32':
         peak = gpu_peak(torch.cuda.get_device_name(device))

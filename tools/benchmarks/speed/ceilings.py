@@ -42,21 +42,22 @@ def measure_ceilings(
 
     Returns:
         ``products`` and ``convolutions`` in FLOP/s, ``copy`` in bytes/s (read
-        and written).
+        and written); ``products_torch``: with the library that PyTorch
+        chooses, where ours may be another.
     """
     clock = Clock(device)
     calls: dict[str, list[tuple[float, Callable]]] = dict(
-        products=[], convolutions=[], copy=[]
+        products_torch=[], products=[], convolutions=[], copy=[]
     )
     for rows, inputs, outputs in linear:
         x = torch.randn(rows, inputs, device=device, dtype=dtype)
         w = torch.randn(outputs, inputs, device=device, dtype=dtype)
         work = 2.0 * rows * inputs * outputs
-        # PyTorch's choice of a library, and ours: the faster one counts.
-        for product in (F.linear, fastest_linear):
-            calls['products'].append(
-                (work, lambda x=x, w=w, f=product: f(x, w))
-            )
+        for kind, product in (
+            ('products_torch', F.linear),
+            ('products', fastest_linear),
+        ):
+            calls[kind].append((work, lambda x=x, w=w, f=product: f(x, w)))
     for inputs, side, outputs in convolution:
         x = torch.randn(4, inputs, side, side, device=device, dtype=dtype)
         w = torch.randn(outputs, inputs, 3, 3, device=device, dtype=dtype)
@@ -79,6 +80,7 @@ def measure_ceilings(
                     work / min(clock(call)[0] for _ in range(rounds))
                 )
             best[kind] = max(speeds)
+    best['products'] = max(best['products'], best['products_torch'])
     return best
 
 
