@@ -15,7 +15,6 @@ from .kernels import (
     onednn_linear,
     watched,
 )
-from .scratch import scratch
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -73,26 +72,8 @@ def _dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A cast to multiply with at once; it is gone with the next one."""
-    if weight.dtype == dtype or weight.device.type != 'cpu':
-        return weight.to(dtype)
-    return scratch('cast', weight.shape, dtype).copy_(weight)
-
-
 def _product(x: Tensor, weight: Tensor, onednn: bool) -> Tensor:
     return matmul_onednn(x, weight) if onednn else x @ weight.t()
-
-
-def _of_weight(
-    gradient: Tensor, rows: Tensor, dtype: torch.dtype, onednn: bool
-) -> Tensor:
-    """Gradient of a weight of another precision, without a copy to keep."""
-    if onednn or gradient.dtype == dtype or gradient.device.type != 'cpu':
-        return _product(gradient.t(), rows.t(), onednn)
-    shape = gradient.shape[1], rows.shape[1]
-    product = scratch('gradient', shape, gradient.dtype)
-    return torch.mm(gradient.t(), rows, out=product).to(dtype)
 
 
 def _linear(
@@ -116,10 +97,9 @@ def _gradients(
     rows = x.reshape(-1, x.shape[-1])
     of_x = of_weight = of_bias = None
     if needed[0]:
-        cast = _cast(weight, x.dtype)
-        of_x = _product(gradient, cast.t(), onednn).view_as(x)
+        of_x = _product(gradient, weight.t(), onednn).view_as(x)
     if needed[1]:
-        of_weight = _of_weight(gradient, rows, weight.dtype, onednn)
+        of_weight = _product(gradient.t(), rows.t(), onednn)
     if needed[2]:
         of_bias = gradient.sum(0)
     return of_x, of_weight, of_bias
@@ -147,13 +127,14 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         bias = bias if bias is None else bias.to(dtype)
         entering = F.gelu(x) if gelu else x
-        return _linear(entering, _cast(weight, dtype), bias, onednn)
+        return _linear(entering, weight.to(dtype), bias, onednn)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:  # type: ignore[override]
         x, weight = ctx.saved_tensors
         entering = F.gelu(x) if ctx.gelu else x
+        weight = weight.to(x.dtype)
         of_x, of_weight, of_bias = _gradients(
             ctx.needs_input_grad, gradient, entering, weight, ctx.onednn
         )
