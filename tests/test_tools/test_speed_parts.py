@@ -92,10 +92,14 @@ def test_measure_ceilings__positive_for_small_shapes():
     found = measure_ceilings(
         torch.float32, CPU, 1, linear=((4, 8, 8),), convolution=((2, 4, 2),)
     )
-    torchs = 'products_torch'
-    assert set(found) == {'products', torchs, 'convolutions', 'copy'}
+    assert set(found) == {
+        'products',
+        'products_torch',
+        'convolutions',
+        'copy',
+    }
     assert min(found.values()) > 0
-    assert found['products'] >= found[torchs]
+    assert found['products'] >= found['products_torch']
 
 
 def test_gpu_peak__by_part_of_the_name():
