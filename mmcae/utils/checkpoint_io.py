@@ -11,12 +11,12 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmcae.utils.decoding import (
-    MapLocation,
+from mmcae.checkpoint.decoding import decode_checkpoint, decode_file
+from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    decode_checkpoint,
 )
+from mmcae.checkpoint.tensors import MapLocation
 from mmcae.utils.download import (
     DownloadError,
     download_once,
@@ -41,9 +41,11 @@ def read_checkpoint(
 ) -> dict:
     """Read a checkpoint without executing anything in it.
 
-    ``.safetensors`` files become ``{'state_dict': ..., 'meta': ...}``, all
-    others are read with torch's weights-only unpickler and the short list
-    of :mod:`mmcae.utils.safe_globals`, whatever else the process allows.
+    ``.safetensors`` files become ``{'state_dict': ..., 'meta': ...}``. All
+    others are read by :mod:`mmcae.checkpoint`, whose result does not depend
+    on torch's version or on what the process allows: sizes are compared with
+    the bytes that are there before a tensor is made, and only the names of
+    :mod:`mmcae.checkpoint.allow_list` may occur.
 
     Args:
         path (str | PathLike): A local file.
@@ -58,7 +60,8 @@ def read_checkpoint(
         UnsafeCheckpointError: If the file needs code to be read.
         UnreadableCheckpointError: If it is damaged or of another kind.
     """
-    return _read(path, map_location)[0]
+    with open(_existing(path), 'rb') as file:
+        return decode_file(file, str(path), map_location)
 
 
 def read_with_digest(path: str | os.PathLike) -> tuple[dict, str]:
@@ -71,18 +74,16 @@ def read_with_digest(path: str | os.PathLike) -> tuple[dict, str]:
         tuple[dict, str]: What :func:`read_checkpoint` returns, and 64
         hexadecimal digits.
     """
-    checkpoint, content = _read(path, 'cpu')
+    content = _existing(path).read_bytes()
+    checkpoint = decode_checkpoint(content, str(path))
     return checkpoint, hashlib.sha256(content).hexdigest()
 
 
-def _read(
-    path: str | os.PathLike, map_location: MapLocation
-) -> tuple[dict, bytes]:
+def _existing(path: str | os.PathLike) -> Path:
     file = Path(path).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'{file} can not be found.')
-    content = file.read_bytes()
-    return decode_checkpoint(content, str(file), map_location), content
+    return file
 
 
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict:

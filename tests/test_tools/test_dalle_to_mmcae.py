@@ -15,14 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmcae.models import DALLEDecoder, DALLEEncoder
-from mmcae.utils import module_pickle
-from mmcae.utils.checkpoint_io import read_checkpoint
-from mmcae.utils.decoding import (
+from mmcae.checkpoint.dalle_pickle import read_module_pickle
+from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
 )
-from mmcae.utils.module_pickle import read_module_pickle
+from mmcae.checkpoint.tensors import StorageRecord, tensor_record
+from mmcae.models import DALLEDecoder, DALLEEncoder
+from mmcae.utils.checkpoint_io import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / 'tools' / 'model_converters' / 'dalle_to_mmcae.py'
@@ -344,7 +344,7 @@ def test_read_module_pickle__refuses_tensors_outside_their_storage(
                 if info.filename.endswith(key):
                     content = content[:kept]
                 new.writestr(info.filename, content)
-        with pytest.raises(UnreadableCheckpointError, match='elements'):
+        with pytest.raises(UnreadableCheckpointError, match='said to have'):
             read_module_pickle(path)
 
 
@@ -352,6 +352,10 @@ def test_read_module_pickle__refuses_tensors_outside_their_storage(
     ('offset', 'size', 'stride'),
     [
         (0, (2, 3), (3, 2)),
+        (7, (0,), (1,)),
+        (0, (2, 2), (1 << 62, 1 << 62)),
+        (True, (2,), (1,)),
+        (0, (2.0,), (1,)),
         (1, (6,), (1,)),
         (-1, (2,), (1,)),
         (0, (2,), (-1,)),
@@ -360,11 +364,10 @@ def test_read_module_pickle__refuses_tensors_outside_their_storage(
         (0, (2, 2), (1,)),
     ],
 )
-def test_build__stays_inside_the_storage(offset, size, stride):
-    storage = module_pickle._Storage(torch.float32, '0', 6)
-    spec = module_pickle._Tensor(storage, offset, size, stride)
-    with pytest.raises(ValueError, match=r'elements|shorter'):
-        module_pickle._build(spec, lambda _: bytes(24))
+def test_tensor_record__stays_inside_the_storage(offset, size, stride):
+    storage = StorageRecord(torch.float32, '0', 'cpu', 6, 0, 6)
+    with pytest.raises(ValueError, match=r' size| stride| offset|storage'):
+        tensor_record(storage, offset, size, stride)
 
 
 def test_read_module_pickle__names_a_damaged_file(pickles, tmp_path):

@@ -29,7 +29,7 @@ from mmcae.utils.checkpoint_io import (
     write_weights,
 )
 from mmcae.utils.file_header import file_header
-from mmcae.utils.module_pickle import read_module_pickle
+from mmcae.checkpoint.dalle_pickle import read_module_pickle
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,0 +1,179 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The zip archive that ``torch.save`` writes, checked before it is read."""
+
+import os
+import struct
+import sys
+import zipfile
+import zlib
+from typing import BinaryIO, NamedTuple
+
+import torch
+
+from mmcae.checkpoint.errors import printable
+from mmcae.checkpoint.limits import MAX_DIRECTORY, MAX_ENTRIES
+
+ZIP_MAGIC = b'PK\x03\x04'
+_ENCRYPTED, _DESCRIPTOR = 0x1, 0x8
+_LOCAL = struct.Struct('<4s5H3L2H')
+_END = struct.Struct('<4s4H2LH')
+_LOCATOR = struct.Struct('<4sLQL')
+_END_64 = struct.Struct('<4sQ2H2L4Q')
+# Bytes whose checksum is computed while they are in the processor's cache.
+_CHUNK = 1 << 20
+
+
+class Record(NamedTuple):
+    """An entry of the archive: where its bytes are, and their checksum."""
+
+    name: str
+    start: int
+    size: int
+    crc: int
+
+
+class Archive:
+    """The records of a checkpoint, by name within the archive's one folder.
+
+    Everything the directory says is compared with the file: entries lie
+    inside it, apart from each other and uncompressed, so their sizes add up
+    to no more than the file's.
+
+    Args:
+        file: The file, open for reading.
+
+    Raises:
+        ValueError: If the archive is not one that ``torch.save`` writes.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        directory_end = self.size - self._check_end()
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            start = archive.start_dir
+        if len(infos) > MAX_ENTRIES:
+            raise ValueError(f'{len(infos)} entries')
+        records = [self._locate(info) for info in infos]
+        self._check_apart(records, min(start, directory_end))
+        self.records = self._by_name(records)
+        if 'byteorder' in self.records:
+            order = bytes(self.read('byteorder').numpy())
+            if order != sys.byteorder.encode():
+                raise ValueError(
+                    f'its byte order is {printable(order)}, of this machine '
+                    f'{sys.byteorder}'
+                )
+
+    def _check_end(self) -> int:
+        """Check the end record; return the bytes of the end records."""
+        end = self._unpack(_END, self.size - _END.size, 'end')
+        entries, length, offset, comment = end[4], end[5], end[6], end[7]
+        if end[0] != b'PK\x05\x06' or comment:
+            raise ValueError('the archive has no end')
+        tail = _END.size
+        if 0xFFFFFFFF in (length, offset) or entries == 0xFFFF:
+            tail += _LOCATOR.size
+            locator = self._unpack(_LOCATOR, self.size - tail, 'end')
+            tail += _END_64.size
+            end_64 = self._unpack(_END_64, self.size - tail, 'end')
+            if locator[0] != b'PK\x06\x07' or end_64[0] != b'PK\x06\x06':
+                raise ValueError('the archive has no end')
+            entries, length = end_64[7], end_64[8]
+        if entries > MAX_ENTRIES or length > min(MAX_DIRECTORY, self.size):
+            raise ValueError(f'a directory of {length} bytes')
+        return tail
+
+    def _unpack(self, form: struct.Struct, start: int, what: str) -> tuple:
+        if start < 0:
+            raise ValueError(f'the archive has no {what}')
+        self._file.seek(start)
+        data = self._file.read(form.size)
+        if len(data) < form.size:
+            raise ValueError(f'the archive has no {what}')
+        return form.unpack(data)
+
+    def _locate(self, info: zipfile.ZipInfo) -> Record:
+        """Find an entry's bytes by its own header, which must agree."""
+        name = printable(info.orig_filename)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f'{name} is compressed, which torch never does')
+        if info.compress_size != info.file_size:
+            raise ValueError(f'{name} has two sizes')
+        if info.flag_bits & _ENCRYPTED:
+            raise ValueError(f'{name} is encrypted')
+        head = self._unpack(_LOCAL, info.header_offset, f'entry {name}')
+        length, extra = head[9], head[10]
+        encoded = self._file.read(length)
+        wanted = info.orig_filename.encode(
+            'utf-8' if info.flag_bits & 0x800 else 'cp437'
+        )
+        if head[0] != ZIP_MAGIC or encoded != wanted:
+            raise ValueError(f'{name} is not where the directory says')
+        sizes = {info.file_size, 0xFFFFFFFF}
+        if head[2] & _DESCRIPTOR:  # sizes follow the bytes
+            sizes.add(0)
+        if head[2] & _ENCRYPTED or head[3] != zipfile.ZIP_STORED:
+            raise ValueError(f'{name} is compressed or encrypted')
+        if not {head[7], head[8]} <= sizes:
+            raise ValueError(f'{name} has two sizes')
+        start = info.header_offset + _LOCAL.size + length + extra
+        return Record(info.orig_filename, start, info.file_size, info.CRC)
+
+    @staticmethod
+    def _check_apart(records: list[Record], end: int) -> None:
+        position = 0
+        for record in sorted(records, key=lambda r: (r.start, r.size)):
+            head = record.start - _LOCAL.size - len(record.name.encode())
+            if head < position or record.start + record.size > end:
+                raise ValueError(
+                    f'{printable(record.name)} overlaps with another part of '
+                    'the archive'
+                )
+            position = record.start + record.size
+
+    @staticmethod
+    def _by_name(records: list[Record]) -> dict[str, Record]:
+        folders = {record.name.partition('/')[0] for record in records}
+        found: dict[str, Record] = {}
+        for record in records:
+            parts = record.name.split('/')
+            # The last part is empty in the entry of a folder.
+            if len(folders) != 1 or len(parts) < 2 or '\\' in record.name:
+                raise ValueError('the archive is not one folder')
+            if {'', '.', '..'} & set(parts[:-1]) or parts[-1] in ('.', '..'):
+                raise ValueError(f'the name {printable(record.name)}')
+            name = '/'.join(parts[1:])
+            if name in found:
+                raise ValueError(f'{printable(name)} is there twice')
+            found[name] = record
+        return found
+
+    def read(self, name: str) -> torch.Tensor:
+        """Read a record.
+
+        Args:
+            name: Its name, without the archive's folder.
+
+        Returns:
+            torch.Tensor: uint8 ``(size,)`` in memory of its own.
+
+        Raises:
+            ValueError: If it is missing, or differs from its checksum.
+        """
+        if name not in self.records:
+            raise ValueError(f'{printable(name)} is missing')
+        record = self.records[name]
+        data = torch.empty(record.size, dtype=torch.uint8)
+        view, crc = data.numpy().data, 0
+        self._file.seek(record.start)
+        for start in range(0, record.size, _CHUNK):
+            part = view[start : start + _CHUNK]
+            if self._file.readinto(part) != len(part):  # type: ignore
+                raise ValueError(f'{printable(name)} ends early')
+            crc = zlib.crc32(part, crc)
+        # 0: torch was told to leave checksums out (set_crc32_options).
+        if record.crc not in (0, crc):
+            raise ValueError(f'{printable(name)} differs from its checksum')
+        return data

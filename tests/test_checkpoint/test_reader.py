@@ -1,0 +1,275 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""What the reader makes of honest files, and where its limits are."""
+
+import collections
+import io
+import pickle
+import sys
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from mmcae.checkpoint import limits, pickle_machine
+from mmcae.checkpoint.decoding import decode_checkpoint
+from mmcae.checkpoint.errors import (
+    UnreadableCheckpointError,
+    UnsafeCheckpointError,
+    printable,
+)
+from mmcae.checkpoint.pickle_machine import PickleMachine
+
+
+def saved(obj, **options):
+    """The bytes of ``torch.save``."""
+    stream = io.BytesIO()
+    torch.save(obj, stream, **options)
+    return stream.getvalue()
+
+
+def archive(content, **records):
+    """A checkpoint whose pickle is given."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as file:
+        file.writestr('archive/data.pkl', content)
+        for name, data in records.items():
+            file.writestr(f'archive/data/{name}', data)
+    return stream.getvalue()
+
+
+def machine(content):
+    return PickleMachine(content, {}, lambda pid: pid).load()
+
+
+# --- honest files ----------------------------------------------------------
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_decode__tensors_of_one_storage_share_it(zipped):
+    whole = torch.arange(12.0)
+    given = dict(a=whole, b=whole[3:9:2], c=whole.view(3, 4).T)
+    found = decode_checkpoint(
+        saved(given, _use_new_zipfile_serialization=zipped), 'x.pth'
+    )
+    for key, value in given.items():
+        assert torch.equal(found[key], value)
+        assert found[key].stride() == value.stride()
+    found['a'][3] = 100.0
+    assert found['b'][0] == 100.0
+    assert found['c'][3, 0] == 100.0
+
+
+def test_decode__keeps_parameters_and_what_wants_a_gradient():
+    given = dict(
+        w=nn.Parameter(torch.ones(2)),
+        frozen=nn.Parameter(torch.ones(2), requires_grad=False),
+        leaf=torch.ones(2, requires_grad=True),
+        plain=torch.ones(2),
+    )
+    found = decode_checkpoint(saved(given), 'x.pth')
+    for key, value in given.items():
+        assert type(found[key]) is type(value)
+        assert found[key].requires_grad is value.requires_grad
+
+
+def test_decode__a_tensor_with_attributes_is_a_tensor():
+    given = torch.ones(2)
+    given.note = 'x'
+    found = decode_checkpoint(saved({'w': given}), 'x.pth')
+    assert torch.equal(found['w'], given)
+
+
+@pytest.mark.parametrize(
+    'where',
+    [
+        'cpu',
+        None,
+        torch.device('cpu'),
+        {'cpu': 'cpu'},
+        lambda storage, location: storage,
+        lambda storage, location: None,
+    ],
+)
+def test_decode__map_location_is_that_of_torch(where):
+    found = decode_checkpoint(saved({'w': torch.ones(2)}), 'x.pth', where)
+    assert torch.equal(found['w'], torch.ones(2))
+
+
+def test_decode__map_location_reaches_another_device():
+    content = saved({'w': torch.ones(2)})
+    for where in ('meta', torch.device('meta'), {'cpu': 'meta'}):
+        found = decode_checkpoint(content, 'x.pth', where)
+        assert found['w'].is_meta
+    seen = []
+    decode_checkpoint(
+        content, 'x.pth', lambda s, location: seen.append(location)
+    )
+    assert seen == ['cpu']
+
+
+def test_decode__says_how_to_read_a_file_of_an_absent_device():
+    content = saved({'w': torch.ones(2)})
+    with pytest.raises(UnreadableCheckpointError, match="map_location='cpu'"):
+        decode_checkpoint(content, 'x.pth', 'xla:0')
+
+
+def test_decode__reads_a_file_without_checksums():
+    torch.serialization.set_crc32_options(False)
+    try:
+        content = saved({'w': torch.arange(9.0)})
+    finally:
+        torch.serialization.set_crc32_options(True)
+    found = decode_checkpoint(content, 'x.pth')
+    assert torch.equal(found['w'], torch.arange(9.0))
+
+
+def test_decode__one_changed_bit_is_noticed():
+    content = bytearray(saved({'w': torch.zeros(100)}))
+    place = content.rindex(bytes(400)) + 200
+    content[place] ^= 1
+    with pytest.raises(UnreadableCheckpointError, match='checksum'):
+        decode_checkpoint(bytes(content), 'x.pth')
+
+
+def test_decode__an_expanded_tensor_gets_memory_of_its_own():
+    given = torch.ones(1).expand(1000, 4)
+    found = decode_checkpoint(saved({'w': given}), 'x.pth')['w']
+    assert torch.equal(found, given)
+    assert found.is_contiguous()
+
+
+# --- limits ----------------------------------------------------------------
+
+
+def test_decode__an_expanded_tensor_has_a_limit():
+    content = saved({'w': torch.ones(1).expand(limits.MAX_EXPANDED, 4)})
+    with pytest.raises(UnreadableCheckpointError, match='repeats'):
+        decode_checkpoint(content, 'x.pth')
+    many = {
+        i: torch.ones(1).expand(limits.MAX_EXPANDED // 8) for i in range(3)
+    }
+    with pytest.raises(UnreadableCheckpointError, match='repeat elements'):
+        decode_checkpoint(saved(many), 'x.pth')
+
+
+def test_decode__shared_containers_have_a_limit():
+    shared = ()
+    for _ in range(40):
+        shared = (shared, shared)
+    with pytest.raises(UnreadableCheckpointError, match='repeated too often'):
+        decode_checkpoint(saved({'x': shared}), 'x.pth')
+
+
+def test_decode__levels_have_a_limit():
+    deep = archive(b'\x80\x02}K\x01' + b']' * 5000 + b'a' * 4999 + b's.')
+    with pytest.raises(UnreadableCheckpointError, match='100 levels'):
+        decode_checkpoint(deep, 'x.pth')
+
+
+def test_decode__an_object_may_not_contain_itself():
+    itself = {}
+    itself['again'] = itself
+    with pytest.raises(UnreadableCheckpointError, match='contains itself'):
+        decode_checkpoint(saved(itself), 'x.pth')
+
+
+def test_load__opcodes_have_a_limit(monkeypatch):
+    monkeypatch.setattr(pickle_machine, 'MAX_OPCODES', 10)
+    with pytest.raises(ValueError, match='10 opcodes'):
+        machine(b'\x80\x02' + b'N0' * 10 + b'N.')
+
+
+def test_load__wide_text_has_a_limit(monkeypatch):
+    monkeypatch.setattr(pickle_machine, 'MAX_WIDE_TEXT', 100)
+    narrow = pickle.dumps('\xe9' * 1000, 2)
+    assert machine(narrow) == '\xe9' * 1000
+    with pytest.raises(ValueError, match='Latin-1'):
+        machine(pickle.dumps('\u4e2d' * 1000, 2))
+
+
+def test_load__copies_have_a_limit():
+    """Each call would copy a megabyte that the file has once."""
+    text = b'X' + (1 << 20).to_bytes(4, 'little') + b'a' * (1 << 20)
+    call = b'h\x01h\x00h\x02\x86R0'
+    content = (
+        b'\x80\x02c_codecs\nencode\nq\x01' + text + b'q\x00'
+        b'X\x06\x00\x00\x00latin1q\x020' + call * 10 + b'0N.'
+    )
+    with pytest.raises(UnreadableCheckpointError, match='copies'):
+        decode_checkpoint(archive(content), 'x.pth')
+
+
+def test_load__keys_cannot_be_made_to_collide():
+    """Numbers apart by 2**61 - 1 have one hash."""
+    step = (1 << 61) - 1
+    many = {i * step: None for i in range(100)}
+    with pytest.raises(ValueError, match='a key of'):
+        machine(pickle.dumps(many, 2))
+    tuples = {(i,): None for i in range(limits.MAX_TUPLE_KEYS + 1)}
+    with pytest.raises(ValueError, match='keys that are tuples'):
+        machine(pickle.dumps(tuples, 2))
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'N}K\x01K\x02s.', 'an end too early'),
+        (b'', 'without its end'),
+        (b'.', 'an end too early'),
+        (b'(N0.', 'an end too early'),
+        (b'(0.', 'takes more'),
+        (b't.', 'without a mark'),
+        (b']K\x00K\x01s.', 'an entry of a list'),
+        (b'}K\x00a.', 'an item of a dict'),
+        (b'N(K\x00e.', 'items of a NoneType'),
+        (b'}(K\x00u.', 'a key without a value'),
+        (b'}]K\x01s.', 'a list as a key'),
+        (b'h\x07.', 'object 7'),
+        (b'}}b.', 'a state for a dict'),
+        (b'})R.', 'a call of a dict'),
+        (b'8.', 'no part of plain data'),
+        (b'\x80\x63N.', 'pickle protocol 99'),
+        (b'\x8b\xff\xff\xff\xff.', 'without its end'),
+        (b'\x8b\x00\x00\x00\x00.', None),
+    ],
+)
+def test_load__says_what_is_wrong(content, message):
+    if message is None:
+        assert machine(content) == 0
+        return
+    with pytest.raises(ValueError, match=message):
+        machine(content)
+
+
+def test_decode__does_not_depend_on_what_torch_allows(monkeypatch):
+    """The reader never asks torch to load."""
+    monkeypatch.setattr(torch, 'load', None)
+    monkeypatch.setattr(pickle, 'Unpickler', None)
+    found = decode_checkpoint(saved({'w': torch.ones(2)}), 'x.pth')
+    assert torch.equal(found['w'], torch.ones(2))
+
+
+def test_decode__names_are_shown_without_control_characters():
+    name = 'os\x1b[2J'
+    content = archive(f'\x80\x02c{name}\nsystem\n.'.encode('latin-1'))
+    with pytest.raises(UnsafeCheckpointError) as info:
+        decode_checkpoint(content, 'x\n\x1b[2J.pth')
+    assert str(info.value).isprintable()
+    assert r'x\n\x1b[2J.pth' in str(info.value)
+
+
+def test_printable__cuts_and_escapes():
+    assert printable('a\u202eb\r') == r'a\u202eb\r'
+    assert printable('a' * 200, 10) == 'a' * 10 + '...'
+    assert printable(collections.OrderedDict) == str(collections.OrderedDict)
+
+
+def test_decode__refuses_another_byte_order():
+    other = 'big' if sys.byteorder == 'little' else 'little'
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as file:
+        file.writestr('archive/data.pkl', pickle.dumps({}, 2))
+        file.writestr('archive/byteorder', other)
+    with pytest.raises(UnreadableCheckpointError, match='byte order'):
+        decode_checkpoint(stream.getvalue(), 'x.pth')
