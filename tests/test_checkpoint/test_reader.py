@@ -4,8 +4,11 @@
 import collections
 import io
 import pickle
+import re
 import sys
+import types
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -273,3 +276,27 @@ def test_decode__refuses_another_byte_order():
         file.writestr('archive/byteorder', other)
     with pytest.raises(UnreadableCheckpointError, match='byte order'):
         decode_checkpoint(stream.getvalue(), 'x.pth')
+
+
+class Mine:
+    """A class of somebody's own, saved beside the weights."""
+
+
+def test_docs__take_the_weights_out_of_a_trusted_file(tmp_path, monkeypatch):
+    """The lines of docs/weights.md; the file itself stays refused."""
+    page = Path(__file__).parents[2] / 'docs/weights.md'
+    lines = re.search(
+        r'```python\n(import torch\n.*?weights_only=False.*?)```',
+        page.read_text(),
+        re.DOTALL,
+    )[1]
+    monkeypatch.chdir(tmp_path)
+    given = nn.Linear(2, 2).state_dict()
+    torch.save({'state_dict': given, 'extra': Mine()}, 'trusted.pth')
+    with torch.serialization.safe_globals([Mine]):
+        content = Path('trusted.pth').read_bytes()
+        with pytest.raises(UnsafeCheckpointError, match='Mine'):
+            decode_checkpoint(content, 'trusted.pth')
+    exec(lines, vars(types.ModuleType('lines')))
+    found = decode_checkpoint(Path('weights.pth').read_bytes(), 'weights.pth')
+    assert torch.equal(found['state_dict']['weight'], given['weight'])
