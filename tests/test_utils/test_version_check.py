@@ -118,5 +118,5 @@ def test_import__reports_before_it_touches_a_missing_package(tmp_path):
         cwd=tmp_path,
     )
     assert result.returncode == 1
-    assert 'torch: not installed; supported: >=2.6,<3' in result.stderr
-    assert 'pip install "torch==2.9.1"' in result.stderr
+    assert 'torch: not installed; supported: >=2.10,<3' in result.stderr
+    assert 'pip install "torch==2.14.1"' in result.stderr
