@@ -48,7 +48,9 @@ def test_release_tuple__orders_by_number_not_by_letter():
         ('mmpretrain', '1.2.0', True),
         ('mmpretrain', '1.3.6', True),
         ('mmpretrain', '1.1.1', False),
-        ('torch', '2.9.1+cpu', True),
+        ('torch', '2.10.0', True),
+        ('torch', '2.14.1+cpu', True),
+        ('torch', '2.9.1+cu128', False),
         ('torch', '1.13.1', False),
     ],
 )
@@ -94,6 +96,23 @@ def test_installed_version__source_tree_without_metadata(
     monkeypatch.syspath_prepend(tmp_path)
     bare = Requirement('bare_pkg', '7', '8', ('bare-pkg',), 'bare-pkg')
     assert installed_version(bare) == '7.1'
+
+
+def test_import__says_at_most_a_line_beside_a_torch_not_yet_tested(tmp_path):
+    code = (
+        'from importlib import metadata\n'
+        'real = metadata.version\n'
+        "metadata.version = lambda n: '2.99' if n == 'torch' else real(n)\n"
+        'import mmcae\n'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len((result.stdout + result.stderr).splitlines()) <= 1
 
 
 def test_import__reports_before_it_touches_a_missing_package(tmp_path):
