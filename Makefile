@@ -20,6 +20,8 @@ LANES ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS)
 PINNED := $(PIP) -c requirements/tested.txt -c requirements/tested_cuda.txt
+# Once the pinned pip is there: what builds a source distribution is pinned too.
+BUILT := $(PINNED) --build-constraint requirements/tested.txt
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -44,12 +46,12 @@ $(BIN)/python:
 # torch first: the others pick the version they find.
 $(STAMP_BASE): $(REQUIRED) | $(BIN)/python
 	$(PINNED) -r requirements/build.txt
-	$(PINNED) torch torchvision numpy
-	$(PINNED) -e .
+	$(BUILT) torch torchvision numpy
+	$(BUILT) -e .
 	@touch $@
 
 $(STAMP_DEV): $(STAMP_BASE)
-	$(PINNED) -e '.[dev,seg,det]'
+	$(BUILT) -e '.[dev,seg,det]'
 	@touch $@
 
 # mmdet needs mmcv's compiled operators, and so do the tests.
@@ -58,7 +60,7 @@ $(STAMP_OPS): $(STAMP_DEV) requirements/build_mmcv_ops.py
 	@touch $@
 
 $(STAMP_DOCS): $(STAMP_BASE)
-	$(PINNED) -e '.[docs]'
+	$(BUILT) -e '.[docs]'
 	@touch $@
 
 install: $(STAMP_OPS)

@@ -184,16 +184,14 @@ class Environment:
             self._check('requirements/build_mmcv_ops.py')
 
     def _install(self) -> None:
-        constraints = self.folder / 'constraints.txt'
-        constraints.write_text('\n'.join(lane_pins(self.lane)) + '\n')
+        path = self.folder / 'constraints.txt'
+        path.write_text('\n'.join(lane_pins(self.lane)) + '\n')
+        constraints = str(path)
         pip = ['-m', 'pip', '--disable-pip-version-check', 'install', '-q']
-        pip += [
-            *os.environ.get('PIP_FLAGS', '').split(),
-            '-c',
-            str(constraints),
-        ]
-        # torch first: the others pick the version they find.
+        pip += [*os.environ.get('PIP_FLAGS', '').split(), '-c', constraints]
         self._check(*pip, '-r', 'requirements/build.txt')
+        pip += ['--build-constraint', constraints]
+        # torch first: the others pick the version they find.
         self._check(*pip, 'torch', 'torchvision', 'numpy')
         self._check(*pip, '-e', '.[dev,seg,det]')
         free = [*floors(), 'triton'] if self.lane.floor else []
