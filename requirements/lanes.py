@@ -194,7 +194,7 @@ class Environment:
         # torch first: the others pick the version they find.
         self._check(*pip, 'torch', 'torchvision', 'numpy')
         self._check(*pip, '-e', '.[dev,seg,det]')
-        free = [*floors(), 'triton'] if self.lane.floor else []
+        free = floors() if self.lane.floor else ()
         self._check('requirements/pins.py', '--check', '--free', *free)
 
     def _check(self, *command: str) -> None:
