@@ -5,6 +5,9 @@
 #                   (the first time, mmcv's operators are compiled)
 #   make lint       ruff, mypy, codespell               make format
 #   make docs       the documentation                   make clean
+#   make lanes      the tests with each Python and torch of requirements/lanes.py
+#                   (hours), and the tables of what was tested; LANES="floor"
+#   make pins       requirements/tested*.txt anew: the newest of everything
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
@@ -12,9 +15,13 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 VENV ?= .venv
+LANES ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS)
+PINNED := $(PIP) -c requirements/tested.txt -c requirements/tested_cuda.txt
+# Once the pinned pip is there: what builds a source distribution is pinned too.
+BUILT := $(PINNED) --build-constraint requirements/tested.txt
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -23,10 +30,11 @@ STAMP_BASE := $(VENV)/.installed-base
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_OPS := $(VENV)/.installed-ops
 STAMP_DOCS := $(VENV)/.installed-docs
-REQUIRED := requirements/tested.txt requirements/build.txt setup.cfg setup.py
+REQUIRED := $(wildcard requirements/*.txt) setup.cfg setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow benchmark lint format docs clean
+.PHONY: help install demo test test-slow lanes lanes-core pins benchmark lint \
+	format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -37,13 +45,13 @@ $(BIN)/python:
 
 # torch first: the others pick the version they find.
 $(STAMP_BASE): $(REQUIRED) | $(BIN)/python
-	$(PIP) -r requirements/build.txt
-	$(PIP) -c requirements/tested.txt torch torchvision numpy
-	$(PIP) -c requirements/tested.txt -e .
+	$(PINNED) -r requirements/build.txt
+	$(BUILT) torch torchvision numpy
+	$(BUILT) -e .
 	@touch $@
 
-$(STAMP_DEV): $(STAMP_BASE) requirements/dev.txt
-	$(PIP) -c requirements/tested.txt -e '.[dev,seg,det]' -r requirements/dev.txt
+$(STAMP_DEV): $(STAMP_BASE)
+	$(BUILT) -e '.[dev,seg,det]'
 	@touch $@
 
 # mmdet needs mmcv's compiled operators, and so do the tests.
@@ -52,7 +60,7 @@ $(STAMP_OPS): $(STAMP_DEV) requirements/build_mmcv_ops.py
 	@touch $@
 
 $(STAMP_DOCS): $(STAMP_BASE)
-	$(PIP) -c requirements/tested.txt -e '.[docs]'
+	$(BUILT) -e '.[docs]'
 	@touch $@
 
 install: $(STAMP_OPS)
@@ -68,6 +76,19 @@ test: $(STAMP_OPS)
 test-slow: $(STAMP_OPS)
 	$(BIN)/python -m pytest -m slow
 
+lanes lanes-core: export PIP_FLAGS := $(PIP_FLAGS)
+lanes:
+	@status=0; $(PYTHON) requirements/lanes.py $(LANES) || status=$$?; \
+	$(PYTHON) requirements/tested_with.py && exit $$status
+
+lanes-core:
+	$(PYTHON) requirements/lanes.py --core $(LANES)
+
+# The tables show the recommended versions too.
+pins:
+	$(PYTHON) requirements/pins.py
+	$(PYTHON) requirements/tested_with.py
+
 benchmark: $(STAMP_BASE)
 	$(BIN)/python tools/benchmarks/all.py
 
@@ -76,6 +97,8 @@ lint: $(STAMP_DEV)
 	ruff format --check $(CHECKED)
 	mypy
 	codespell
+	$(BIN)/python requirements/pins.py --check
+	$(BIN)/python requirements/tested_with.py --check
 
 format: $(STAMP_DEV)
 	ruff check --fix $(CHECKED)

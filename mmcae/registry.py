@@ -21,6 +21,8 @@ from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+import mmcae.namespace_guard  # noqa: F401
+
 
 def _registry(name: str, parent: Registry, location: str) -> Registry:
     return Registry(name, parent=parent, scope='mmcae', locations=[location])

@@ -7,6 +7,9 @@ the operators once for each version of torch and keeps the wheel in
 ``~/.cache/mmcae/wheels`` (``XDG_CACHE_HOME`` is respected). Whether they work
 is never concluded from a file: a fresh process calls them each time.
 
+torch's headers need C++20 since 2.14 and mmcv asks for C++17, so the compiler
+is called through a script that changes the flag.
+
 The operators are compiled for the CPU, with any gcc or clang and without a
 CUDA toolkit; ``FORCE_CUDA=1`` compiles them for the GPU too. ``MAX_JOBS``
 limits the compilers that run at once. Arguments are passed on to pip.
@@ -25,6 +28,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 NAME = 'onedl-mmcv'
+# The first torch whose headers do not compile as C++17.
+NEEDS_CXX20 = (2, 14)
+# mmcv's flag comes after those of CXXFLAGS, so it has to be replaced. A loop
+# over "$@" keeps arguments with blanks in one piece.
+COMPILER = """#!/bin/sh
+for argument do
+    shift
+    [ "$argument" = -std=c++17 ] && argument=-std=c++20
+    set -- "$@" "$argument"
+done
+exec {compiler} "$@"
+"""
 CHECK = """
 import torch
 from mmcv.ops import RoIAlign, nms
@@ -64,6 +79,26 @@ def wheel_folder(
     device = 'cuda' if environ.get('FORCE_CUDA') == '1' else 'cpu'
     name = f'torch-{torch}_{python}_{platform}_mmcv-{mmcv}_{device}'
     return Path(cache) / 'mmcae' / 'wheels' / name
+
+
+def write_compiler(folder: Path, compiler: str) -> Path:
+    """Write a script that calls ``compiler`` with C++20 in place of C++17.
+
+    Args:
+        folder: Where to put it. The path must not have blanks, because
+            torch's build rules do not quote it.
+        compiler: What to call, such as ``c++`` or ``ccache g++``.
+    """
+    script = folder / 'c++'
+    script.write_text(COMPILER.format(compiler=compiler))
+    script.chmod(0o755)
+    return script
+
+
+def needs_cxx20(torch: str) -> bool:
+    """Whether the headers of this version of torch need C++20."""
+    release = re.match(r'(\d+)\.(\d+)', torch)
+    return bool(release) and tuple(map(int, release.groups())) >= NEEDS_CXX20
 
 
 def build_environment(environ: Mapping[str, str], cores: int) -> dict:
@@ -135,15 +170,29 @@ def install_wheel(wheel: Path) -> None:
     subprocess.run(pip('install', '--force-reinstall', str(wheel)), check=True)
 
 
+def torch_version() -> str:
+    """The version of torch with its suffix, as torch itself says it."""
+    command = [sys.executable, '-c', 'import torch; print(torch.__version__)']
+    return subprocess.check_output(command, text=True).strip()
+
+
 def compile_wheel(folder: Path) -> Path:
-    """Compile mmcv from source, with a line of progress each half minute."""
+    """Compile mmcv from source into ``folder``, and return the wheel."""
     headers = Path(sysconfig.get_paths()['include'])
-    compiler = (os.environ.get('CXX') or 'c++').split()[0]
-    if not shutil.which(compiler):
+    compiler = os.environ.get('CXX') or 'c++'
+    if not shutil.which(compiler.split()[0]):
         sys.exit(f'No C++ compiler {compiler!r}: install g++, or set CXX')
     if not (headers / 'Python.h').is_file():
         sys.exit(f'No Python.h in {headers}: install python3-dev')
     env = build_environment(os.environ, os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory(prefix='mmcv-compiler-') as temporary:
+        if needs_cxx20(torch_version()):
+            env['CXX'] = str(write_compiler(Path(temporary), compiler))
+        return run_build(folder, env)
+
+
+def run_build(folder: Path, env: Mapping[str, str]) -> Path:
+    """Call pip, with a line of progress each half minute."""
     print(
         f"Compiling mmcv's operators with MAX_JOBS={env['MAX_JOBS']}, once "
         'for this torch: 13 minutes of processor time (7 on two free cores)',
@@ -178,10 +227,7 @@ def main() -> None:
     folder = wheel_folder(
         os.environ,
         mmcv=version(NAME),
-        torch=subprocess.check_output(
-            [sys.executable, '-c', 'import torch; print(torch.__version__)'],
-            text=True,
-        ).strip(),
+        torch=torch_version(),
         python=sys.implementation.cache_tag,
         platform=sysconfig.get_platform(),
     )

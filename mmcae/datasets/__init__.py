@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Data sets, samplers and transforms."""
 
+import mmcae.namespace_guard  # noqa: F401
+
 from .collate import collate_views
 from .folder_dataset import FolderDataset
 from .identity import SampleIndex, sample_rng

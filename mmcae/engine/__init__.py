@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Training: hooks and optimizers."""
 
+import mmcae.namespace_guard  # noqa: F401
+
 from .hooks import (
     DataHealthHook,
     IterationSeedHook,

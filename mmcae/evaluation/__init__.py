@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Evaluation of frozen features and of tokenizers."""
 
+import mmcae.namespace_guard  # noqa: F401
+
 from .knn import knn_scores, knn_top1
 from .probe import (
     knn_accuracy,

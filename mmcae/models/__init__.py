@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Models: encoder, regressor and decoder, losses, tokenizers."""
 
+import mmcae.namespace_guard  # noqa: F401
+
 from .backbones import CAEPretrainViT, CAEViT
 from .heads import AttentiveProbeHead, CAEHead, SweepLinearHead
 from .losses import CAELoss

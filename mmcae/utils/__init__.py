@@ -8,6 +8,8 @@ package and must be importable where torch or mmengine is missing.
 from importlib import import_module
 from typing import Any
 
+import mmcae.namespace_guard  # noqa: F401
+
 _HOMES = {
     'convert_if_official': 'mmcae.utils.official',
     'from_official': 'mmcae.utils.official',

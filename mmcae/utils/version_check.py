@@ -40,9 +40,9 @@ class Requirement:
 
 
 REQUIREMENTS = (
-    Requirement('torch', '2.6', '3', ('torch',), 'torch==2.9.1'),
+    Requirement('torch', '2.10', '3', ('torch',), 'torch==2.14.1'),
     Requirement(
-        'torchvision', '0.21', '1', ('torchvision',), 'torchvision==0.24.1'
+        'torchvision', '0.25', '1', ('torchvision',), 'torchvision==0.29.1'
     ),
     Requirement(
         'mmengine',
@@ -85,7 +85,7 @@ REQUIREMENTS = (
 
 
 def release_tuple(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``'2.9.1+cu128' -> (2, 9, 1)``.
+    """The leading numbers of a version: ``'2.14.1+cpu' -> (2, 14, 1)``.
 
     Trailing zeros are dropped (``'2.0' == '2.0.0'``); pre-release suffixes
     count as the release they lead to (``'2.4.0rc1' -> (2, 4)``).

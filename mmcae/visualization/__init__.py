@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Drawing only."""
 
+import mmcae.namespace_guard  # noqa: F401
+
 from .figures import curves, hide_patches, picture_table, to_png
 
 __all__ = ['curves', 'hide_patches', 'picture_table', 'to_png']

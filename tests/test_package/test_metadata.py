@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pins import read_pins
 
 import mmcae
 from mmcae.utils.paths import resource_root
@@ -43,13 +44,7 @@ def test_requirements__setup_and_check_and_tested_stack_agree():
         re.split(r'[<>=]', line)[0]: re.findall(r'(>=|<)([\d.]+)', line)
         for line in lines
     }
-    tested = dict(
-        line.split('==')
-        for line in (ROOT / 'requirements' / 'tested.txt')
-        .read_text()
-        .splitlines()
-        if '==' in line
-    )
+    tested = read_pins()
     for requirement in REQUIREMENTS:
         name = requirement.distributions[0]
         assert requirement.accepts(tested[name]), name

@@ -48,7 +48,9 @@ def test_release_tuple__orders_by_number_not_by_letter():
         ('mmpretrain', '1.2.0', True),
         ('mmpretrain', '1.3.6', True),
         ('mmpretrain', '1.1.1', False),
-        ('torch', '2.9.1+cpu', True),
+        ('torch', '2.10.0', True),
+        ('torch', '2.14.1+cpu', True),
+        ('torch', '2.9.1+cu128', False),
         ('torch', '1.13.1', False),
     ],
 )
@@ -96,6 +98,23 @@ def test_installed_version__source_tree_without_metadata(
     assert installed_version(bare) == '7.1'
 
 
+def test_import__says_at_most_a_line_beside_a_torch_not_yet_tested(tmp_path):
+    code = (
+        'from importlib import metadata\n'
+        'real = metadata.version\n'
+        "metadata.version = lambda n: '2.99' if n == 'torch' else real(n)\n"
+        'import mmcae\n'
+    )
+    result = subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert len((result.stdout + result.stderr).splitlines()) <= 1
+
+
 def test_import__reports_before_it_touches_a_missing_package(tmp_path):
     # torch cannot even be imported here, and its metadata is gone.
     code = (
@@ -118,5 +137,5 @@ def test_import__reports_before_it_touches_a_missing_package(tmp_path):
         cwd=tmp_path,
     )
     assert result.returncode == 1
-    assert 'torch: not installed; supported: >=2.6,<3' in result.stderr
-    assert 'pip install "torch==2.9.1"' in result.stderr
+    assert 'torch: not installed; supported: >=2.10,<3' in result.stderr
+    assert 'pip install "torch==2.14.1"' in result.stderr
