@@ -2,8 +2,8 @@
 """The names that a file of weights may use.
 
 None of them is imported or called on behalf of a file. Each maps to a
-function of this module that checks its arguments and returns plain data, or
-to a stand-in that takes a state; `finish` replaces the stand-ins at the end.
+function of ours that checks its arguments and returns plain data, or to a
+stand-in that takes a state.
 
 Names that a process registered with ``torch.serialization`` do not count:
 mmengine registers ``builtins.getattr``, through which a file reaches
@@ -17,19 +17,14 @@ from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 
-from mmcae.checkpoint.errors import UnknownNameError, printable
-from mmcae.checkpoint.limits import MAX_DEPTH, MAX_NAME, MAX_OBJECTS
-from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint import stand_ins
+from mmcae.checkpoint.errors import printable
+from mmcae.checkpoint.limits import MAX_NAME
+from mmcae.checkpoint.pickle_machine import Name
 from mmcae.checkpoint.tensors import TensorRecord, tensor_record, whole
 
-_HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
-_HISTORY_METHODS = ('min', 'max', 'current', 'mean')
-_PLAIN_KINDS = 'biufcSU'
-_LAST = 0x10FFFF  # of Unicode's characters
 # Storage classes of torch whose elements are plain numbers.
 _STORAGES = {
     'BFloat16Storage': torch.bfloat16,
@@ -52,133 +47,6 @@ _DTYPES = (
     'complex64', 'complex128', 'float8_e4m3fn', 'float8_e4m3fnuz',
     'float8_e5m2', 'float8_e5m2fnuz', 'float8_e8m0fnu',
 )  # fmt: skip
-
-
-# --- NumPy -----------------------------------------------------------------
-
-
-class DType(Stateful):
-    """Stand-in for ``numpy.dtype``: numbers and strings only, no fields.
-
-    NumPy's own ``dtype.__setstate__`` takes a file's word for flags and
-    offsets, with which raw bytes can be passed off as object pointers.
-    """
-
-    __slots__ = ('dtype',)
-
-    def __init__(self, code: Any, *_: Any):
-        if type(code) is not str or ',' in code or len(code) > 20:
-            raise ValueError(f'array type {printable(code)}')
-        self.dtype = np.dtype(code)
-        if self.dtype.kind not in _PLAIN_KINDS or not self.dtype.itemsize:
-            raise ValueError(f'array type {printable(code)}')
-
-    def set_state(self, state: Any) -> None:
-        """Take the byte order; other properties must be absent."""
-        _version, order, *others = state[:5]
-        if any(other is not None for other in others):
-            raise ValueError('structured array types are not allowed')
-        if order in ('<', '>'):
-            self.dtype = self.dtype.newbyteorder(order)
-
-    @property
-    def value(self) -> np.dtype:
-        """The type that it stands for."""
-        return self.dtype
-
-
-class Array(Stateful):
-    """Stand-in for ``numpy.ndarray``."""
-
-    __slots__ = ('value',)
-
-    def __init__(self, value: np.ndarray | None = None) -> None:
-        self.value = np.empty(0) if value is None else value
-
-    def __len__(self) -> int:
-        return self.value.nbytes
-
-    def set_state(self, state: Any) -> None:
-        """Take shape, type, order, and bytes."""
-        _version, shape, dtype, fortran, data = state
-        if type(data) is str:  # written by Python 2
-            data = data.encode('latin-1')
-        self.value = _array(data, dtype, shape, 'F' if fortran else 'C')
-
-
-def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    if type(dtype) is not DType or type(data) not in (bytes, bytearray):
-        raise ValueError('array without a plain type and its bytes')
-    if type(shape) is not tuple:
-        raise ValueError('array without a shape')
-    shape = tuple(whole(n, 'an array with a side of') for n in shape)
-    flat = np.frombuffer(data, dtype.dtype)
-    kind, raw = dtype.dtype.kind, np.frombuffer(data, np.uint8)
-    if kind == 'b' and (raw > 1).any():
-        raise ValueError('an array of bool with other values')
-    if kind == 'U' and (flat.view(f'{dtype.dtype.byteorder}u4') > _LAST).any():
-        raise ValueError('an array of text with numbers that are no letters')
-    if order == 'F':
-        return flat.reshape(shape[::-1]).T.copy(order='F')
-    return flat.reshape(shape).copy()
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    if type(data) is str:
-        data = data.encode('latin-1')
-    array = _array(data, dtype, (1,), 'C')
-    return array[0]
-
-
-def _reconstruct(cls: Any, *_: Any) -> Array:
-    if not isinstance(cls, Name) or cls.name != 'numpy.ndarray':
-        raise ValueError('only plain arrays can be rebuilt')
-    return Array()
-
-
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    return Array(_array(data, dtype, shape, order))
-
-
-# --- mmengine's logs -------------------------------------------------------
-
-
-class History(Stateful):
-    """Stand-in for mmengine's ``HistoryBuffer`` (the log of a scalar)."""
-
-    __slots__ = ('_state',)
-
-    def __init__(self) -> None:
-        self._state: dict = {}
-
-    def set_state(self, state: Any) -> None:
-        """Take the buffer's attributes."""
-        if type(state) is not dict:
-            raise ValueError('a log without its attributes')
-        self._state = state
-
-    @property
-    def value(self) -> HistoryBuffer:
-        """A buffer with the logged numbers, and mmengine's own methods."""
-        length = whole(self._state.get('max_length'), 'a log of length')
-        buffer = HistoryBuffer(max_length=length)
-        for name in ('_log_history', '_count_history'):
-            numbers = self._state.get(name)
-            if not isinstance(numbers, Array) or numbers.value.ndim != 1:
-                raise ValueError('a log that is no list of numbers')
-            if numbers.value.dtype.kind not in 'iuf':
-                raise ValueError('a log of something else than numbers')
-            setattr(buffer, name, numbers.value)
-        return buffer
-
-
-def _history_method(owner: Any, name: Any) -> str:
-    """Serve what mmengine's logs use ``getattr`` for, and nothing else."""
-    if not isinstance(owner, Name) or owner.name != _HISTORY:
-        raise UnknownNameError('builtins.getattr')
-    if name not in _HISTORY_METHODS:
-        raise UnknownNameError('builtins.getattr')
-    return name
 
 
 # --- Python ----------------------------------------------------------------
@@ -309,12 +177,12 @@ def _table() -> dict[str, Any]:
         'builtins.bytearray': _bytearray,
         'builtins.bytes': _encode,
         'builtins.complex': _complex,
-        'builtins.getattr': _history_method,
+        'builtins.getattr': stand_ins.history_method,
         'builtins.set': _set,
         'builtins.slice': _slice,
         'collections.Counter': _counter,
         'collections.OrderedDict': _ordered_dict,
-        'numpy.dtype': DType,
+        'numpy.dtype': stand_ins.DType,
         'torch.Size': _size,
         'torch.device': _device,
         'torch.serialization._get_layout': _layout,
@@ -326,9 +194,9 @@ def _table() -> dict[str, Any]:
         'torch._utils._rebuild_tensor_v3': _tensor_v3,
     }
     for core in ('core', '_core'):
-        calls[f'numpy.{core}.multiarray._reconstruct'] = _reconstruct
-        calls[f'numpy.{core}.multiarray.scalar'] = _scalar
-        calls[f'numpy.{core}.numeric._frombuffer'] = _from_buffer
+        calls[f'numpy.{core}.multiarray._reconstruct'] = stand_ins.reconstruct
+        calls[f'numpy.{core}.multiarray.scalar'] = stand_ins.scalar
+        calls[f'numpy.{core}.numeric._frombuffer'] = stand_ins.from_buffer
     for module in ('pathlib', 'pathlib._local'):  # Python 3.13 has the latter
         calls[f'{module}.PosixPath'] = _path(PurePosixPath)
         calls[f'{module}.PurePosixPath'] = _path(PurePosixPath)
@@ -340,7 +208,7 @@ def _table() -> dict[str, Any]:
     table: dict[str, Any] = {k: Name(k, call=v) for k, v in calls.items()}
     for name, new in (
         ('argparse.Namespace', argparse.Namespace),
-        (_HISTORY, History),
+        (stand_ins.HISTORY, stand_ins.History),
     ):
         table[name] = Name(name, new=new)
     for name in ('numpy.ndarray', *_TENSOR_CLASSES):
@@ -356,94 +224,3 @@ def _table() -> dict[str, Any]:
 
 #: What each name that a file of weights may use stands for.
 ALLOWED = _table()
-
-
-# --- the end ---------------------------------------------------------------
-
-
-class _Finisher:
-    """Walks what a pickle described, each object once."""
-
-    def __init__(self, make_tensor: Callable[[TensorRecord], Any]):
-        self._make_tensor = make_tensor
-        # By identity: the result, how many objects, and how deep. The
-        # first element keeps the object alive, so no identity returns.
-        self._done: dict[int, tuple[Any, Any, int, int]] = {}
-        self._open: set[int] = set()
-        self._count, self._height = 0, 0
-
-    def __call__(self, obj: Any, depth: int = 0) -> Any:
-        """Return the object without stand-ins; add to count and height."""
-        if type(obj) in (str, int, float, bool, bytes, type(None)):
-            self._add(1, 0)
-            return obj
-        if id(obj) in self._done:
-            _, result, count, height = self._done[id(obj)]
-            self._add(count, height)
-            return result
-        if id(obj) in self._open:
-            raise ValueError('an object that contains itself')
-        if depth > MAX_DEPTH:
-            raise ValueError(f'more than {MAX_DEPTH} levels')
-        outer = self._count, self._height
-        self._count, self._height = 1, 0
-        self._open.add(id(obj))
-        result = self._convert(obj, depth + 1)
-        self._open.remove(id(obj))
-        count, height = self._count, self._height + 1
-        self._done[id(obj)] = obj, result, count, height
-        self._count, self._height = outer
-        self._add(count, height)
-        return result
-
-    def _add(self, count: int, height: int) -> None:
-        self._count += count
-        self._height = max(self._height, height)
-        if self._count > MAX_OBJECTS or self._height > MAX_DEPTH:
-            raise ValueError('objects nested or repeated too often')
-
-    def _convert(self, obj: Any, depth: int) -> Any:
-        if isinstance(obj, TensorRecord):
-            return self._make_tensor(obj)
-        if isinstance(obj, Array | DType | History):
-            return obj.value
-        if isinstance(obj, Counter | set | frozenset):
-            return obj  # of plain values already
-        if isinstance(obj, dict):
-            for key, value in obj.items():
-                obj[key] = self(value, depth)
-            if hasattr(obj, '_metadata'):
-                self(obj._metadata, depth)
-            return obj
-        if isinstance(obj, list):
-            obj[:] = [self(value, depth) for value in obj]
-            return obj
-        if type(obj) is tuple:
-            return tuple(self(value, depth) for value in obj)
-        if isinstance(obj, argparse.Namespace):
-            self(vars(obj), depth)
-            return obj
-        if isinstance(obj, Name):
-            raise ValueError(f'the name {printable(obj.name)} as a value')
-        state = getattr(obj, 'state', None)
-        if isinstance(obj, Stateful) and type(state) is dict:
-            self(state, depth)
-        return obj
-
-
-def finish(obj: Any, make_tensor: Callable[[TensorRecord], Any]) -> Any:
-    """Replace the stand-ins in what a pickle described.
-
-    Args:
-        obj: What the machine returned. Dictionaries, lists and namespaces
-            are changed in place.
-        make_tensor: Makes a tensor of its record.
-
-    Returns:
-        The same object without stand-ins.
-
-    Raises:
-        ValueError: If it is nested too deeply, contains itself, or would be
-            too large for whoever walks through it.
-    """
-    return _Finisher(make_tensor)(obj)

@@ -13,8 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from mmcae.checkpoint.allow_list import ALLOWED, finish
+from mmcae.checkpoint.allow_list import ALLOWED
 from mmcae.checkpoint.decoding import faults_named
+from mmcae.checkpoint.finishing import finish
 from mmcae.checkpoint.formats import read_pickle
 from mmcae.checkpoint.pickle_machine import Name, Stateful
 from mmcae.checkpoint.tensors import TensorMaker

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from mmcae.checkpoint.allow_list import ALLOWED, finish
+from mmcae.checkpoint.allow_list import ALLOWED
 from mmcae.checkpoint.errors import (
     UnknownNameError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
     printable,
 )
+from mmcae.checkpoint.finishing import finish
 from mmcae.checkpoint.formats import read_pickle
 from mmcae.checkpoint.safetensors_file import decode_safetensors
 from mmcae.checkpoint.tensors import MapLocation, TensorMaker
