@@ -2,6 +2,7 @@
 """Run many small jobs in forked processes that may crash or hang."""
 
 import ctypes
+import faulthandler
 import os
 import pickle
 import resource
@@ -125,6 +126,7 @@ def _work(jobs: Sequence[Any], work: Callable, writing: int) -> None:
     room = memory('VmSize') + _ROOM
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    faulthandler.disable()
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

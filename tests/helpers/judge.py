@@ -41,7 +41,7 @@ def _watch(event: str, arguments: tuple) -> None:
     if event == 'open' and not _writes(arguments):
         return
     if event not in _HARMLESS:
-        _events.append(f'{event} {arguments!r:.80}')
+        _events.append(f'{event} {arguments!r:.200}')
 
 
 def _writes(arguments: tuple) -> bool:
@@ -224,9 +224,7 @@ def same(one: Any, other: Any) -> bool:
             and getattr(one, '__dict__', {}) == getattr(other, '__dict__', {})
         )
     if isinstance(other, list | tuple):
-        return len(one) == len(other) and all(
-            map(same, one, other)
-        )
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(other, argparse.Namespace):
         return same(vars(one), vars(other))
     return one == other
@@ -255,22 +253,27 @@ def judged(
     sentinel: Path,
     batch: int = 100,
     seconds: float = SECONDS,
+    folder: Path | None = None,
+    fates: collections.Counter | None = None,
 ) -> dict[str, str]:
     """Read files in processes of their own, and judge what came of each.
 
     Args:
         entries: The files.
-        reader: Reads the bytes of one, given its name.
+        reader: Reads one, given its bytes and its name.
         sentinel: A file that hostile ones make.
         batch: Files for one process.
         seconds: Of the processor, that one may take.
+        folder: Where each is written before; its name is then its path.
+            What the reader writes there is not counted as running code.
+        fates: Counts what became of the files.
 
     Returns:
         The fault of each entry that has one.
     """
 
     def work(entry: Entry) -> dict[str, Any]:
-        return _read(entry, reader, sentinel)
+        return _read(entry, reader, sentinel, folder)
 
     warm_up()
     outcomes = run_isolated(entries, work, batch, seconds)
@@ -279,12 +282,20 @@ def judged(
         fault = _verdict(entry, outcome, seconds)
         if fault:
             found[entry.name] = fault
+        if fates is not None:
+            refused = outcome.result and outcome.result['error']
+            fates['a fault' if fault else refused or 'read'] += 1
     return found
 
 
-def _read(entry: Entry, reader: Reader, sentinel: Path) -> dict[str, Any]:
+def _read(
+    entry: Entry, reader: Reader, sentinel: Path, folder: Path | None
+) -> dict[str, Any]:
     content = entry.content()
     name = f'corpus_file{entry.suffix}'
+    if folder is not None:
+        (folder / name).write_bytes(content)
+        name = str(folder / name)
     found: dict[str, Any] = dict(size=len(content), error='', fault='')
     fill_memory()
     peak, begun = Peak(), time.process_time()
@@ -300,11 +311,11 @@ def _read(entry: Entry, reader: Reader, sentinel: Path) -> dict[str, Any]:
             )
         found['seconds'] = time.process_time() - begun
         found['memory'] = peak.rise()
+    if folder is not None:
+        events = [event for event in events if str(folder) not in event]
     if events or sentinel.exists():
         found['fault'] = f'it ran something: {events[:3] or sentinel}'
-        if sentinel.is_dir():
-            sentinel.rmdir()
-        sentinel.unlink(missing_ok=True)
+        remove(sentinel)
     if not found['error']:
         fault = foreign(value, content)
         if fault:
@@ -314,6 +325,13 @@ def _read(entry: Entry, reader: Reader, sentinel: Path) -> dict[str, Any]:
         ):
             found['fault'] = f'it gave something else: {value!r:.200}'
     return found
+
+
+def remove(sentinel: Path) -> None:
+    """Remove the file, or the folder, that a hostile file made."""
+    if sentinel.is_dir():
+        sentinel.rmdir()
+    sentinel.unlink(missing_ok=True)
 
 
 def message_fault(message: str, name: str) -> str:

@@ -161,43 +161,68 @@ def archives() -> Iterator[Entry]:
     yield refused('zip/overlapping_records', _overlapping)
     yield refused('zip/records_inside_of_a_record', _quilt)
     yield refused('zip/size_larger_in_both', _data(packed=99, size=99))
-    yield refused('zip/size_4_gib_in_both', _data(packed=1 << 31, size=1 << 31))
+    yield refused(
+        'zip/size_4_gib_in_both', _data(packed=1 << 31, size=1 << 31)
+    )
     yield refused('zip/size_smaller_in_both', _data(packed=8, size=8))
     yield refused('zip/size_0_in_both', _data(packed=0, size=0))
     yield refused('zip/packed_differs_from_size', _data(size=64))
     yield refused('zip/size_larger_in_directory', _two(packed=99, size=99))
     yield refused('zip/size_smaller_in_directory', _two(packed=8, size=8))
-    yield refused('zip/size_larger_in_local_header', _first(packed=99, size=99))
+    yield refused(
+        'zip/size_larger_in_local_header', _first(packed=99, size=99)
+    )
     yield refused('zip/crc_wrong_in_both', _data(crc=0x12345678))
     yield refused('zip/crc_wrong_in_directory', _two(crc=0x12345678))
-    yield refused('zip/crc_wrong_of_pickle', _changed(
-        PICKLE, lie('archive/data.pkl', HONEST, crc=1)))
+    yield refused(
+        'zip/crc_wrong_of_pickle',
+        _changed(PICKLE, lie('archive/data.pkl', HONEST, crc=1)),
+    )
     yield refused('zip/offset_beyond_the_file', _two(offset=1 << 30))
     yield refused('zip/offset_into_another_record', _two(offset=40))
-    yield refused('zip/offset_into_the_directory', _two(
-        offset=whole.index(b'PK\x01\x02')))
+    yield refused(
+        'zip/offset_into_the_directory',
+        _two(offset=whole.index(b'PK\x01\x02')),
+    )
     yield refused('zip/offset_0', _two(offset=0))
     # --- compression and encryption
     yield refused('zip/everything_deflated', _deflated)
     yield refused('large/zip_data_1000_fold', lambda: _bomb(DATA, 1 << 27))
     yield refused('large/zip_pickle_1000_fold', lambda: _bomb(PICKLE, 1 << 24))
-    yield refused('zip/deflated_said_to_be_stored', _changed(
-        DATA, Record('archive/data/0', FLOATS, dict(method=0),
-                     dict(method=0), deflate=True)))
+    yield refused(
+        'zip/deflated_said_to_be_stored',
+        _changed(
+            DATA,
+            Record(
+                'archive/data/0',
+                FLOATS,
+                dict(method=0),
+                dict(method=0),
+                deflate=True,
+            ),
+        ),
+    )
     yield refused('zip/stored_said_to_be_deflated', _data(method=DEFLATED))
     yield refused('zip/deflated_in_directory', _two(method=DEFLATED))
     for method in (1, 12, 14, 93, 99):
         yield refused(f'zip/method_{method}', _data(method=method))
     yield refused('zip/encrypted', _data(flags=1))
     yield refused('zip/strongly_encrypted', _data(flags=0x41))
-    yield refused('zip/encrypted_pickle', _changed(
-        PICKLE, lie('archive/data.pkl', HONEST, flags=1)))
+    yield refused(
+        'zip/encrypted_pickle',
+        _changed(PICKLE, lie('archive/data.pkl', HONEST, flags=1)),
+    )
     # --- names
     yield refused('zip/two_pickles', _named('other/data.pkl'))
     yield refused('zip/two_pickles_of_one_name', _named('archive/data.pkl'))
-    yield refused('zip/two_data_of_one_name', _changed(
-        DATA, Record('archive/data/0', FLOATS),
-        Record('archive/data/0', bytes(16))))
+    yield refused(
+        'zip/two_data_of_one_name',
+        _changed(
+            DATA,
+            Record('archive/data/0', FLOATS),
+            Record('archive/data/0', bytes(16)),
+        ),
+    )
     yield refused('zip/name_goes_up', _named('archive/../../evil'))
     yield refused('zip/name_goes_up_at_once', _named('../evil'))
     yield refused('zip/name_absolute', _named('/etc/evil'))
@@ -207,62 +232,95 @@ def archives() -> Iterator[Entry]:
     yield harmless('zip/name_empty', _named(''))
     yield harmless('zip/name_not_unicode', _named(b'archive/\xff\xfe'))
     yield harmless('zip/name_of_60_kb', _named('archive/' + 'n' * 60_000))
-    yield refused('zip/name_differs_in_local_header', _first(
-        name='archive/data/7'))
+    yield refused(
+        'zip/name_differs_in_local_header', _first(name='archive/data/7')
+    )
     yield refused('zip/no_pickle', _changed(PICKLE))
     yield refused('zip/no_records', archive())
     yield harmless('zip/no_version', _changed(VERSION))
-    yield harmless('zip/version_99999', _changed(
-        VERSION, Record('archive/version', b'99999\n')))
-    yield harmless('zip/version_garbage', _changed(
-        VERSION, Record('archive/version', b'\xff' * 50)))
+    yield harmless(
+        'zip/version_99999',
+        _changed(VERSION, Record('archive/version', b'99999\n')),
+    )
+    yield harmless(
+        'zip/version_garbage',
+        _changed(VERSION, Record('archive/version', b'\xff' * 50)),
+    )
     yield either('large/zip_100000_records', lambda: _many(100_000))
     yield either('large/zip_60000_records', lambda: _many(60_000))
     # --- the directory and its end
     end = whole.index(b'PK\x01\x02')
-    yield refused('zip/directory_beyond_the_file', archive(
-        *records(HONEST), end=dict(offset=1 << 31)))
-    yield refused('zip/directory_before_its_place', archive(
-        *records(HONEST), end=dict(offset=end - 46)))
-    yield refused('zip/directory_longer', archive(
-        *records(HONEST), end=dict(size=1 << 20)))
-    yield refused('zip/directory_shorter', archive(
-        *records(HONEST), end=dict(size=46)))
-    yield refused('zip/count_larger', archive(
-        *records(HONEST), end=dict(count=9)))
-    yield refused('zip/count_smaller', archive(
-        *records(HONEST), end=dict(count=1)))
+    yield refused(
+        'zip/directory_beyond_the_file',
+        archive(*records(HONEST), end=dict(offset=1 << 31)),
+    )
+    yield refused(
+        'zip/directory_before_its_place',
+        archive(*records(HONEST), end=dict(offset=end - 46)),
+    )
+    yield refused(
+        'zip/directory_longer',
+        archive(*records(HONEST), end=dict(size=1 << 20)),
+    )
+    yield refused(
+        'zip/directory_shorter', archive(*records(HONEST), end=dict(size=46))
+    )
+    yield refused(
+        'zip/count_larger', archive(*records(HONEST), end=dict(count=9))
+    )
+    yield refused(
+        'zip/count_smaller', archive(*records(HONEST), end=dict(count=1))
+    )
     yield refused('zip/count_0', archive(*records(HONEST), end=dict(count=0)))
-    yield either('zip/comment', archive(
-        *records(HONEST), end=dict(comment=b'a comment')))
-    yield harmless('zip/comment_with_another_end', archive(
-        *records(HONEST), end=dict(comment=whole[-22:])))
-    yield harmless('zip/two_archives', whole + zipped(
-        checkpoint(tensor()), {'0': bytes(16)}))
-    yield harmless('zip/bytes_after_the_end', archive(
-        *records(HONEST), tail=b'\0' * 100))
+    yield either(
+        'zip/comment',
+        archive(*records(HONEST), end=dict(comment=b'a comment')),
+    )
+    yield harmless(
+        'zip/comment_with_another_end',
+        archive(*records(HONEST), end=dict(comment=whole[-22:])),
+    )
+    yield harmless(
+        'zip/two_archives',
+        whole + zipped(checkpoint(tensor()), {'0': bytes(16)}),
+    )
+    yield harmless(
+        'zip/bytes_after_the_end', archive(*records(HONEST), tail=b'\0' * 100)
+    )
     yield refused('zip/bytes_before_the_start', b'#!/bin/sh\n' + whole)
-    yield refused('zip/gap_before_directory_is_a_record', archive(
-        *records(HONEST), end=dict(offset=end + 1000)))
+    yield refused(
+        'zip/gap_before_directory_is_a_record',
+        archive(*records(HONEST), end=dict(offset=end + 1000)),
+    )
     # --- zip64
     yield refused('zip64/size_2_60', _zip64(size=1 << 60))
-    yield refused('zip64/size_and_packed_2_63', _zip64(
-        size=1 << 63, packed=1 << 63))
+    yield refused(
+        'zip64/size_and_packed_2_63', _zip64(size=1 << 63, packed=1 << 63)
+    )
     yield refused('zip64/size_beyond_the_file', _zip64(size=9999, packed=9999))
     yield refused('zip64/offset_2_62', _zip64(offset=1 << 62))
     yield refused('zip64/sizes_smaller', _zip64(size=4, packed=4))
     yield refused('zip64/no_field', _two(size=0xFFFFFFFF, packed=0xFFFFFFFF))
-    yield refused('zip64/field_cut', _two(
-        size=0xFFFFFFFF, extra=b'\x01\x00\x08\x00\x10'))
-    yield refused('zip64/field_longer_than_extra', _two(
-        extra=b'\x01\x00\xff\xff'))
+    yield refused(
+        'zip64/field_cut', _two(size=0xFFFFFFFF, extra=b'\x01\x00\x08\x00\x10')
+    )
+    yield refused(
+        'zip64/field_longer_than_extra', _two(extra=b'\x01\x00\xff\xff')
+    )
     yield either('zip64/end', lambda: _zip64_end(end))
     yield refused('zip64/directory_2_62', lambda: _zip64_end(1 << 62))
-    yield refused('zip64/directory_negative', lambda: _zip64_end((1 << 64) - 9))
+    yield refused(
+        'zip64/directory_negative', lambda: _zip64_end((1 << 64) - 9)
+    )
     yield refused('zip64/count_2_40', lambda: _zip64_end(end, 1 << 40))
     yield either('zip/descriptors', lambda: _descriptor(16))
     yield either('zip/descriptor_lies', lambda: _descriptor(1 << 20))
     yield refused('zip/tar', _tar)
-    yield either('zip/floats_twice', archive(
-        *records(HONEST, {'0': FLOATS, '1': FLOATS})), weights())
+    yield either(
+        'zip/floats_twice',
+        archive(*records(HONEST, {'0': FLOATS, '1': FLOATS})),
+        weights(),
+    )
+
+
 # fmt: skip

@@ -31,9 +31,10 @@ def _pickled(value: Any) -> bytes:
 def _info(**change: Any) -> bytes:
     sizes = dict_of(*((text(k), integer(n)) for k, n in (
         ('short', 2), ('int', 4), ('long', 4))))  # fmt: skip
-    said = dict(
-        protocol_version=1001, little_endian=True, type_sizes=sizes
-    ) | change
+    said = (
+        dict(protocol_version=1001, little_endian=True, type_sizes=sizes)
+        | change
+    )
     return dict_of(*((text(k), plain(v)) for k, v in said.items()))
 
 
@@ -76,14 +77,35 @@ def legacy_files() -> Iterator[Entry]:
     """Give all files of this kind."""
     whole = legacy()
     yield read('legacy/honest', whole)
-    for point in (1, 5, 13, 20, 60, 130, len(whole) // 2, len(whole) - 24,
-                  len(whole) - 16, len(whole) - 8, len(whole) - 1):
+    for point in (
+        1,
+        5,
+        13,
+        20,
+        60,
+        130,
+        len(whole) // 2,
+        len(whole) - 24,
+        len(whole) - 16,
+        len(whole) - 8,
+        len(whole) - 1,
+    ):
         yield refused(f'legacy/truncated_to_{point}', whole[:point])
-    for label, magic in (('other', MAGIC + 1), ('text', 'x'), ('none', None),
-                         ('nested_2_40', doubled(40)), ('2_2000', 1 << 2000)):
+    for label, magic in (
+        ('other', MAGIC + 1),
+        ('text', 'x'),
+        ('none', None),
+        ('nested_2_40', doubled(40)),
+        ('2_2000', 1 << 2000),
+    ):
         yield refused(f'legacy/magic_{label}', legacy(magic=magic))
-    for label, protocol in (('1000', 1000), ('text', '1001'), ('none', None),
-                            ('2_2000', 1 << 2000), ('nested', doubled(40))):
+    for label, protocol in (
+        ('1000', 1000),
+        ('text', '1001'),
+        ('none', None),
+        ('2_2000', 1 << 2000),
+        ('nested', doubled(40)),
+    ):
         yield refused(f'legacy/protocol_{label}', legacy(protocol=protocol))
     for label, info in (
         ('none', None), ('list', list_of()), ('tensor', tensor()),
@@ -91,12 +113,19 @@ def legacy_files() -> Iterator[Entry]:
     ):  # fmt: skip
         given = legacy(info=info if info is not None else b'N')
         yield harmless(f'legacy/info_{label}', given)
-    yield harmless('legacy/info_big_endian', legacy(
-        info=_info(little_endian=False)))
-    yield harmless('legacy/info_sizes_lie', legacy(info=_info(
-        type_sizes=dict_of((text('int'), integer(1 << 40))))))
-    yield refused('legacy/info_calls', legacy(
-        info=name('os', 'system') + b'(X\x04\0\0\0truetR'))
+    yield harmless(
+        'legacy/info_big_endian', legacy(info=_info(little_endian=False))
+    )
+    yield harmless(
+        'legacy/info_sizes_lie',
+        legacy(
+            info=_info(type_sizes=dict_of((text('int'), integer(1 << 40))))
+        ),
+    )
+    yield refused(
+        'legacy/info_calls',
+        legacy(info=name('os', 'system') + b'(X\x04\0\0\0truetR'),
+    )
     # --- keys
     for label, keys in (
         ('missing', list_of()), ('another', list_of(text('7'))),
@@ -107,35 +136,81 @@ def legacy_files() -> Iterator[Entry]:
     ):  # fmt: skip
         make = harmless if label in ('text', 'a_dict', 'numbers') else refused
         yield make(f'legacy/keys_{label}', legacy(keys=keys))
-    yield refused('large/legacy_a_million_keys', lambda: legacy(
-        keys=list_of(*[text('0')] * 1_000_000)))
+    yield refused(
+        'large/legacy_a_million_keys',
+        lambda: legacy(keys=list_of(*[text('0')] * 1_000_000)),
+    )
     block = struct.pack('<q', 4) + FLOATS
-    yield refused('legacy/keys_twice', legacy(
-        keys=list_of(text('0'), text('0')), storages=block + block))
+    yield refused(
+        'legacy/keys_twice',
+        legacy(keys=list_of(text('0'), text('0')), storages=block + block),
+    )
     # --- storages
-    for numel in (0, 1, 3, 5, 1000, 50_000_000, 1 << 40, (1 << 62) + 1,
-                  (1 << 63) - 1, -1, -4, -(1 << 63)):
+    for numel in (
+        0,
+        1,
+        3,
+        5,
+        1000,
+        50_000_000,
+        1 << 40,
+        (1 << 62) + 1,
+        (1 << 63) - 1,
+        -1,
+        -4,
+        -(1 << 63),
+    ):
         yield refused(f'legacy/numel_{numel}', _said(numel))
-    yield refused('legacy/numel_of_both_larger', legacy(
-        checkpoint(tensor(storage(99, '0', 'FloatStorage', 'cpu', None), 0,
-                          (99,))), storages=struct.pack('<q', 99) + FLOATS))
-    yield refused('legacy/numel_of_pickle_larger', _with(
-        storage(99, '0', 'FloatStorage', 'cpu', None), 0, (99,)))
-    yield harmless('legacy/numel_of_pickle_smaller', _with(
-        storage(2, '0', 'FloatStorage', 'cpu', None), 0, (2,)))
-    yield refused('legacy/numel_of_pickle_50_million', _with(
-        storage(50_000_000, '0', 'FloatStorage', 'cpu', None)))
-    yield refused('legacy/of_wider_numbers', _with(
-        storage(4, '0', 'DoubleStorage', 'cpu', None)))
-    yield refused('legacy/of_two_types', legacy(checkpoint(list_of(
-        tensor(storage(4, '0', 'FloatStorage', 'cpu', None)),
-        tensor(storage(4, '0', 'IntStorage', 'cpu', None))))))
-    yield refused('legacy/shape_outside', _with(
-        storage(4, '0', 'FloatStorage', 'cpu', None), 0, (5,)))
-    yield refused('legacy/offset_negative', _with(
-        storage(4, '0', 'FloatStorage', 'cpu', None), -1))
-    yield refused('legacy/shape_10_10_of_stride_0', _with(
-        storage(4, '0', 'FloatStorage', 'cpu', None), 0, (10**10,), (0,)))
+    yield refused(
+        'legacy/numel_of_both_larger',
+        legacy(
+            checkpoint(
+                tensor(storage(99, '0', 'FloatStorage', 'cpu', None), 0, (99,))
+            ),
+            storages=struct.pack('<q', 99) + FLOATS,
+        ),
+    )
+    yield refused(
+        'legacy/numel_of_pickle_larger',
+        _with(storage(99, '0', 'FloatStorage', 'cpu', None), 0, (99,)),
+    )
+    yield harmless(
+        'legacy/numel_of_pickle_smaller',
+        _with(storage(2, '0', 'FloatStorage', 'cpu', None), 0, (2,)),
+    )
+    yield refused(
+        'legacy/numel_of_pickle_50_million',
+        _with(storage(50_000_000, '0', 'FloatStorage', 'cpu', None)),
+    )
+    yield refused(
+        'legacy/of_wider_numbers',
+        _with(storage(4, '0', 'DoubleStorage', 'cpu', None)),
+    )
+    yield refused(
+        'legacy/of_two_types',
+        legacy(
+            checkpoint(
+                list_of(
+                    tensor(storage(4, '0', 'FloatStorage', 'cpu', None)),
+                    tensor(storage(4, '0', 'IntStorage', 'cpu', None)),
+                )
+            )
+        ),
+    )
+    yield refused(
+        'legacy/shape_outside',
+        _with(storage(4, '0', 'FloatStorage', 'cpu', None), 0, (5,)),
+    )
+    yield refused(
+        'legacy/offset_negative',
+        _with(storage(4, '0', 'FloatStorage', 'cpu', None), -1),
+    )
+    yield refused(
+        'legacy/shape_10_10_of_stride_0',
+        _with(
+            storage(4, '0', 'FloatStorage', 'cpu', None), 0, (10**10,), (0,)
+        ),
+    )
     yield harmless('legacy/bytes_after_the_end', whole + bytes(100))
     yield either('legacy/storage_without_view_field', _with(storage()))
     # --- views
@@ -152,10 +227,14 @@ def legacy_files() -> Iterator[Entry]:
         yield refused(f'legacy/view_{label}', _view(*view))
     yield refused('legacy/view_of_a_missing_key', _view('1', 0, 2, '9'))
     yield harmless('legacy/view_nested_2_40', _view(doubled(40), 0, 2))
-    yield refused('legacy/view_a_text', _with(
-        storage(4, '0', 'FloatStorage', 'cpu', 'abc')))
-    yield refused('legacy/view_of_two_parts', _with(
-        storage(4, '0', 'FloatStorage', 'cpu', ('1', 0))))
+    yield refused(
+        'legacy/view_a_text',
+        _with(storage(4, '0', 'FloatStorage', 'cpu', 'abc')),
+    )
+    yield refused(
+        'legacy/view_of_two_parts',
+        _with(storage(4, '0', 'FloatStorage', 'cpu', ('1', 0))),
+    )
     # --- other things in the place of the pickle
     for label, pickled in (
         ('a_tensor', START + tensor() + b'.'), ('none', START + b'N.'),
@@ -166,14 +245,21 @@ def legacy_files() -> Iterator[Entry]:
         ('lists_100000', checkpoint(b']' * 100_000 + b'a' * 99_999)),
     ):  # fmt: skip
         make = harmless if label == 'shared_tuples' else refused
-        yield make(f'legacy/pickle_{label}', legacy(
-            pickled, list_of(), b''))
-    yield harmless('legacy/no_storages', legacy(
-        START + dict_of((text('state_dict'), dict_of())) + b'.', list_of(),
-        b''))
+        yield make(f'legacy/pickle_{label}', legacy(pickled, list_of(), b''))
+    yield harmless(
+        'legacy/no_storages',
+        legacy(
+            START + dict_of((text('state_dict'), dict_of())) + b'.',
+            list_of(),
+            b'',
+        ),
+    )
     yield refused('legacy/bare_pickle', checkpoint(tensor()))
-    yield harmless('legacy/bare_pickle_of_no_tensor', START + dict_of(
-        (text('state_dict'), dict_of())) + b'.')
-    yield refused('legacy/of_a_million_bytes_of_magic',
-                  _pickled(MAGIC) * 60_000)
+    yield harmless(
+        'legacy/bare_pickle_of_no_tensor',
+        START + dict_of((text('state_dict'), dict_of())) + b'.',
+    )
+    yield refused(
+        'legacy/of_a_million_bytes_of_magic', _pickled(MAGIC) * 60_000
+    )
     yield refused('legacy/floats_only', struct.pack('<4f', *VALUES) * 100)

@@ -23,7 +23,9 @@ def integer(value: int) -> bytes:
     if -(1 << 31) <= value < 1 << 31:
         return b'J' + struct.pack('<i', value)
     size = value.bit_length() // 8 + 1
-    return b'\x8a' + bytes([size]) + value.to_bytes(size, 'little', signed=True)
+    return (
+        b'\x8a' + bytes([size]) + value.to_bytes(size, 'little', signed=True)
+    )
 
 
 def number(value: float) -> bytes:

@@ -63,16 +63,19 @@ def other_files() -> Iterator[Entry]:
     ):  # fmt: skip
         yield refused(f'file/{label}', content)
         if label != 'safetensors':
-            yield refused(f'file/{label}_as_safetensors', content,
-                          '.safetensors')
+            yield refused(
+                f'file/{label}_as_safetensors', content, '.safetensors'
+            )
     values = {
         'a_tensor': tensor(), 'a_list': list_of(tensor()), 'none': NONE,
         'a_number': integer(7), 'a_text': text('weights'), 'true': b'\x88',
     }  # fmt: skip
     for label, value in values.items():
         yield refused(f'holds/{label}', zipped(START + value + b'.'))
-        yield harmless(f'holds/{label}_as_state_dict', zipped(
-            START + dict_of((text('state_dict'), value)) + b'.'))
+        yield harmless(
+            f'holds/{label}_as_state_dict',
+            zipped(START + dict_of((text('state_dict'), value)) + b'.'),
+        )
     state = text('state_dict')
     yield harmless('holds/nothing', zipped(START + b'}.'))
     yield harmless('holds/an_ordered_dict', zipped(START + HOOKS + b'.'))
@@ -89,17 +92,29 @@ def other_files() -> Iterator[Entry]:
         ('key_of_1_mb', (text('k' * 1_000_000), tensor())),
         ('key_of_dots', (text('.' * 10_000), tensor())),
     ):  # fmt: skip
-        yield harmless(f'holds/state_dict_of_{label}', zipped(
-            START + dict_of((state, dict_of(pair))) + b'.'))
+        yield harmless(
+            f'holds/state_dict_of_{label}',
+            zipped(START + dict_of((state, dict_of(pair))) + b'.'),
+        )
     for label, meta in (
         ('text', text('x')), ('none', NONE), ('list', list_of()),
         ('epoch_text', dict_of((text('epoch'), text('two')))),
         ('epoch_negative', dict_of((text('epoch'), integer(-5)))),
         ('epoch_2_2000', dict_of((text('epoch'), integer(1 << 2000)))),
     ):  # fmt: skip
-        yield harmless(f'holds/meta_{label}', zipped(START + dict_of(
-            (state, dict_of((text('w'), tensor()))), (text('meta'), meta))
-            + b'.'))
-    yield read('holds/a_bare_state_dict', zipped(
-        START + dict_of((text('w'), tensor())) + b'.'),
-        {'w': torch.tensor([1.0, 2.0, 3.0, 4.0])})
+        yield harmless(
+            f'holds/meta_{label}',
+            zipped(
+                START
+                + dict_of(
+                    (state, dict_of((text('w'), tensor()))),
+                    (text('meta'), meta),
+                )
+                + b'.'
+            ),
+        )
+    yield read(
+        'holds/a_bare_state_dict',
+        zipped(START + dict_of((text('w'), tensor())) + b'.'),
+        {'w': torch.tensor([1.0, 2.0, 3.0, 4.0])},
+    )

@@ -48,9 +48,22 @@ def safetensors_files() -> Iterator[Entry]:
     for point in (0, 1, 7, 8, 9, 40, len(whole) - 16, len(whole) - 1):
         yield _refused(f'truncated_to_{point}', whole[:point])
     header = json.dumps({'w': HONEST}).encode()
-    for size in (0, 1, len(header) - 1, len(header) + 1, len(header) + 16,
-                 10**6, 10**8, 1 << 31, 1 << 32, 1 << 62, (1 << 63) - 1,
-                 1 << 63, (1 << 64) - 1, (1 << 64) - 8):
+    for size in (
+        0,
+        1,
+        len(header) - 1,
+        len(header) + 1,
+        len(header) + 16,
+        10**6,
+        10**8,
+        1 << 31,
+        1 << 32,
+        1 << 62,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 64) - 1,
+        (1 << 64) - 8,
+    ):
         yield _refused(f'header_of_{size}', raw(header, size=size))
     # --- offsets
     for label, offsets in (
@@ -85,36 +98,62 @@ def safetensors_files() -> Iterator[Entry]:
     ):  # fmt: skip
         yield _refused(f'shape_{label}', _one(shape=shape))
     yield _harmless('shape_of_2000_ones', _one(shape=[1] * 2000 + [4]))
-    yield _harmless('shape_empty_and_huge', _one(
-        b'', shape=[0, 1 << 62], data_offsets=[0, 0]))
-    yield _harmless('shape_none_of_one', _one(
-        FLOATS[:4], shape=[], data_offsets=[0, 4]))
+    yield _harmless(
+        'shape_empty_and_huge',
+        _one(b'', shape=[0, 1 << 62], data_offsets=[0, 0]),
+    )
+    yield _harmless(
+        'shape_none_of_one', _one(FLOATS[:4], shape=[], data_offsets=[0, 4])
+    )
     # --- types
-    for kind in ('F33', '', 'f32', 'O', 'float32', 'F64', 'U8', None, 5, [],
-                 {}, 'F32\u0000', 'Z' * 10_000):
+    for kind in (
+        'F33',
+        '',
+        'f32',
+        'O',
+        'float32',
+        'F64',
+        'U8',
+        None,
+        5,
+        [],
+        {},
+        'F32\u0000',
+        'Z' * 10_000,
+    ):
         yield _refused(f'type_{str(kind)[:8]!a}', _one(dtype=kind))
     yield _harmless('type_I32', _one(dtype='I32'))
     bools = _one(b'\x02\xff\x01\x00', dtype='BOOL', data_offsets=[0, 4])
     yield _harmless('type_bool_of_2_and_255', bools)
     # --- JSON
     text = json.dumps(HONEST)
-    yield _refused('key_twice', raw(
-        f'{{"w": {text}, "w": {text}}}'.encode()))
+    yield _refused('key_twice', raw(f'{{"w": {text}, "w": {text}}}'.encode()))
     other = json.dumps({**HONEST, 'shape': [2, 2]})
-    yield _refused('key_twice_and_different', raw(
-        f'{{"w": {text}, "w": {other}}}'.encode()))
-    yield _refused('field_twice', raw(
-        f'{{"w": {text[:-1]}, "shape": [2, 2]}}}}'.encode()))
-    yield _refused('metadata_twice', raw((
-        '{"__metadata__": {"a": "1"}, "__metadata__": {"a": "2"}, '
-        f'"w": {text}}}').encode()))
+    yield _refused(
+        'key_twice_and_different',
+        raw(f'{{"w": {text}, "w": {other}}}'.encode()),
+    )
+    yield _refused(
+        'field_twice', raw(f'{{"w": {text[:-1]}, "shape": [2, 2]}}}}'.encode())
+    )
+    yield _refused(
+        'metadata_twice',
+        raw(
+            (
+                '{"__metadata__": {"a": "1"}, "__metadata__": {"a": "2"}, '
+                f'"w": {text}}}'
+            ).encode()
+        ),
+    )
     for depth in (1000, 100_000, 1_000_000):
         yield _refused(f'lists_nested_{depth}', raw(b'[' * depth))
         yield _refused(f'dicts_nested_{depth}', raw(b'{"a":' * depth))
         deep = b'{"__metadata__": ' + b'[' * depth + b']' * depth + b'}'
         yield _refused(f'metadata_nested_{depth}', raw(deep, b''))
-        yield _harmless(f'metadata_text_nested_{depth}', made(
-            {'__metadata__': {'epoch': '[' * depth}, 'w': HONEST}))
+        yield _harmless(
+            f'metadata_text_nested_{depth}',
+            made({'__metadata__': {'epoch': '[' * depth}, 'w': HONEST}),
+        )
     for label, content in (
         ('not_utf8', b'{"w\xff": ' + text.encode() + b'}'),
         ('not_json', b'weights!'), ('empty', b''), ('blank', b' ' * 100),
@@ -133,8 +172,14 @@ def safetensors_files() -> Iterator[Entry]:
         harmless = label in ('surrogate', 'blank_before')
         make = _harmless if harmless else _refused
         yield make(f'header_{label}', raw(content))
-    for label, value in (('number', 5), ('list', []), ('null', None),
-                         ('field', {}), ('text', 'abc'), ('true', True)):
+    for label, value in (
+        ('number', 5),
+        ('list', []),
+        ('null', None),
+        ('field', {}),
+        ('text', 'abc'),
+        ('true', True),
+    ):
         yield _refused(f'tensor_is_{label}', made({'w': value}, b''))
     yield _harmless('field_unknown', _one(evil=True))
     for label, value in (
@@ -142,22 +187,44 @@ def safetensors_files() -> Iterator[Entry]:
         ('a_list', []), ('a_text', 'abc'), ('a_number', 5),
         ('list', {'epoch': [1]}), ('bool', {'a': True}),
     ):  # fmt: skip
-        yield _refused(f'metadata_{label}', made(
-            {'__metadata__': value, 'w': HONEST}))
+        yield _refused(
+            f'metadata_{label}', made({'__metadata__': value, 'w': HONEST})
+        )
     yield _harmless('metadata_null', made({'__metadata__': None, 'w': HONEST}))
     yield Entry(
-        'safetensors/metadata_of_odd_values', made(
-            {'__metadata__': {'epoch': '1e999', 'iter': '9' * 5000,
-                              'arch': '{"a"', 'note': '\u001b[2J'},
-             'w': HONEST}), Allowed.HARMLESS, suffix=SUFFIX)
+        'safetensors/metadata_of_odd_values',
+        made(
+            {
+                '__metadata__': {
+                    'epoch': '1e999',
+                    'iter': '9' * 5000,
+                    'arch': '{"a"',
+                    'note': '\u001b[2J',
+                },
+                'w': HONEST,
+            }
+        ),
+        Allowed.HARMLESS,
+        suffix=SUFFIX,
+    )
     yield Entry(
-        'large/safetensors_100000_tensors', lambda: made({
-            f't{n}': dict(dtype='F32', shape=[0], data_offsets=[0, 0])
-            for n in range(100_000)}, b''), Allowed.HARMLESS, suffix=SUFFIX)
+        'large/safetensors_100000_tensors',
+        lambda: made(
+            {
+                f't{n}': dict(dtype='F32', shape=[0], data_offsets=[0, 0])
+                for n in range(100_000)
+            },
+            b'',
+        ),
+        Allowed.HARMLESS,
+        suffix=SUFFIX,
+    )
     for key in ('', '\u001b[2J', 'a\nb', 'x' * 100_000, '__metadata__x'):
         yield _harmless(f'key_{key[:6]!a}', made({key: HONEST}))
     yield Entry(
-        'large/safetensors_header_of_100_mb', lambda: raw(b' ' * 100_000_001),
-        suffix=SUFFIX)
+        'large/safetensors_header_of_100_mb',
+        lambda: raw(b' ' * 100_000_001),
+        suffix=SUFFIX,
+    )
     yield _refused('is_a_zip', zipped(b'\x80\x02}.'))
     yield _refused('is_a_pickle', b'\x80\x02}.')

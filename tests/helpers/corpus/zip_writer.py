@@ -71,7 +71,13 @@ def archive(
         said['count'] & 0xFFFF, said['size'], said['offset'],
         len(said['comment']),
     )  # fmt: skip
-    return bytes(body + directory) + said['before'] + last + said['comment'] + tail
+    return (
+        bytes(body + directory)
+        + said['before']
+        + last
+        + said['comment']
+        + tail
+    )
 
 
 def end_64(
