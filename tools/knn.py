@@ -8,34 +8,13 @@ subfolder for each class.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import safe_open
 
 from mmcae.apis.launch import run
 from mmcae.evaluation import knn_top1
-
-
-def read_features(path: Path) -> tuple[torch.Tensor, list[str]]:
-    """Features ``(N, D)`` and the class name of each sample."""
-    if path.suffix == '.npz':
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in file.files}
-        classes = arrays.get('classes')
-    else:
-        with safe_open(path, 'np') as file:
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            classes = json.loads(file.metadata().get('classes', 'null'))
-    if classes is None:
-        raise ValueError(
-            f'{path} has no labels: extract from a folder with one subfolder '
-            'for each class'
-        )
-    names = [str(classes[label]) for label in arrays['labels']]
-    return torch.from_numpy(arrays['features']), names
+from mmcae.evaluation.feature_file import read_features
 
 
 def main() -> None:

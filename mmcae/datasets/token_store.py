@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcae.checkpoint.errors import printable
 from mmcae.utils.config_check import ConfigError
 from mmcae.utils.download import atomic_write
 
@@ -22,6 +23,7 @@ HEADER = 'store.json'
 _CHECKSUM = struct.Struct('<I')
 _MAX_FILES = 4
 _RESERVE = 1 << 30
+_MAX_HEADER = 10 << 20  # it has a few thousand bytes
 
 
 class TokenStore:
@@ -75,22 +77,40 @@ class TokenStore:
         """
         file = Path(path).expanduser() / HEADER
         try:
-            header = json.loads(file.read_text())
+            header = _read_header(file)
             if header['format'] != FORMAT:
                 raise ConfigError(
-                    f'{file}: format {header["format"]}, but this version of '
-                    f'mmcae reads format {FORMAT}: fill another store'
+                    f'{file}: format {printable(header["format"])}, but this '
+                    f'version of mmcae reads format {FORMAT}: fill another '
+                    'store'
                 )
-            return cls(path, header)
+            _check_numbers(header)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f'{file.parent} is no token store: it has no {HEADER}'
             ) from None
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as e:
+        except (
+            KeyError,
+            TypeError,
+            IndexError,
+            RecursionError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            _WrongNumberError,
+            IsADirectoryError,
+        ) as e:
+            reason = printable(f'{type(e).__name__}: {e}', 200)
             raise ConfigError(
-                f'{file} is damaged ({type(e).__name__}: {e}): restore it, '
-                'or remove the folder and fill it again'
+                f'{file} is damaged ({reason}): restore it, or remove the '
+                'folder and fill it again'
             ) from e
+        for name in file.parent.glob('views_*.bin'):
+            if not name.is_file():
+                raise ConfigError(
+                    f'{name} is not a file of tokens: remove it, and its '
+                    'views will be computed again'
+                )
+        return cls(path, header)
 
     @classmethod
     def for_run(cls, path: str | os.PathLike, header: dict) -> 'TokenStore':
@@ -248,6 +268,38 @@ class TokenStore:
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_files': {}}
+
+
+class _WrongNumberError(ValueError):
+    """A part of a header that cannot be."""
+
+
+def _read_header(file: Path) -> Any:
+    with open(file, 'rb') as opened:
+        text = opened.read(_MAX_HEADER + 1)
+    if len(text) > _MAX_HEADER:
+        raise _WrongNumberError(f'more than {_MAX_HEADER:,} bytes')
+    return json.loads(text)
+
+
+def _check_numbers(header: dict) -> None:
+    """Check the parts of a header that say where records are."""
+    vocab_size, images = (
+        header['tokenizer']['vocab_size'],
+        header['dataset']['images'],
+    )
+    grid = header['grid']
+    if type(grid) is not list or len(grid) != 2:
+        raise _WrongNumberError(f'grid: {printable(grid, 40)}')
+    for name, number, bound in (
+        ('seed', header['seed'], 1 << 64),
+        ('vocab_size', vocab_size, 1 << 17),
+        ('images', images, 1 << 31),
+        ('rows of the grid', grid[0], 1 << 12),
+        ('columns of the grid', grid[1], 1 << 12),
+    ):
+        if type(number) is not int or not 0 <= number < bound:
+            raise _WrongNumberError(f'{name}: {printable(number, 40)}')
 
 
 def check_space(folder: Path, needed: int) -> None:

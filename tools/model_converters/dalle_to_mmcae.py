@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmcae.checkpoint.dalle_pickle import read_module_pickle
 from mmcae.models import DALLEDecoder, DALLEEncoder
 from mmcae.utils.checkpoint_io import (
     compare_state_dicts,
@@ -29,7 +30,6 @@ from mmcae.utils.checkpoint_io import (
     write_weights,
 )
 from mmcae.utils.file_header import file_header
-from mmcae.checkpoint.dalle_pickle import read_module_pickle
 
 
 def parse_args() -> argparse.Namespace:
