@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import FUNCTIONS
 
 from mmcae.utils import config_keys
 from mmcae.utils.config_check import ConfigError, check_file, check_option
 from mmcae.utils.paths import find_config
 
 __all__ = ['ConfigError', 'apply_options', 'load_config']
+
+# Dicts whose ``type`` is a function, called with all other keys.
+FUNCTION_KEYS = ('collate_fn', 'worker_init_fn')
+CALLED_KEYS = (*FUNCTION_KEYS, 'clip_grad')
 
 # Variables of a config file that name a file of weights inside its model.
 WEIGHT_VARIABLES = ('checkpoint', 'tokenizer')
@@ -39,9 +44,35 @@ def load_config(
     """
     file = find_config(path)
     cfg = Config.fromfile(file)
+    _drop_scopes(cfg._cfg_dict)
     check_file(cfg, str(path))
     apply_options(cfg, cfg_options or {})
     return cfg
+
+
+def _drop_scopes(node: Any, name: str = '') -> None:
+    """Take away the ``_scope_`` that a base file ``mmcae::...`` brings along.
+
+    mmengine adds the package's name to each dict with a ``type`` that such a
+    base holds. mmcae's configs write the scope of every class that needs one
+    (``mmcae.CAE``), so it adds nothing; but functions, which mmengine calls
+    with all keys, do not know that key, and a class without scope would no
+    longer be looked for in the config's ``default_scope``. Another package's
+    scope stays where a class is built.
+    """
+    if isinstance(node, dict):
+        scope = node.get('_scope_')
+        if scope == 'mmcae' or (scope and name in CALLED_KEYS):
+            del node['_scope_']
+        if scope not in (None, 'mmcae') and name in FUNCTION_KEYS:
+            kind = node.get('type')
+            if isinstance(kind, str) and kind not in FUNCTIONS.module_dict:
+                node['type'] = f'{scope}.{kind}'
+        for key, value in node.items():
+            _drop_scopes(value, key)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _drop_scopes(value)
 
 
 def apply_options(cfg: Config, options: dict[str, Any]) -> None:
