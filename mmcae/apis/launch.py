@@ -23,13 +23,18 @@ from mmcae.utils.distributed import (
     leave_process_group,
     setup_cpu_distributed,
 )
+from mmcae.utils.option_text import Options
 
 CFG_OPTIONS_HELP = (
     'override settings of the config: key=value pairs with dotted keys, e.g. '
     'train_dataloader.batch_size=64 param_scheduler.0.end=5. A list is '
-    'key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]". A key that nothing '
-    'reads is an error; +key=value adds one on purpose. data_root=PATH moves '
-    'every dataset path that the config built from its data_root.'
+    'key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]". A value that is '
+    'text in the config stays text, with blanks and commas: '
+    '"data_root=My Photos, 2026"; in other places, and in lists, quote such '
+    'text: key="[\'a, b\',c]". A key that nothing reads is an error; '
+    '+key=value adds one on purpose. A variable of the config file '
+    '(data_root, max_epochs, batch_size, ...) changes all that the file '
+    'builds from it.'
 )
 
 MMCV_OPS_HINT = (
@@ -46,7 +51,7 @@ CHECKED_PACKAGES = (
 
 
 class StrictDictAction(DictAction):
-    """mmengine's ``DictAction`` with messages for malformed pairs."""
+    """mmengine's ``DictAction`` with blanks kept and clear messages."""
 
     def __call__(
         self,
@@ -55,14 +60,16 @@ class StrictDictAction(DictAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Collect ``key=value`` pairs."""
+        """Collect ``key=value`` pairs; see :mod:`mmcae.utils.option_text`."""
+        options = getattr(namespace, self.dest, None) or Options()
         for pair in values or ():
             if not pair.partition('=')[0].strip('+ ') or '=' not in pair:
                 parser.error(f"{option_string}: '{pair}' is not key=value")
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # unbalanced brackets
-            parser.error(f'{option_string}: {error}')
+            try:
+                options.add(pair)
+            except ValueError as error:
+                parser.error(f'{option_string}: {error}')
+        setattr(namespace, self.dest, options)
 
 
 class _Started(Hook):

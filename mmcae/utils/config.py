@@ -11,6 +11,8 @@ from mmengine.registry import FUNCTIONS
 
 from mmcae.utils import config_keys
 from mmcae.utils.config_check import ConfigError, check_file, check_option
+from mmcae.utils.config_paths import value_at
+from mmcae.utils.option_text import Options
 from mmcae.utils.paths import find_config
 
 __all__ = ['ConfigError', 'apply_options', 'load_config']
@@ -91,6 +93,11 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     Raises:
         ConfigError: Names the key and the nearest valid spelling.
     """
+    if isinstance(options, Options):
+        options = {
+            key: options.fitted(key, value_at(cfg, key.removeprefix('+')))
+            for key in options
+        }
     future = copy.deepcopy(cfg)
     _move_data_root(future, options)
     _move_weights(future, options)

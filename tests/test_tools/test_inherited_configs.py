@@ -34,7 +34,7 @@ def inherit(folder, name, text=SHORT):
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
     """Two classes of four images each, below train and test."""
-    root = tmp_path_factory.mktemp('images')
+    root = tmp_path_factory.mktemp('images') / 'My Photos, 2026'
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):
         for index in range(8):
