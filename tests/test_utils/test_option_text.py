@@ -93,7 +93,7 @@ def test_cfg_options__any_folder_is_a_data_root(old, new):
             'launcher=none',
             '--cfg-options',
             'log_level=INFO',
-        ]  # fmt: skip
+        ]
     )
     dataset = dict(data_root=old, ann_file=f'{old}/a.txt')
     cfg = Config(dict(data_root=old, train_dataloader=dict(dataset=dataset)))
