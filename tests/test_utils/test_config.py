@@ -238,9 +238,14 @@ def test_apply_options__data_root_that_no_dataset_has_warns(cfg):
         apply_options(cfg, {'data_root': '/new'})
 
 
-def test_apply_options__variable_of_the_file_warns(cfg):
-    with pytest.warns(UserWarning, match="'batch_size' is a variable"):
+def test_apply_options__variable_that_reaches_nothing_is_refused(cfg):
+    before = cfg.pretty_text
+    with pytest.raises(ConfigError, match="'batch_size' is a vari") as caught:
         apply_options(cfg, {'batch_size': 8})
+    assert 'set train_dataloader.batch_size (4)' in str(caught.value)
+    assert cfg.pretty_text == before
+    apply_options(cfg, {'+batch_size': 8})
+    assert (cfg.batch_size, cfg.train_dataloader.batch_size) == (8, 4)
 
 
 def test_load_config__reads_and_overrides(toy):
