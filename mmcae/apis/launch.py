@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmcae.apis.token_store import share_sampler_seed, use_token_store
 from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
+from mmcae.utils.config_values import check_values
 from mmcae.utils.distributed import (
     has_accelerator,
     leave_process_group,
@@ -183,7 +184,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         The Runner, model built, nothing started.
+
+    Raises:
+        ConfigError: If a value cannot be meant; before an image is read.
     """
+    check_values(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
@@ -223,21 +228,18 @@ def clear_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         _exit(error, 2)
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-    ) as error:
-        if _started.done:
+    except (OSError, DownloadError) as error:
+        if _started.done and not isinstance(error, DownloadError):
             raise
-        _exit(error, 1)
-    except DownloadError as error:
         _exit(error, 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
         _exit(ModuleNotFoundError(MMCV_OPS_HINT), 1)
+    except TypeError as error:
+        if _started.done or not _is_refused_call(error):
+            raise
+        _exit(error, 2)
     except (KeyError, ValueError) as error:
         if _started.done or not _is_deliberate(error):
             raise
@@ -252,14 +254,24 @@ def _is_deliberate(error: BaseException) -> bool:
     """
     if isinstance(error, KeyError):
         return 'registry' in str(error)
-    # mmengine's builder raises a copy; the first of the chain is the cause.
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    frames = list(traceback.walk_tb(error.__traceback__))
-    if not frames:
-        return False
-    module = frames[-1][0].f_globals.get('__name__', '')
+    # An error that was raised while another one was handled may be a copy of
+    # that; `raise ... from ...` is a message of its own.
+    while error.__context__ and not error.__suppress_context__:
+        error = error.__context__
+    module = _raised_in(error)
     return module.split('.')[0] in CHECKED_PACKAGES
+
+
+def _is_refused_call(error: TypeError) -> bool:
+    """Whether mmengine called a class with an argument it does not have."""
+    module = _raised_in(error)
+    return 'argument' in str(error) and module.startswith('mmengine.')
+
+
+def _raised_in(error: BaseException) -> str:
+    """The name of the module that an error comes from."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_globals.get('__name__', '') if frames else ''
 
 
 def _exit(error: BaseException, status: int) -> None:

@@ -59,7 +59,12 @@ def load_config(
 
 
 def _read(file: Path, variables: dict[str, Any] | None = None) -> Config:
-    cfg = read_with(file, variables) if variables else Config.fromfile(file)
+    try:
+        cfg = read_with(file, variables or {})
+    except SyntaxError as error:
+        raise ConfigError(
+            f'{file}, line {error.lineno}: {error.msg}'
+        ) from error
     _drop_scopes(cfg._cfg_dict)
     return cfg
 

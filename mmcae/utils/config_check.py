@@ -42,8 +42,11 @@ def check_file(cfg: Any, name: str) -> None:
                 f"{name}: nothing reads '{key}'; did you mean '{meant}'?"
             )
     for path in keys.SILENT:
-        for key in value_at(cfg, path) or ():
-            known = keys.UNTYPED[path]
+        node = value_at(cfg, path)
+        if not isinstance(node, dict):
+            continue
+        known, _ = _accepted_keys(node, path, cfg)
+        for key in node:
             meant = None if key in known else misspelt(key, known)
             if meant:
                 raise ConfigError(

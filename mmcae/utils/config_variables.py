@@ -39,6 +39,8 @@ def read_with(file: str | Path, variables: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If the file cannot compute with these values.
     """
+    if not variables:
+        return Config.fromfile(file)
     with _edited(variables):
         try:
             return Config.fromfile(file)
