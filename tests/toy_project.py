@@ -100,7 +100,9 @@ def write(folder: Path) -> Path:
 
 def environment(folder: Path, **extra: str) -> dict[str, str]:
     """The environment of a shell in which the project can be imported."""
-    variables = dict(os.environ, PYTHONPATH=str(folder), PYTHON=sys.executable)
+    paths = [str(folder), os.environ.get('PYTHONPATH')]
+    variables = dict(os.environ, PYTHON=sys.executable)
+    variables.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
     variables.update(OMP_NUM_THREADS='1', **extra)
     return variables
 

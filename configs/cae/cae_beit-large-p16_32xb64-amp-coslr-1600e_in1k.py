@@ -8,7 +8,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_dataloader = dict(batch_size=64)
+batch_size = 64
+train_dataloader = dict(batch_size=batch_size)
 
 # Drop path differs between ranks; crops and masks depend on the sample alone.
 randomness = dict(seed=0, diff_rank_seed=True)

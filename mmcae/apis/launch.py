@@ -18,18 +18,24 @@ from mmengine.runner import Runner
 from mmcae.apis.token_store import share_sampler_seed, use_token_store
 from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
+from mmcae.utils.config_values import check_values
 from mmcae.utils.distributed import (
     has_accelerator,
     leave_process_group,
     setup_cpu_distributed,
 )
+from mmcae.utils.option_text import Options
 
 CFG_OPTIONS_HELP = (
     'override settings of the config: key=value pairs with dotted keys, e.g. '
     'train_dataloader.batch_size=64 param_scheduler.0.end=5. A list is '
-    'key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]". A key that nothing '
-    'reads is an error; +key=value adds one on purpose. data_root=PATH moves '
-    'every dataset path that the config built from its data_root.'
+    'key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]". A value that is '
+    'text in the config stays text, with blanks and commas: '
+    '"data_root=My Photos, 2026"; in other places, and in lists, quote such '
+    'text: key="[\'a, b\',c]". A key that nothing reads is an error; '
+    '+key=value adds one on purpose. A variable of the config file '
+    '(data_root, max_epochs, batch_size, ...) changes all that the file '
+    'builds from it.'
 )
 
 MMCV_OPS_HINT = (
@@ -46,7 +52,7 @@ CHECKED_PACKAGES = (
 
 
 class StrictDictAction(DictAction):
-    """mmengine's ``DictAction`` with messages for malformed pairs."""
+    """mmengine's ``DictAction`` with blanks kept and clear messages."""
 
     def __call__(
         self,
@@ -55,14 +61,16 @@ class StrictDictAction(DictAction):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Collect ``key=value`` pairs."""
+        """Collect ``key=value`` pairs; see :mod:`mmcae.utils.option_text`."""
+        options = getattr(namespace, self.dest, None) or Options()
         for pair in values or ():
             if not pair.partition('=')[0].strip('+ ') or '=' not in pair:
                 parser.error(f"{option_string}: '{pair}' is not key=value")
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # unbalanced brackets
-            parser.error(f'{option_string}: {error}')
+            try:
+                options.add(pair)
+            except ValueError as error:
+                parser.error(f'{option_string}: {error}')
+        setattr(namespace, self.dest, options)
 
 
 class _Started(Hook):
@@ -176,7 +184,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         The Runner, model built, nothing started.
+
+    Raises:
+        ConfigError: If a value cannot be meant; before an image is read.
     """
+    check_values(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
@@ -216,21 +228,18 @@ def clear_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         _exit(error, 2)
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        IsADirectoryError,
-        PermissionError,
-    ) as error:
-        if _started.done:
+    except (OSError, DownloadError) as error:
+        if _started.done and not isinstance(error, DownloadError):
             raise
-        _exit(error, 1)
-    except DownloadError as error:
         _exit(error, 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
         _exit(ModuleNotFoundError(MMCV_OPS_HINT), 1)
+    except TypeError as error:
+        if _started.done or not _is_refused_call(error):
+            raise
+        _exit(error, 2)
     except (KeyError, ValueError) as error:
         if _started.done or not _is_deliberate(error):
             raise
@@ -245,14 +254,24 @@ def _is_deliberate(error: BaseException) -> bool:
     """
     if isinstance(error, KeyError):
         return 'registry' in str(error)
-    # mmengine's builder raises a copy; the first of the chain is the cause.
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    frames = list(traceback.walk_tb(error.__traceback__))
-    if not frames:
-        return False
-    module = frames[-1][0].f_globals.get('__name__', '')
+    # An error that was raised while another one was handled may be a copy of
+    # that; `raise ... from ...` is a message of its own.
+    while error.__context__ and not error.__suppress_context__:
+        error = error.__context__
+    module = _raised_in(error)
     return module.split('.')[0] in CHECKED_PACKAGES
+
+
+def _is_refused_call(error: TypeError) -> bool:
+    """Whether mmengine called a class with an argument it does not have."""
+    module = _raised_in(error)
+    return 'argument' in str(error) and module.startswith('mmengine.')
+
+
+def _raised_in(error: BaseException) -> str:
+    """The name of the module that an error comes from."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_globals.get('__name__', '') if frames else ''
 
 
 def _exit(error: BaseException, status: int) -> None:

@@ -17,6 +17,7 @@ _HOMES = {
     'check_versions': 'mmcae.utils.version_check',
     'find_config': 'mmcae.utils.paths',
     'load_config': 'mmcae.utils.config',
+    'register_all_modules': 'mmcae.utils.setup_env',
     'setup_cpu_distributed': 'mmcae.utils.distributed',
 }
 

@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import FUNCTIONS
 
-from mmcae.utils import config_keys
 from mmcae.utils.config_check import ConfigError, check_file, check_option
+from mmcae.utils.config_paths import value_at
+from mmcae.utils.config_variables import (
+    check_inside,
+    check_kind,
+    check_reached,
+    drop_empty_schedulers,
+    is_variable,
+    read_with,
+)
+from mmcae.utils.option_text import Options
 from mmcae.utils.paths import find_config
 
 __all__ = ['ConfigError', 'apply_options', 'load_config']
+
+# Dicts whose ``type`` is a function, called with all other keys.
+FUNCTION_KEYS = ('collate_fn', 'worker_init_fn')
+CALLED_KEYS = (*FUNCTION_KEYS, 'clip_grad')
 
 # Variables of a config file that name a file of weights inside its model.
 WEIGHT_VARIABLES = ('checkpoint', 'tokenizer')
@@ -38,40 +52,123 @@ def load_config(
         FileNotFoundError: If there is no such config.
     """
     file = find_config(path)
-    cfg = Config.fromfile(file)
+    cfg = _read(file)
     check_file(cfg, str(path))
-    apply_options(cfg, cfg_options or {})
+    apply_options(cfg, cfg_options or {}, file)
     return cfg
 
 
-def apply_options(cfg: Config, options: dict[str, Any]) -> None:
+def _read(file: Path, variables: dict[str, Any] | None = None) -> Config:
+    try:
+        cfg = read_with(file, variables or {})
+    except SyntaxError as error:
+        raise ConfigError(
+            f'{file}, line {error.lineno}: {error.msg}'
+        ) from error
+    _drop_scopes(cfg._cfg_dict)
+    return cfg
+
+
+def _drop_scopes(node: Any, name: str = '') -> None:
+    """Take away the ``_scope_`` that a base file ``mmcae::...`` brings along.
+
+    mmengine adds the package's name to each dict with a ``type`` that such a
+    base holds. mmcae's configs write the scope of every class that needs one
+    (``mmcae.CAE``), so it adds nothing; but functions, which mmengine calls
+    with all keys, do not know that key, and a class without scope would no
+    longer be looked for in the config's ``default_scope``. Another package's
+    scope stays where a class is built.
+    """
+    if isinstance(node, dict):
+        scope = node.get('_scope_')
+        if scope == 'mmcae' or (scope and name in CALLED_KEYS):
+            del node['_scope_']
+        if scope not in (None, 'mmcae') and name in FUNCTION_KEYS:
+            kind = node.get('type')
+            if isinstance(kind, str) and kind not in FUNCTIONS.module_dict:
+                node['type'] = f'{scope}.{kind}'
+        for key, value in node.items():
+            _drop_scopes(value, key)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _drop_scopes(value)
+
+
+def apply_options(
+    cfg: Config, options: dict[str, Any], file: Path | None = None
+) -> None:
     """Apply overrides in place, or refuse all of them.
 
     A key must exist, or be an argument of the class its dict builds, or be a
     name that mmengine reads; ``+key`` adds a new one on purpose. Indices
-    address list items (``param_scheduler.0.end``). An override of the
-    top-level ``data_root``, ``checkpoint`` or ``tokenizer`` also moves every
-    path that was built from it, as if the file had been edited.
+    address list items (``param_scheduler.0.end``).
+
+    An override of a variable of the file (``max_epochs``) changes all that
+    the file builds from it, as if the file had been edited. Without a file,
+    and for what it does not compute itself, only paths follow: those built
+    from ``data_root``, and the weights ``checkpoint`` and ``tokenizer``.
 
     Args:
         cfg: The config to change.
         options: Dotted keys and values.
+        file: The file that ``cfg`` was read from, unchanged since.
 
     Raises:
-        ConfigError: Names the key and the nearest valid spelling.
+        ConfigError: Names the key and the nearest valid spelling, or the keys
+            to set instead of a variable that reaches nothing.
     """
-    future = copy.deepcopy(cfg)
-    _move_data_root(future, options)
-    _move_weights(future, options)
+    if isinstance(options, Options):
+        options = {
+            key: options.fitted(key, value_at(cfg, key.removeprefix('+')))
+            for key in options
+        }
+    variables = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in options.items()
+        if is_variable(cfg, key)
+    }
+    future = _with_variables(cfg, variables, file)
     for key, value in options.items():
-        _set(future, key.removeprefix('+'), value)
+        if key not in variables:
+            _set(future, key.removeprefix('+'), value)
     for key, value in options.items():
         if not key.startswith('+'):
             for full_key in _flatten(key, value):
                 check_option(cfg, future, full_key)
-    _warn_of_variables(cfg, options)
+        if key not in variables and not key.startswith('+'):
+            check_inside(cfg, key)
+    if variables:
+        drop_empty_schedulers(future, variables)
     cfg._cfg_dict.clear()
     cfg._cfg_dict.update(future._cfg_dict)
+
+
+def _with_variables(
+    cfg: Config, variables: dict[str, Any], file: Path | None
+) -> Config:
+    """A copy of a config in which variables have other values."""
+    if variables.get('data_root', '') is None:
+        raise ConfigError("'data_root' is empty; give the path of a folder")
+    for name, value in variables.items():
+        check_kind(name, cfg[name], value)
+    if file is not None and Config._is_lazy_import(str(file)):
+        file = None
+    if file is not None and variables:
+        new = _read(file, variables)
+    else:
+        new = copy.deepcopy(cfg)
+        for name, value in variables.items():
+            new[name] = value
+    _move_data_root(cfg, new)
+    _move_weights(cfg, new)
+    for name, value in variables.items():
+        if name == 'data_root':
+            continue
+        alone = None
+        if file is not None and len(variables) > 1:
+            alone = _read(file, {name: value})
+        check_reached(cfg, new, name, alone)
+    return new
 
 
 def _flatten(key: str, value: Any) -> list[str]:
@@ -134,16 +231,16 @@ def _key(node: Any, part: str, full_key: str) -> Any:
     )
 
 
-def _move_data_root(cfg: Config, options: dict[str, Any]) -> None:
-    old, new = cfg.get('data_root'), options.get('data_root')
-    if 'data_root' not in cfg or 'data_root' not in options or old == new:
+def _move_data_root(cfg: Config, future: Config) -> None:
+    """Move the paths below ``data_root`` that the file did not compute."""
+    old, new = cfg.get('data_root'), future.get('data_root')
+    if old == new:
         return
-    if new is None:
-        raise ConfigError("'data_root' is empty; give the path of a folder")
     moved = 0
     for name in ('train', 'val', 'test'):
-        for part in ('dataloader', 'evaluator'):
-            moved += _replace_root(cfg.get(f'{name}_{part}'), old, str(new))
+        for part in (f'{name}_dataloader', f'{name}_evaluator'):
+            moved += future.get(part) != cfg.get(part)
+            moved += _replace_root(future.get(part), old, str(new))
     if not moved:
         warnings.warn(
             f"data_root={new}: no dataset of this config has the path '{old}';"
@@ -152,11 +249,11 @@ def _move_data_root(cfg: Config, options: dict[str, Any]) -> None:
         )
 
 
-def _move_weights(cfg: Config, options: dict[str, Any]) -> None:
+def _move_weights(cfg: Config, future: Config) -> None:
     for name in WEIGHT_VARIABLES:
-        old, new = cfg.get(name), options.get(name)
-        if isinstance(old, str) and new is not None and name in options:
-            _replace_value(cfg.get('model'), old, str(new))
+        old, new = cfg.get(name), future.get(name)
+        if isinstance(old, str) and new is not None and old != new:
+            _replace_value(future.get('model'), old, str(new))
 
 
 def _replace_value(node: Any, old: str, new: str) -> None:
@@ -197,20 +294,3 @@ def _replace_root(node: Any, old: Any, new: str) -> int:
             continue
         moved += 1
     return moved
-
-
-def _warn_of_variables(cfg: Config, options: dict[str, Any]) -> None:
-    """Say so where an override reaches only a variable of the file."""
-    for full_key in options:
-        name = full_key.split('.')[0]
-        if (
-            name in cfg
-            and name not in config_keys.TOP_LEVEL
-            and name not in ('data_root', *WEIGHT_VARIABLES)
-        ):
-            warnings.warn(
-                f"'{name}' is a variable of the config file; what was built "
-                f"from it keeps its value, so '{full_key}' changes only what "
-                'reads the variable itself',
-                stacklevel=4,
-            )

@@ -8,10 +8,11 @@ builds, or be a name that mmengine reads.
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from mmcae.utils import config_keys as keys
+from mmcae.utils.config_paths import paths_to, value_at
 from mmcae.utils.spelling import misspelt
 
 
@@ -41,8 +42,11 @@ def check_file(cfg: Any, name: str) -> None:
                 f"{name}: nothing reads '{key}'; did you mean '{meant}'?"
             )
     for path in keys.SILENT:
-        for key in _find(cfg, path) or ():
-            known = keys.UNTYPED[path]
+        node = value_at(cfg, path)
+        if not isinstance(node, dict):
+            continue
+        known, _ = _accepted_keys(node, path, cfg)
+        for key in node:
             meant = None if key in known else misspelt(key, known)
             if meant:
                 raise ConfigError(
@@ -90,10 +94,10 @@ def _check_new_key(
         return
     known, is_open = set(keys.TOP_LEVEL), False
     if parents:
-        known, is_open = _accepted_keys(_find(future, path), path, future)
+        known, is_open = _accepted_keys(value_at(future, path), path, future)
     if part in known or (is_open and not misspelt(part, known)):
         return
-    existing = _find(cfg, path) if parents else cfg
+    existing = value_at(cfg, path) if parents else cfg
     present = list(existing) if isinstance(existing, dict) else []
     raise ConfigError(_unknown(cfg, parents, part, {*known, *present}))
 
@@ -248,34 +252,8 @@ def _unknown(
 def _elsewhere(cfg: Any, part: str) -> list[str]:
     """Up to three paths whose last name is ``part`` or close to it."""
     for wanted in (part, None):
-        names = {path.rpartition('.')[2] for path in _places(cfg, wanted)}
+        names = {path.rpartition('.')[2] for path in paths_to(cfg, wanted)}
         close = difflib.get_close_matches(part, sorted(names), 1, cutoff=0.8)
         if close:
-            return list(_places(cfg, close[0]))[:3]
+            return list(paths_to(cfg, close[0]))[:3]
     return []
-
-
-def _places(node: Any, name: str | None, prefix: str = '') -> Iterator[str]:
-    """The dotted paths that end in ``name`` (``None``: in any name)."""
-    if hasattr(node, 'items'):
-        items: Iterable[tuple[Any, Any]] = node.items()
-    elif isinstance(node, (list, tuple)):
-        items = enumerate(node)
-    else:
-        return
-    for key, value in items:
-        if prefix and name in (None, key):
-            yield f'{prefix}{key}'
-        yield from _places(value, name, f'{prefix}{key}.')
-
-
-def _find(cfg: Any, path: str) -> Any:
-    node = cfg
-    for part in path.split('.'):
-        if isinstance(node, (list, tuple)) and part.isdigit():
-            node = node[int(part)] if int(part) < len(node) else None
-        elif hasattr(node, 'get'):
-            node = node.get(part)
-        else:
-            return None
-    return node

@@ -105,12 +105,21 @@ UNTYPED: dict[str, frozenset[str]] = {
 #: Dicts in which any key is a name of the user's own choice.
 FREE = ('optim_wrapper.paramwise_cfg.custom_keys',)
 
-#: Dicts whose unknown keys nobody reports: even a file's own are checked.
+#: Dicts whose unknown keys nobody reports, or only after minutes and with a
+#: traceback: even a file's own are checked.
 SILENT = (
     'env_cfg',
     'env_cfg.mp_cfg',
     'auto_scale_lr',
     'optim_wrapper.paramwise_cfg',
+    'default_hooks',
+    'randomness',
+    'train_dataloader',
+    'val_dataloader',
+    'test_dataloader',
+    'train_cfg',
+    'val_cfg',
+    'test_cfg',
 )
 
 #: The class that mmengine builds when a dict has no ``type``.

@@ -2,6 +2,7 @@
 """Command-line options applied to a config, and how errors end."""
 
 import argparse
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -160,6 +161,30 @@ def test_clear_errors__real_bugs_pass():
     for error in (ValueError('of numpy'), KeyError('x'), TypeError('y')):
         with pytest.raises(type(error)), launch.clear_errors():
             raise error
+
+
+@pytest.mark.parametrize('name', ['Unreadable', 'Unsafe'])
+def test_clear_errors__refused_checkpoint_is_one_line(capsys, name):
+    from mmcae.utils import decoding
+
+    # As our reader raises it: another package's error came before.
+    code = (
+        "try:\n    json.loads('{')\nexcept ValueError:\n"
+        "    raise kind('x.pth is damaged') from None"
+    )
+    names = {'kind': getattr(decoding, f'{name}CheckpointError')}
+    names.update(json=json, __name__='mmcae.utils.decoding')
+    with pytest.raises(SystemExit) as caught, launch.clear_errors():
+        exec(code, names)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == 'error: x.pth is damaged\n'
+
+
+def test_clear_errors__any_trouble_with_files_is_status_1(capsys):
+    with pytest.raises(SystemExit) as caught, launch.clear_errors():
+        raise OSError(30, 'Read-only file system', 'work_dirs')
+    assert caught.value.code == 1
+    assert 'Read-only file system' in capsys.readouterr().err
 
 
 def test_clear_errors__everything_passes_once_the_loop_runs():

@@ -213,3 +213,33 @@ def test_inference_model__from_a_file_with_class_names(tmp_path, monkeypatch):
     assert result['pred_score'] > 0.9
     with Image.open(tmp_path / 'pictures/demo.png') as picture:
         assert picture.size == (480, 320)
+
+
+HUB = f"""
+import mmcae, sys
+from mmengine.hub import get_config, get_model
+from mmengine.registry import DefaultScope
+
+for path in sys.argv[1:]:
+    config = get_config(f'mmcae::{{path}}')
+    assert config.filename.startswith({ROOT!r}), config.filename
+    model = get_model(f'mmcae::{{path}}')
+    assert type(model).__name__ == config.model.type.split('.')[-1]
+    assert type(model.backbone).__module__.startswith('mmcae.models')
+from mmcae.utils import register_all_modules
+assert DefaultScope.get_current_instance() is None
+register_all_modules(init_default_scope=False)
+assert DefaultScope.get_current_instance() is None
+register_all_modules()
+assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
+"""
+
+
+def test_hub__finds_and_builds_packaged_configs(tmp_path):
+    probe = 'tiny-p8_cae-pre_1xb64-linear-coslr-30e_digits-32px'
+    command = [sys.executable, '-c', HUB, f'cae/{TINY}.py']
+    command += [f'cae/benchmarks/{probe}.py']
+    result = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr

@@ -92,6 +92,31 @@ def test_test__writes_predictions(trained, monkeypatch):
             "error: there is no 'train_cfg.max_epoch'; did you mean "
             "'train_cfg.max_epochs'?",
         ),
+        (
+            TRAIN,
+            ['toy.py', '--cfg-options', 'train_dataloader.batch_size=abc'],
+            2,
+            "error: train_dataloader.batch_size='abc': must be a whole "
+            'number from 1',
+        ),
+        (
+            TEST,
+            ['toy.py', 'x', '--cfg-options', 'test_dataloader.num_workers=-1'],
+            2,
+            'error: test_dataloader.num_workers=-1: must be a whole number',
+        ),
+        (
+            TRAIN,
+            ['toy.py', '--cfg-options', '+model.widht=8'],
+            2,
+            "unexpected keyword argument 'widht'",
+        ),
+        (
+            TRAIN,
+            ['toy.py', '--cfg-options', 'load_from=toy_parts.py'],
+            1,
+            'error: toy_parts.py',
+        ),
         (TRAIN, ['toi.py'], 1, "error: there is no config file 'toi.py'"),
         (
             TRAIN,

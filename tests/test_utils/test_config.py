@@ -238,9 +238,14 @@ def test_apply_options__data_root_that_no_dataset_has_warns(cfg):
         apply_options(cfg, {'data_root': '/new'})
 
 
-def test_apply_options__variable_of_the_file_warns(cfg):
-    with pytest.warns(UserWarning, match="'batch_size' is a variable"):
+def test_apply_options__variable_that_reaches_nothing_is_refused(cfg):
+    before = cfg.pretty_text
+    with pytest.raises(ConfigError, match="'batch_size' is a vari") as caught:
         apply_options(cfg, {'batch_size': 8})
+    assert 'set train_dataloader.batch_size (4)' in str(caught.value)
+    assert cfg.pretty_text == before
+    apply_options(cfg, {'+batch_size': 8})
+    assert (cfg.batch_size, cfg.train_dataloader.batch_size) == (8, 4)
 
 
 def test_load_config__reads_and_overrides(toy):
@@ -258,13 +263,29 @@ def test_load_config__reads_and_overrides(toy):
         ('custom_hook = []', 'custom_hooks'),
         ('randomnes = dict(seed=1)', 'randomness'),
         ('env_cfg = dict(cudnn_benchmrk=True)', 'env_cfg.cudnn_benchmark'),
+        (
+            'default_hooks = dict(checkpiont=dict(interval=1))',
+            'default_hooks.checkpoint',
+        ),
+        (
+            'train_dataloader.update(num_worker=1)',
+            'train_dataloader.num_workers',
+        ),
+        ('train_cfg = dict(max_epoch=1)', 'train_cfg.max_epochs'),
+        ('randomness = dict(sede=1, deterministc=1)', 'deterministic'),
     ],
 )
 def test_load_config__misspelt_name_in_the_file(toy, line, nearest):
     toy.write_text(toy.read_text() + line + '\n')
     with pytest.raises(ConfigError, match='nothing reads') as caught:
         load_config(toy)
-    assert f"did you mean '{nearest}'?" in str(caught.value)
+    assert f"{nearest}'?" in str(caught.value)
+
+
+def test_load_config__syntax_error_names_file_and_line(toy):
+    toy.write_text('a = 1\nb = (\n')
+    with pytest.raises(ConfigError, match=r'toy.py, line 2: .*never closed'):
+        load_config(toy)
 
 
 def test_load_config__variables_of_the_user_are_allowed(toy):

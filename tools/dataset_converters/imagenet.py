@@ -10,6 +10,7 @@ the configs. No command removes or overwrites anything.
 import argparse
 import json
 import os
+import shlex
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -257,7 +258,7 @@ def print_options(
             f'{loader}_dataloader.dataset.ann_file={path}'
             for loader in loaders
         ]
-    print('train with --cfg-options', *options)
+    print('train with --cfg-options', shlex.join(options))
     if num_classes != len(WNIDS):
         print(
             f'and a classifier with model.head.num_classes={num_classes} '

@@ -16,7 +16,8 @@ _base_ = [
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
-train_dataloader = dict(batch_size=1024)
+batch_size = 1024
+train_dataloader = dict(batch_size=batch_size)
 
 model = dict(
     type='mmpretrain.ImageClassifier',

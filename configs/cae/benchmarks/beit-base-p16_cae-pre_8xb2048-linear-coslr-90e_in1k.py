@@ -18,8 +18,9 @@ checkpoint = (
 # Each crop is drawn once and clipped to the image, as by the authors.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(clip=True)
+batch_size = 2048
 train_dataloader = dict(
-    batch_size=2048, dataset=dict(pipeline=train_pipeline))
+    batch_size=batch_size, dataset=dict(pipeline=train_pipeline))
 
 model = dict(
     type='mmpretrain.ImageClassifier',

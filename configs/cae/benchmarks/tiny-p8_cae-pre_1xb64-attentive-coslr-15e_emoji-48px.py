@@ -19,12 +19,15 @@ model = dict(
         num_heads=3,
         loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0)))
 
-train_cfg = dict(max_epochs=15, val_interval=15)
+max_epochs, warmup_epochs = 15, 3
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(end=15, T_max=12)
+param_scheduler[0].update(end=warmup_epochs)
+param_scheduler[1].update(
+    begin=warmup_epochs, end=max_epochs, T_max=max_epochs - warmup_epochs)
 default_hooks = dict(
     logger=dict(interval=47),
-    checkpoint=dict(interval=15, save_optimizer=False))
+    checkpoint=dict(interval=max_epochs, save_optimizer=False))
 custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),

@@ -21,7 +21,8 @@ model = dict(
 
 default_hooks = dict(
     logger=dict(interval=21),
-    checkpoint=dict(interval=30, save_optimizer=False))
+    checkpoint=dict(
+        interval=_base_.max_epochs, save_optimizer=False))
 custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),
