@@ -123,9 +123,9 @@ def _check_settings(group: dict, own: dict, where: str) -> None:
     for key, value in own.items():
         if key in _IMPLEMENTATION:
             group[key] = value
-        elif value is None or isinstance(value, bool):
+        elif value is None or isinstance(value, bool) or _is_initial(key):
             group.setdefault(key, value)
-    extra = {k for k in set(group) - set(own) if not k.startswith('initial_')}
+    extra = {key for key in set(group) - set(own) if not _is_initial(key)}
     missing = set(own) - set(group)
     if extra or missing:
         raise ResumeError(
@@ -139,6 +139,11 @@ def _check_settings(group: dict, own: dict, where: str) -> None:
                 f'{where} has {printable(key)}={printable(value)}, where '
                 f'this run has {printable(own.get(key, "none"))}'
             )
+
+
+def _is_initial(key: str) -> bool:
+    """Whether a setting is a scheduler's note of where it began."""
+    return key.startswith('initial_')
 
 
 def _check_state(optimizer: Optimizer, state: Any, groups: list) -> None:

@@ -40,7 +40,8 @@ def check_resume(
     everything else that does not belong to this run is an error.
 
     Args:
-        runner: The run; nothing of it is changed.
+        runner: The run. Optimizer and schedulers are built, where that is
+            still to be done, and nothing else is changed.
         checkpoint: What the file holds; changed in place.
         source: The file's name.
         optimizer: Whether the optimizer is to be resumed.
@@ -58,19 +59,24 @@ def check_resume(
                 'it has no optimizer (a best checkpoint, or one of a '
                 'CheckpointHook with save_optimizer=False?)'
             )
-        check_optimizer(
-            runner.build_optim_wrapper(runner.optim_wrapper)
-            if isinstance(runner.optim_wrapper, dict)
-            else runner.optim_wrapper,
-            checkpoint['optimizer'],
-        )
+        _build(runner, 'optim_wrapper')
+        check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
     if schedulers and runner.param_schedulers:
+        _build(runner, 'optim_wrapper')
+        _build(runner, 'param_schedulers')
         _check_schedulers(
             runner.param_schedulers, checkpoint.get('param_schedulers')
         )
     info = checkpoint['message_hub']['runtime_info']
     keep_own_files(info, runner, source, step)
     _warn_if_done(runner, checkpoint['meta'])
+
+
+def _build(runner: Any, name: str) -> None:
+    """Build as ``resume`` will; what is built already stays."""
+    build = getattr(runner, f'build_{name.removesuffix("s")}', None)
+    if build is not None:  # other runners build before they resume
+        setattr(runner, name, build(getattr(runner, name)))
 
 
 def _check_meta(checkpoint: dict[str, Any]) -> int:
