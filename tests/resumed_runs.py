@@ -50,7 +50,7 @@ class FallingMetric(BaseMetric):
 
     def compute_metrics(self, results):
         FallingMetric.value -= 1
-        return dict(error=FallingMetric.value)
+        return dict(error=FallingMetric.value, count=len(results))
 
 
 def make_runner(

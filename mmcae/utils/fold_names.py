@@ -28,16 +28,18 @@ def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
     names = [printable(name, _LONGEST) for name in names]
     among = [printable(name, _LONGEST) for name in among]
     counts = Counter(_whole_parts(names, among))
-    by_number: dict[tuple[str, ...], dict[str, int]] = {}
+    by_number: dict[tuple[str | None, ...], dict[str, int]] = {}
     for name, count in counts.items():
         parts = name.split('.')
         place = next((i for i, p in enumerate(parts) if _is_number(p)), -1)
         number = parts[place] if place >= 0 else ''
-        key = tuple('' if i == place else p for i, p in enumerate(parts))
+        key = tuple(None if i == place else p for i, p in enumerate(parts))
         by_number.setdefault(key, {})[number] = count
     by_ending: dict[tuple[str, str], dict[str, int]] = {}
     for key, numbers in by_number.items():
-        shown = '.'.join(part or _ranges(numbers) for part in key)
+        shown = '.'.join(
+            _ranges(numbers) if part is None else part for part in key
+        )
         stem, dot, ending = shown.rpartition('.')
         which = ','.join(numbers)
         by_ending.setdefault((stem + dot, which), {})[ending] = sum(
