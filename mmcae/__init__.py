@@ -3,7 +3,8 @@
 
 Importing the package checks the versions of the packages it stands on, adds
 mmcae's models to mmpretrain's model zoo, and makes every checkpoint go
-through a loader that executes nothing and says what it loaded.
+through a loader that executes nothing and says what it loaded, and every
+resume through a check of what the file would change.
 """
 
 # ruff: noqa: E402  (the check has to come before what it checks)
@@ -12,6 +13,7 @@ from mmcae.utils.version_check import check_versions
 check_versions()
 
 from mmcae.apis.zoo import register_configs, register_zoo
+from mmcae.checkpoint.resume import register_checked_resume
 from mmcae.utils.checkpoint_io import register_safe_loader
 from mmcae.utils.reported_load import register_reported_load
 from mmcae.version import __version__
@@ -20,5 +22,6 @@ register_zoo()
 register_configs()
 register_safe_loader()
 register_reported_load()
+register_checked_resume()
 
 __all__ = ['__version__']

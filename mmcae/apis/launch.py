@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmcae.apis.token_store import share_sampler_seed, use_token_store
+from mmcae.checkpoint.printable import printable_lines
 from mmcae.utils.checkpoint_io import DownloadError
 from mmcae.utils.config import ConfigError
 from mmcae.utils.config_values import check_values
@@ -280,7 +281,8 @@ def _exit(error: BaseException, status: int) -> None:
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
     where = f'[rank {rank}] ' if rank else ''
     text = error.args[0] if isinstance(error, KeyError) else str(error)
-    print(f'{where}error: {text}', file=sys.stderr, flush=True)
+    message = printable_lines(f'{where}error: {text}')
+    print(message, file=sys.stderr, flush=True)
     raise SystemExit(status)
 
 

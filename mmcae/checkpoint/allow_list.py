@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from mmcae.checkpoint import stand_ins
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.limits import MAX_NAME
 from mmcae.checkpoint.pickle_machine import Name
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import TensorRecord, tensor_record, whole
 
 # Storage classes of torch whose elements are plain numbers.

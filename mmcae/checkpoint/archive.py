@@ -10,8 +10,8 @@ from typing import BinaryIO, NamedTuple
 
 import torch
 
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.limits import MAX_DIRECTORY, MAX_ENTRIES
+from mmcae.checkpoint.printable import printable
 
 ZIP_MAGIC = b'PK\x03\x04'
 _ENCRYPTED, _DESCRIPTOR = 0x1, 0x8

@@ -11,10 +11,10 @@ from mmcae.checkpoint.errors import (
     UnknownNameError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    printable,
 )
 from mmcae.checkpoint.finishing import finish
 from mmcae.checkpoint.formats import read_pickle
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.safetensors_file import decode_safetensors
 from mmcae.checkpoint.tensors import MapLocation, TensorMaker
 
@@ -96,7 +96,7 @@ def faults_named(file: BinaryIO, name: str, kind: str) -> Iterator[None]:
         ) from None
     except Exception as error:
         # A damaged file fails in any of a dozen ways; none is the caller's.
-        reason = printable(error, 200)
+        reason = printable(str(error), 200)
         if not isinstance(error, ValueError):
             reason = f'{type(error).__name__}: {reason}'
         size = file.seek(0, io.SEEK_END)

@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """What is raised for a file that is not read."""
 
+from mmcae.checkpoint.printable import printable
+
 
 class UnsafeCheckpointError(ValueError):
     """A file asks for more than data; nothing in it was executed."""
@@ -20,21 +22,3 @@ class UnknownNameError(ValueError):
     def __init__(self, name: str):
         super().__init__(f'the file names {printable(name)}')
         self.name = printable(name)
-
-
-def printable(text: object, limit: int = 120) -> str:
-    """Show text of a file in one line that a terminal takes as letters.
-
-    Control characters, line ends and characters that turn the direction of
-    writing become escapes; long text is cut.
-
-    Args:
-        text: Anything; its ``str()`` is shown.
-        limit: Number of characters after which the text is cut.
-    """
-    text = str(text)
-    shown = ''.join(
-        c if c.isprintable() else c.encode('unicode_escape').decode()
-        for c in text[:limit]
-    )
-    return shown if len(text) <= limit else f'{shown}...'

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.limits import MAX_DEPTH, MAX_OBJECTS
 from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.stand_ins import Array, DType, History
 from mmcae.checkpoint.tensors import TensorRecord
 

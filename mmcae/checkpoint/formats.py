@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.archive import ZIP_MAGIC, Archive
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.pickle_machine import PickleMachine
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import StorageRecord, storage_record
 
 Fetch = Callable[[StorageRecord], Tensor]

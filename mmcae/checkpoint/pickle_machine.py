@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmcae.checkpoint.errors import UnknownNameError, printable
+from mmcae.checkpoint.errors import UnknownNameError
 from mmcae.checkpoint.limits import (
     MAX_NAME,
     MAX_OPCODES,
     MAX_TUPLE_KEYS,
     MAX_WIDE_TEXT,
 )
+from mmcae.checkpoint.printable import printable
 
 # The first byte of every UTF-8 character beyond Latin-1.
 _WIDE = re.compile(rb'[\xc4-\xff]')

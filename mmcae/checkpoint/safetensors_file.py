@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.limits import MAX_DEPTH, MAX_HEADER
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import MapLocation, whole
 
 # Metadata that is no string; safetensors stores it as JSON.

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-from mmcae.checkpoint.errors import UnknownNameError, printable
+from mmcae.checkpoint.errors import UnknownNameError
 from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import whole
 
 HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'

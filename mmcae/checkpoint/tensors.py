@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmcae.checkpoint.errors import printable
 from mmcae.checkpoint.limits import MAX_DEPTH, MAX_EXPANDED
 from mmcae.checkpoint.pickle_machine import Name
+from mmcae.checkpoint.printable import printable
 
 MapLocation = str | torch.device | dict | Callable | None
 _LARGEST = (1 << 63) - 1
@@ -224,6 +224,6 @@ class TensorMaker:
             return data.to(target).untyped_storage()
         except (RuntimeError, AssertionError, NotImplementedError):
             raise ValueError(
-                f'its tensors belong on {printable(target)}, which is not '
+                f'its tensors belong on {printable(str(target))}, which is not '
                 "here: read it with map_location='cpu'"
             ) from None

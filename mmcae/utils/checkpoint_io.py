@@ -3,6 +3,8 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
 )
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import MapLocation
+from mmcae.checkpoint.weights import check_layout, weights_of
 from mmcae.utils.download import (
     DownloadError,
     download_once,
@@ -101,7 +105,9 @@ def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
     """
     from mmcae.utils.official import convert_if_official
 
-    return convert_if_official(read_checkpoint(filename, map_location))
+    checkpoint = read_checkpoint(filename, map_location)
+    check_layout(checkpoint, str(filename))
+    return convert_if_official(checkpoint)
 
 
 def load_from_http(
@@ -118,15 +124,40 @@ def load_from_http(
         dict: The checkpoint, with OpenMMLab's tensor names.
     """
     path = download_once(filename)
-    try:
+    with kept_if_good(filename, path):
         return load_from_local(str(path), map_location)
+
+
+@contextmanager
+def kept_if_good(url: str, path: Path) -> Iterator[None]:
+    """Remove a downloaded file from the cache if reading refuses it.
+
+    It would be refused again at every start, and another program might take
+    it from there without a check.
+
+    Args:
+        url (str): Where it came from.
+        path (Path): The file in the cache.
+
+    Raises:
+        DownloadError: If it is damaged or no checkpoint.
+        UnsafeCheckpointError: If it needs code to be read.
+    """
+    refused: Exception
+    kind: type[Exception]
+    try:
+        yield
+        return
+    except UnsafeCheckpointError as error:
+        refused, kind = error, UnsafeCheckpointError
     except UnreadableCheckpointError as error:
-        # A broken file in the cache would fail again at every start.
-        path.unlink(missing_ok=True)
-        raise DownloadError(
-            f'What {filename} gave is no checkpoint, and was removed from '
-            f'the cache: {error}'
-        ) from None
+        refused, kind = error, DownloadError
+    path.unlink(missing_ok=True)
+    raise kind(
+        f'What {printable(url, 1000)} gave is refused, and was removed from '
+        f'the cache ({printable(str(path), 1000)}): {refused} If the '
+        'address is right, fetch the file elsewhere and give its path.'
+    ) from None
 
 
 def _load_any(
@@ -191,11 +222,14 @@ def load_tokenizer_weights(
         UnsafeCheckpointError: If the file needs code to be read.
         ValueError: If a key is missing or left over, or a shape differs.
     """
-    location = str(checkpoint)
+    location = url = str(checkpoint)
+    is_remote = url.startswith(('http://', 'https://'))
     try:
-        if location.startswith(('http://', 'https://')):
-            location = str(download_once(location))
-        loaded, digest = read_with_digest(location)
+        if is_remote:
+            location = str(download_once(url))
+        with kept_if_good(url, Path(location)) if is_remote else nullcontext():
+            loaded, digest = read_with_digest(location)
+            given = _tokenizer_state_dict(loaded, prefix, location)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'No tokenizer weights at {Path(location).expanduser().resolve()}'
@@ -204,11 +238,11 @@ def load_tokenizer_weights(
     except DownloadError as error:
         raise DownloadError(f'{error} {_HOW_TO_GET}.') from None
     except UnsafeCheckpointError as error:
+        name = os.path.basename(location) if is_remote else location
         raise UnsafeCheckpointError(
             f'{error} If it is a DALL-E pickle: `python tools/'
-            f'model_converters/dalle_to_mmcae.py {location} OUT.pth`.'
+            f'model_converters/dalle_to_mmcae.py {name} OUT.pth`.'
         ) from None
-    given = _tokenizer_state_dict(loaded, prefix)
     wanted = module.state_dict()
     problems = compare_state_dicts(wanted, given)
     if problems:
@@ -224,13 +258,13 @@ def load_tokenizer_weights(
     }
 
 
-def _tokenizer_state_dict(loaded: dict, prefix: str) -> dict:
-    state_dict = loaded.get('state_dict', loaded)
+def _tokenizer_state_dict(loaded: dict, prefix: str, name: str) -> dict:
+    state_dict = weights_of(loaded, name)
     for start in ('module.', prefix or 'target_generator.'):
         inner = {
             key[len(start) :]: value
             for key, value in state_dict.items()
-            if isinstance(key, str) and key.startswith(start)
+            if key.startswith(start)
         }
         if inner or start == prefix:
             state_dict = inner
@@ -242,7 +276,8 @@ def compare_state_dicts(wanted: dict, given: dict) -> list[str]:
 
     def some(names: list[str], what: str) -> list[str]:
         more = ', ...' if len(names) > 3 else ''
-        text = f'{len(names)} {what} ({", ".join(names[:3])}{more})'
+        shown = ', '.join(map(printable, names[:3]))
+        text = f'{len(names)} {what} ({shown}{more})'
         return [text] if names else []
 
     shapes = [
@@ -252,7 +287,7 @@ def compare_state_dicts(wanted: dict, given: dict) -> list[str]:
         and given[key].shape != value.shape
     ]
     missing = [k for k in wanted if not isinstance(given.get(k), torch.Tensor)]
-    unexpected = [str(k) for k in given if k not in wanted]
+    unexpected = [k for k in given if k not in wanted]
     return [
         *some(missing, f'of {len(wanted)} tensors missing'),
         *some(unexpected, 'unexpected'),

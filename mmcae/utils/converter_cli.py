@@ -2,7 +2,10 @@
 """What the command lines of all converters have in common."""
 
 import argparse
+import sys
 from pathlib import Path
+
+from mmcae.checkpoint.printable import printable_lines
 
 
 def converter_parser(description: str) -> argparse.ArgumentParser:
@@ -16,6 +19,12 @@ def converter_parser(description: str) -> argparse.ArgumentParser:
         'dst', type=Path, help='file to write: .pth or .safetensors'
     )
     return parser
+
+
+def refuse(source: Path, error: Exception) -> int:
+    """Say on the console why a file is not converted; the exit status."""
+    print(printable_lines(f'{source}: {error}'), file=sys.stderr)
+    return 1
 
 
 def parse_paths(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mmcae.checkpoint.printable import printable
+
 # Heads of the authors' sizes, by width: no tensor tells their number, unless
 # there are relative position tables.
 HEADS = {384: 12, 768: 12, 1024: 16}
@@ -54,20 +56,30 @@ def encoder_args(
     """
     kernel = state.get('backbone.patch_embed.projection.weight')
     first = 'backbone.layers.0.'
-    if kernel is None or first + 'ffn.layers.0.0.weight' not in state:
+    hidden = state.get(first + 'ffn.layers.0.0.weight')
+    if kernel is None or hidden is None:
         raise ValueError(
             f'no CAE encoder (backbone.*) among {len(state)} tensors: '
-            f'{", ".join(list(state)[:3])}, ...'
+            f'{", ".join(map(printable, list(state)[:3]))}, ...'
         )
-    dims, channels, *patch = kernel.shape
     bias_table = 'relative_position_bias_table'
     own = state.get(f'{first}attn.{bias_table}')
     shared = state.get(f'backbone.rel_pos_bias.{bias_table}')
     table = own if own is not None else shared
+    positions = state.get('backbone.pos_embed')
+    for value, axes in (
+        (kernel, 4), (hidden, 2), (table, 2), (positions, 3)
+    ):  # fmt: skip
+        if value is not None and (value.ndim != axes or not value.numel()):
+            raise ValueError(
+                f'a tensor of shape {tuple(value.shape)} where a CAE encoder '
+                f'has one of {axes} axes'
+            )
+    dims, channels, *patch = kernel.shape
     if table is not None:
         side = (_side(table.shape[0] - 3, 'relative bias') + 1) // 2
-    elif 'backbone.pos_embed' in state:
-        tokens = state['backbone.pos_embed'].shape[1]
+    elif positions is not None:
+        tokens = positions.shape[1]
         extra = int('backbone.cls_token' in state)
         side = _side(tokens - extra, 'pos_embed')
     else:
@@ -82,9 +94,7 @@ def encoder_args(
                 if key.startswith('backbone.layers.')
             ),
             num_heads=_num_heads(dims, table, num_heads),
-            feedforward_channels=state[first + 'ffn.layers.0.0.weight'].shape[
-                0
-            ],
+            feedforward_channels=len(hidden),
         ),
         img_size=(side * patch[0], side * patch[1]),
         patch_size=tuple(patch),
@@ -93,7 +103,7 @@ def encoder_args(
         # Any number makes room for layer scales; the file has their values.
         layer_scale_init_value=0.1 if first + 'gamma_1' in state else 0,
         with_cls_token='backbone.cls_token' in state,
-        use_abs_pos_emb='backbone.pos_embed' in state,
+        use_abs_pos_emb=positions is not None,
         use_rel_pos_bias=own is not None,
         use_shared_rel_pos_bias=shared is not None,
     )

@@ -4,6 +4,11 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from mmcae.checkpoint.printable import printable
+
+# Of a name, and of an entry: what is longer is cut, and not folded.
+_LONGEST = 500
+
 
 def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
     """Fold names that differ in a block's number or in their ending.
@@ -20,17 +25,21 @@ def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
         Entries in the order of their first names, with the number of names
         behind those that stand for several.
     """
-    counts = Counter(_whole_parts(list(names), among))
-    by_number: dict[tuple[str, ...], dict[str, int]] = {}
+    names = [printable(name, _LONGEST) for name in names]
+    among = [printable(name, _LONGEST) for name in among]
+    counts = Counter(_whole_parts(names, among))
+    by_number: dict[tuple[str | None, ...], dict[str, int]] = {}
     for name, count in counts.items():
         parts = name.split('.')
-        place = next((i for i, p in enumerate(parts) if p.isdigit()), -1)
+        place = next((i for i, p in enumerate(parts) if _is_number(p)), -1)
         number = parts[place] if place >= 0 else ''
-        key = tuple('' if i == place else p for i, p in enumerate(parts))
+        key = tuple(None if i == place else p for i, p in enumerate(parts))
         by_number.setdefault(key, {})[number] = count
     by_ending: dict[tuple[str, str], dict[str, int]] = {}
     for key, numbers in by_number.items():
-        shown = '.'.join(part or _ranges(numbers) for part in key)
+        shown = '.'.join(
+            _ranges(numbers) if part is None else part for part in key
+        )
         stem, dot, ending = shown.rpartition('.')
         which = ','.join(numbers)
         by_ending.setdefault((stem + dot, which), {})[ending] = sum(
@@ -41,6 +50,7 @@ def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
         ending = ','.join(endings)
         shown = stem + (f'{{{ending}}}' if len(endings) > 1 else ending)
         total = sum(endings.values())
+        shown = printable(shown, _LONGEST)
         entries.append(shown + (f' ({total})' if total > 1 else ''))
     return entries
 
@@ -56,6 +66,10 @@ def _whole_parts(names: list[str], among: Iterable[str]) -> Iterator[str]:
                 break
         else:
             yield name
+
+
+def _is_number(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and len(part) < 9
 
 
 def _parents(name: str) -> list[str]:
@@ -75,4 +89,4 @@ def _ranges(numbers: Iterable[str]) -> str:
         str(run[0]) if len(run) == 1 else f'{run[0]}..{run[-1]}'
         for run in runs
     )
-    return shown if shown.isdigit() else f'{{{shown}}}'
+    return shown if shown.isdecimal() else f'{{{shown}}}'

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmcae.checkpoint.printable import printable
 from mmcae.utils.fold_names import fold_names
 
 Shape = tuple[int, ...]
 # More than this many entries of one kind are counted only.
 _MOST = 8
+# Of characters: a title may have a path in it.
+_TITLE = 2000
 
 
 @dataclass
@@ -51,8 +54,9 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.misfit)
 
     def __str__(self) -> str:
+        title = printable(self.title, _TITLE)
         if len(self.matched) == len(self.given) == len(self.expected):
-            return f'{self.title}: all {len(self.matched)} tensors matched'
+            return f'{title}: all {len(self.matched)} tensors matched'
         counts = [
             f'{len(self.matched)} matched',
             f'{len(self.missing)} missing',
@@ -76,7 +80,7 @@ class LoadReport:
             'derived': fold_names(self.derived, self.expected),
             'dropped': fold_names(self.dropped, self.given),
         }
-        lines = [f'{self.title}: {", ".join(counts)}']
+        lines = [f'{title}: {", ".join(counts)}']
         for what, entries in details.items():
             if entries:
                 lines.append(f'  {what}: {_some(entries)}')
@@ -132,7 +136,9 @@ def note_resized(name: str, old: Iterable[int], new: Iterable[int]) -> None:
     if _notes:
         _notes[-1].resized[name] = (old, new)
     else:  # a load by torch itself
-        print_log(f'Resized {name} {old} -> {new}', logger='current')
+        print_log(
+            f'Resized {printable(name)} {old} -> {new}', logger='current'
+        )
 
 
 def note_renamed(old: str, new: str) -> None:

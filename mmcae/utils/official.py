@@ -13,6 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.weights import meta_of, state_dict_of, weights_of
+
 # Inside a block of the encoder or the decoder: authors' -> ours.
 _BLOCK = {
     'norm1': 'ln1',
@@ -171,22 +174,15 @@ def _rename(
         else:
             foreign.append(key)
     if foreign or not renamed:
-        shown = ', '.join(foreign[:5]) + (', ...' if foreign[5:] else '')
+        shown = ', '.join(map(printable, foreign[:5])) + (
+            ', ...' if foreign[5:] else ''
+        )
         raise ValueError(
             'this is not a CAE checkpoint with the expected names; '
             f'{len(foreign)} unknown of {len(state_dict)} keys: '
             f'{shown or "(no keys at all)"}'
         )
     return renamed
-
-
-def unwrap(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the state dict inside a checkpoint of any of the schemes."""
-    for key in ('model', 'state_dict', 'module'):
-        inner = checkpoint.get(key)
-        if isinstance(inner, Mapping):
-            checkpoint = inner
-    return checkpoint
 
 
 def _without(
@@ -204,7 +200,9 @@ def is_official(checkpoint: Mapping[str, Any]) -> bool:
     Either of their pretraining, or of one of their evaluations: fine-tuning,
     linear or attentive probing, segmentation.
     """
-    keys = {str(key).removeprefix('module.') for key in unwrap(checkpoint)}
+    keys = {
+        str(key).removeprefix('module.') for key in state_dict_of(checkpoint)
+    }
     return _MARK in keys or (
         (keys >= _ROOT_MARKS or keys >= _SEGMENTOR_MARKS)
         and any(kind[0] in keys for kind in _KINDS)
@@ -229,7 +227,7 @@ def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
         ValueError: If keys are not the authors'; the message names them.
     """
     state_dict = {}
-    for key, value in _without(unwrap(checkpoint), _DROPPED_FROM_OFFICIAL):
+    for key, value in _without(weights_of(checkpoint), _DROPPED_FROM_OFFICIAL):
         for old, new in _SIBLING.items():
             if key.startswith(old):
                 key = new + key[len(old) :]
@@ -259,7 +257,7 @@ def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         ValueError: If keys are not mmcae's; the message names them.
     """
-    state_dict = dict(_without(unwrap(checkpoint), _DROPPED_FROM_OURS))
+    state_dict = dict(_without(weights_of(checkpoint), _DROPPED_FROM_OURS))
     for _, mark, _, rules in _KINDS:
         if mark in state_dict:
             return _rename(state_dict, rules)
@@ -274,6 +272,6 @@ def convert_if_official(checkpoint: dict[str, Any]) -> dict[str, Any]:
     if not is_official(checkpoint):
         return checkpoint
     # Of a segmentor: names and colours of the classes, for its inferencer.
-    meta = checkpoint.get('meta') or {}
+    meta = meta_of(checkpoint)
     known = {k: meta[k] for k in ('CLASSES', 'PALETTE') if k in meta}
     return dict(state_dict=from_official(checkpoint), meta=known)

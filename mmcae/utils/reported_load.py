@@ -10,6 +10,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
+from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.weights import check_tensors
 from mmcae.utils.fold_names import fold_names
 from mmcae.utils.load_report import LoadReport, collect_notes
 
@@ -37,9 +39,11 @@ def load_state_dict(
         logger: For mmengine's ``print_log``. Defaults to the current one.
 
     Raises:
+        UnreadableCheckpointError: If what has a tensor's name is none.
         ValueError: If nothing of the file fits: training would start from
             random weights, or a test would measure them.
     """
+    _check_values(module, state_dict)
     if is_model_wrapper(module) or isinstance(module, BaseTTAModel):
         module = module.get_submodule('module')
     encoders = encoder_prefixes(module)
@@ -63,6 +67,16 @@ def load_state_dict(
     check_not_in_vain(report, encoders)
     level = logging.INFO if report.complete else logging.WARNING
     print_log(str(report), logger=logger or 'current', level=level)
+
+
+def _check_values(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Let only tensors into a module; a file may have more beside them."""
+    own = module.state_dict()
+    taken = {k: v for k, v in state_dict.items() if k in own}
+    if taken or any(isinstance(v, Tensor) for v in state_dict.values()):
+        check_tensors(taken, 'the file')
+    else:
+        check_tensors(state_dict, 'the file', bare=True)
 
 
 def register_reported_load() -> None:
@@ -168,5 +182,5 @@ def _advice(report: LoadReport, encoders: list[str]) -> str:
         return ' Is it a checkpoint of another model?'
     prefix = found.removesuffix(_MARK)
     where = 'init_cfg' if encoders == [''] else "the backbone's init_cfg"
-    given = f', prefix={prefix!r}' if prefix else ''
+    given = f', prefix={printable(prefix)!r}' if prefix else ''
     return f" Give {where}: dict(type='Pretrained', checkpoint=...{given})."

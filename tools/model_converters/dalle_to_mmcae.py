@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
+from mmcae.checkpoint.printable import printable, printable_lines
+from mmcae.checkpoint.weights import weights_of
 from mmcae.models import DALLEDecoder, DALLEEncoder
 from mmcae.utils.checkpoint_io import (
     compare_state_dicts,
@@ -63,7 +65,7 @@ def read_source(path: str) -> dict[str, Tensor]:
         if path.lower().endswith('.safetensors'):
             raise
         return read_module_pickle(path)
-    return checkpoint.get('state_dict', checkpoint)
+    return weights_of(checkpoint, path)
 
 
 def matching_module(state_dict: dict[str, Tensor]) -> torch.nn.Module:
@@ -83,7 +85,7 @@ def matching_module(state_dict: dict[str, Tensor]) -> torch.nn.Module:
     if not isinstance(first, Tensor) or not isinstance(last, Tensor):
         raise ValueError(
             'it has no blocks.input.w and blocks.output.conv.w, but '
-            f'{", ".join(map(str, list(state_dict)[:3]))}, ...'
+            f'{", ".join(map(printable, list(state_dict)[:3]))}, ...'
         )
     numbers = [
         (int(found[1]), int(found[2]))
@@ -131,7 +133,7 @@ def main() -> None:
                 f'{"; ".join(problems)}.'
             )
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        sys.exit(printable_lines(str(error)))
     header = file_header(state_dict, src, sha256_of(src), {})
     header['model'] = type(module).__name__
     digest = write_weights(state_dict, dst, header)

@@ -15,13 +15,13 @@ import sys
 
 from torch import Tensor
 
+from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import convert_if_official
 from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.encoder_args import encoder_args
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import conversion_report
-from mmcae.utils.official import unwrap
 
 # mmpretrain's sizes of these names are the authors'; its small is another.
 NAMED = {768: 'base', 1024: 'large'}
@@ -141,7 +141,7 @@ def convert(
     Raises:
         ValueError: If it cannot be converted; the message says why.
     """
-    state = dict(unwrap(convert_if_official(checkpoint)))
+    state = dict(weights_of(convert_if_official(checkpoint)))
     state = {k.removeprefix('module.'): v for k, v in state.items()}
     if 'head.fc.weight' in state:
         state = classifier_state(state)
@@ -169,14 +169,13 @@ def main() -> int:
         checkpoint, digest = read_with_digest(args.src)
         state, config = convert(checkpoint, args.pool, args.num_heads)
     except (ValueError, FileNotFoundError) as error:
-        print(f'{args.src}: {error}', file=sys.stderr)
-        return 1
+        return refuse(args.src, error)
     header = file_header(
         state, args.src, digest, checkpoint, 'mmpretrain', args.num_heads
     )
     write_weights(state, args.dst, header)
     report = conversion_report(
-        f'Written to {args.dst}', unwrap(checkpoint), state
+        f'Written to {args.dst}', weights_of(checkpoint), state
     )
     print('# ' + str(report).replace('\n', '\n# '))
     print(

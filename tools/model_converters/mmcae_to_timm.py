@@ -15,13 +15,13 @@ import sys
 
 from torch import Tensor
 
+from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import convert_if_official, to_official
 from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.encoder_args import encoder_args
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import conversion_report
-from mmcae.utils.official import unwrap
 
 # What the images of mmcae's recipes are normalised with; not timm's default
 # for BEiT.
@@ -141,7 +141,7 @@ def convert(
     Raises:
         ValueError: If it cannot be converted; the message says why.
     """
-    state = dict(unwrap(convert_if_official(checkpoint)))
+    state = dict(weights_of(convert_if_official(checkpoint)))
     state = {k.removeprefix('module.'): v for k, v in state.items()}
     if 'head.fc.weight' in state:
         pool = 'avg'
@@ -175,12 +175,11 @@ def main() -> int:
         checkpoint, digest = read_with_digest(args.src)
         state, arguments = convert(checkpoint, args.pool, args.num_heads)
     except (ValueError, FileNotFoundError) as error:
-        print(f'{args.src}: {error}', file=sys.stderr)
-        return 1
-    source = unwrap(checkpoint)
+        return refuse(args.src, error)
+    source = weights_of(checkpoint)
     meta = {
         **file_header(
-            unwrap(convert_if_official(checkpoint)),
+            weights_of(convert_if_official(checkpoint)),
             args.src,
             digest,
             checkpoint,

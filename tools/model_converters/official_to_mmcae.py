@@ -12,12 +12,12 @@ tool too: ``load_from`` and ``Pretrained`` convert on the fly.
 
 import sys
 
+from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import from_official, to_official
 from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import conversion_report
-from mmcae.utils.official import unwrap
 
 
 def main() -> int:
@@ -31,9 +31,8 @@ def main() -> int:
         checkpoint, digest = read_with_digest(args.src)
         state_dict = convert(checkpoint)
     except (ValueError, FileNotFoundError) as error:
-        print(f'{args.src}: {error}', file=sys.stderr)
-        return 1
-    source = unwrap(checkpoint)
+        return refuse(args.src, error)
+    source = weights_of(checkpoint)
     header = file_header(
         source if args.reverse else state_dict,
         args.src,

@@ -13,11 +13,12 @@ import os
 import sys
 from pathlib import Path
 
+from mmcae.checkpoint.weights import meta_of, weights_of
 from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import LoadReport, conversion_report
-from mmcae.utils.official import convert_if_official, unwrap
+from mmcae.utils.official import convert_if_official
 
 LEFT_OUT = ('teacher.', 'target_generator.', 'data_preprocessor.')
 KEPT_META = (
@@ -35,10 +36,10 @@ def published_weights(checkpoint: dict) -> tuple[dict, dict]:
     checkpoint = convert_if_official(checkpoint)
     state_dict = {
         key: value
-        for key, value in unwrap(checkpoint).items()
+        for key, value in weights_of(checkpoint).items()
         if not key.startswith(LEFT_OUT)
     }
-    meta = checkpoint.get('meta') or {}
+    meta = meta_of(checkpoint)
     return state_dict, {key: meta[key] for key in KEPT_META if key in meta}
 
 
@@ -56,7 +57,7 @@ def publish(source: Path, target: Path) -> tuple[Path, LoadReport]:
     final = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
     os.replace(target, final)
     title = f'Written to {final}'
-    return final, conversion_report(title, unwrap(checkpoint), state_dict)
+    return final, conversion_report(title, weights_of(checkpoint), state_dict)
 
 
 def main() -> int:
@@ -64,8 +65,7 @@ def main() -> int:
     try:
         final, report = publish(args.src, args.dst)
     except (ValueError, FileNotFoundError) as error:
-        print(f'{args.src}: {error}', file=sys.stderr)
-        return 1
+        return refuse(args.src, error)
     before, after = (path.stat().st_size for path in (args.src, final))
     print(report)
     print(f'{after / 2**20:.1f} MB, was {before / 2**20:.1f} MB')

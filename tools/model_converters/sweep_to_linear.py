@@ -16,8 +16,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mmcae.checkpoint.weights import meta_of, weights_of
 from mmcae.utils.checkpoint_io import read_checkpoint, write_weights
-from mmcae.utils.official import unwrap
+from mmcae.utils.converter_cli import refuse
 
 HEADS = 'head.fcs.'
 KEPT_META = ('epoch', 'iter', 'dataset_meta')
@@ -37,12 +38,13 @@ def accuracies(state: dict[str, Tensor]) -> dict[str, float]:
         for key in state
         if key.startswith(HEADS) and key.endswith('.weight')
     ]
-    if not names or 'head.accuracy' not in state:
+    known = state.get('head.accuracy')
+    if not names or known is None or known.shape != (len(names),):
         raise ValueError(
             f'found no sweep ({HEADS}*, head.accuracy) among {len(state)} '
             f'tensors: {", ".join(list(state)[:3])}, ...'
         )
-    return dict(zip(names, state['head.accuracy'].tolist(), strict=True))
+    return dict(zip(names, known.tolist(), strict=True))
 
 
 def take(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -101,14 +103,13 @@ def main() -> int:
         parser.error(f'{args.dst} must end in .pth or .safetensors')
     try:
         checkpoint = read_checkpoint(args.src)
-        state = dict(unwrap(checkpoint))
+        state = dict(weights_of(checkpoint))
         found = accuracies(state)
         name = choose(found, args.lr)
     except (ValueError, FileNotFoundError) as error:
-        print(f'{args.src}: {error}', file=sys.stderr)
-        return 1
+        return refuse(args.src, error)
     args.dst.parent.mkdir(parents=True, exist_ok=True)
-    meta = checkpoint.get('meta') or {}
+    meta = meta_of(checkpoint)
     meta = {key: meta[key] for key in KEPT_META if key in meta}
     if args.dst.suffix == '.safetensors':
         meta = {key: json.dumps(value) for key, value in meta.items()}

@@ -6,6 +6,8 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import HOOKS
 from mmcae.utils.digest import weights_digest
 
@@ -38,9 +40,9 @@ class TokenizerRecordHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Compare the record with the tokenizer of this run."""
-        then = (checkpoint.get('meta') or {}).get('tokenizer')
+        then = meta_of(checkpoint).get('tokenizer')
         now = self._describe(runner)
-        if not then or now is None:
+        if not then or not isinstance(then, dict) or now is None:
             return
         key = 'weights' if then.get('weights') else 'sha256'
         if then.get(key) == now[key]:
@@ -81,6 +83,7 @@ def _name(record: dict) -> str:
     digest = record.get('sha256') or record.get('weights') or '?'
     file = record.get('file') or 'random weights'
     return (
-        f'{record.get("type")} with {record.get("vocab_size")} words from '
-        f'{file} (SHA-256 {digest[:12]}...)'
+        f'{printable(record.get("type"))} with '
+        f'{printable(record.get("vocab_size"))} words from {printable(file)} '
+        f'(SHA-256 {printable(str(digest)[:12])}...)'
     )

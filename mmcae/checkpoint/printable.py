@@ -1,0 +1,40 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Names from files, as they may be shown on a terminal and in a log."""
+
+from typing import Any
+
+# Longer than any name of a tensor in OpenMMLab's models (below 100).
+_LIMIT = 200
+
+
+def printable(name: Any, limit: int = _LIMIT) -> str:
+    """Show a name that comes from a file, on one line and without effects.
+
+    A name is the file's word. Escape codes in it would clear a terminal or
+    color it, a newline would forge an entry of the log, and a mark that
+    turns the direction of writing would disguise what is there.
+
+    Args:
+        name: The name; what is no string is shown by its ``repr``.
+        limit: More characters than this are left out.
+
+    Returns:
+        The name with such characters as escapes (``\\x1b``), and with its
+        length if it was cut.
+    """
+    text = name if isinstance(name, str) else repr(name)
+    shown = ''.join(map(_escape, text[:limit]))
+    if len(text) > limit:
+        shown += f'... ({len(text)} characters)'
+    return shown
+
+
+def printable_lines(text: str) -> str:
+    """Show a message of one or several lines: all but newlines escaped."""
+    return '\n'.join(printable(line, len(line)) for line in text.split('\n'))
+
+
+def _escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode('unicode_escape').decode('ascii')

@@ -1,0 +1,125 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Names from files reach no terminal and no log as they are."""
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from mmcae.checkpoint.printable import printable, printable_lines
+from mmcae.utils.checkpoint_io import compare_state_dicts
+from mmcae.utils.fold_names import fold_names
+from mmcae.utils.load_report import LoadReport, note_resized
+from mmcae.utils.official import from_official, to_official
+from mmcae.utils.reported_load import load_state_dict
+
+NAMES = {
+    'clear': '\x1b[2Jweight',
+    'color': '\x1b[31mweight\x1b[0m',
+    'newline': 'weight\n11/28 00:00:00 - mmengine - INFO - all is well',
+    'return': 'weight\rok',
+    'bidi': 'weight\u202egnp.exe',
+    'isolate': 'a\u2066b\u2069',
+    'line': 'a\u2028b\x85c',
+    'bell': 'a\x07\x08\x7f',
+    'null': 'a\x00b',
+    'csi': 'a\x9b2J',
+    'surrogate': 'a\udce9',
+    'zero width': 'a\u200bb',
+    'long': 'x' * 10_000,
+    'long and deep': 'x.' * 5_000,
+    'digits': '9' * 10_000,
+    'superscript': 'layers.²',
+    'dots': 'a..b',
+}
+
+
+def assert_clean(text):
+    assert all(line.isprintable() for line in text.split('\n')), text
+    assert 'INFO' not in [line.split(' - ')[0] for line in text.split('\n')]
+    assert len(text) < 3000
+
+
+@pytest.mark.parametrize('kind', NAMES)
+def test_printable__is_one_short_line(kind):
+    shown = printable(NAMES[kind])
+    assert shown.isprintable()
+    assert len(shown) < 500
+
+
+def test_printable__leaves_names_alone():
+    for name in ('backbone.layers.0.ln1.weight', 'été/图 1.png', ''):
+        assert printable(name) == name
+    assert printable(7) == '7'
+    assert printable('\x1b[2J') == '\\x1b[2J'
+    assert printable('x' * 300) == 'x' * 200 + '... (300 characters)'
+
+
+def test_printable_lines__keeps_lines():
+    assert printable_lines('a\nb\x1b\r') == 'a\nb\\x1b\\r'
+
+
+@pytest.mark.parametrize('kind', NAMES)
+def test_reports__show_escaped_names(kind):
+    name = NAMES[kind]
+    assert_clean(', '.join(fold_names([name, name + '.1', name + '.2'])))
+    report = LoadReport(
+        name,
+        given=[name],
+        expected=[name, 'b'],
+        missing=[name],
+        unexpected=[name],
+        misfit={name: ((1,), (2,))},
+        resized={name: ((1,), (2,))},
+        renamed=[(name, name)],
+        derived=[name],
+        dropped=[name],
+    )
+    lines = str(report).splitlines()
+    assert len(lines) == 8
+    for line in lines:
+        assert_clean(line)
+    one = torch.ones(1)
+    assert_clean('; '.join(compare_state_dicts({'a': one}, {name: one})))
+    assert_clean('; '.join(compare_state_dicts({name: one}, {'a': one})))
+
+
+@pytest.mark.parametrize('convert', [from_official, to_official])
+@pytest.mark.parametrize('kind', NAMES)
+def test_converters__show_escaped_names(kind, convert):
+    with pytest.raises(ValueError) as info:  # noqa: PT011
+        convert({NAMES[kind]: torch.ones(1)})
+    assert_clean(str(info.value))
+    assert '\n' not in str(info.value)
+
+
+def test_note_resized__shows_an_escaped_name(caplog):
+    with caplog.at_level(logging.INFO, 'mmengine'):
+        note_resized(NAMES['clear'], (1,), (2,))
+    assert '\x1b' not in caplog.text
+
+
+@pytest.mark.parametrize('kind', ['clear', 'newline', 'long'])
+def test_load__refuses_or_escapes(kind, tmp_path, capfd):
+    """Of any model: mmengine prints the names of a file as they are."""
+    from mmengine.runner import load_checkpoint
+
+    path = tmp_path / 'w.pth'
+    torch.save({'state_dict': {NAMES[kind]: torch.ones(1)}}, path)
+    with pytest.raises(ValueError, match='must be printable') as info:
+        load_checkpoint(nn.Linear(1, 1), str(path))
+    assert_clean(str(info.value))
+    captured = capfd.readouterr()
+    assert '\x1b' not in captured.out + captured.err
+
+
+def test_load_state_dict__advice_is_escaped():
+    from mmcae.models import CAEViT
+
+    model = CAEViT('small', img_size=32, patch_size=16)
+    prefix = NAMES['clear'] + '.'
+    state = {prefix + k: v for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match='nothing of the encoder') as info:
+        load_state_dict(model, state)
+    assert_clean(str(info.value))

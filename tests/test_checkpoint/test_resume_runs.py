@@ -1,0 +1,139 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The worst that a resumed file could do, through ``tools/train.py``."""
+
+import sys
+
+import pytest
+import torch
+import toy_project
+
+from mmcae.utils.paths import resource_root
+
+TRAIN = resource_root() / 'tools' / 'train.py'
+DIGITS = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
+
+
+@pytest.fixture(scope='module')
+def toy(tmp_path_factory):
+    """A run with the best of its checkpoints and a fused optimizer."""
+    folder = tmp_path_factory.mktemp('toy')
+    config = toy_project.write(folder)
+    text = config.read_text()
+    for old, new in (
+        ("type='SGD', lr=0.01", "type='AdamW', lr=0.01, fused=True"),
+        ('interval=1)', "interval=1, save_best='error', rule='less')"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    config.write_text(text)
+    assert train(folder)[0] == 0
+    return folder
+
+
+def train(folder, *arguments):
+    result = toy_project.execute(
+        [sys.executable, TRAIN, 'toy.py', *arguments], folder
+    )
+    return result.returncode, result.stdout + result.stderr
+
+
+def changed(toy, change):
+    checkpoint = torch.load(
+        toy / 'work_dirs/toy/epoch_1.pth', weights_only=False
+    )
+    change(checkpoint)
+    path = toy / 'work_dirs/toy/changed.pth'
+    torch.save(checkpoint, path)
+    return path
+
+
+def one_error(log):
+    assert 'Traceback' not in log
+    lines = [line for line in log.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_train__resume_deletes_no_folder(toy):
+    victim = toy / 'victim'
+    victim.mkdir()
+    (victim / 'file').write_text('precious')
+
+    def hostile(checkpoint):
+        info = checkpoint['message_hub']['runtime_info']
+        info.update(best_ckpt=str(victim), best_score=1e9)
+
+    status, log = train(toy, '--resume', changed(toy, hostile))
+    assert status == 0
+    assert (victim / 'file').read_text() == 'precious'
+    assert f'best_ckpt={victim}. A run only removes' in log
+    assert 'The best checkpoint with' in log  # when it would have happened
+
+
+def test_train__resume_runs_no_text(toy):
+    sentinel = toy / 'executed'
+
+    def hostile(checkpoint):
+        code = f'open({str(sentinel)!r}, "w").close()'
+        checkpoint['meta']['config'] = code
+
+    assert train(toy, '--resume', changed(toy, hostile))[0] == 0
+    assert not sentinel.exists()
+
+
+def test_train__resume_into_another_width_is_one_line(toy):
+    """Was a segmentation fault, or half a number read as another."""
+    for width in (400_000, 2):
+        status, log = train(
+            toy,
+            '--resume',
+            'work_dirs/toy/epoch_1.pth',
+            '--cfg-options',
+            f'model.width={width}',
+        )
+        assert status == 1
+        error = one_error(log)
+        assert 'Cannot resume from work_dirs/toy/epoch_1.pth' in error
+        assert f'(4,) instead of ({width},)' in error
+        assert 'load_from=FILE' in error
+
+
+def test_train__resume_with_short_moments_is_one_line(toy):
+    def hostile(checkpoint):
+        moments = checkpoint['optimizer']['state'][0]
+        moments['exp_avg'] = moments['exp_avg'].flatten()[:-1].clone()
+
+    status, log = train(toy, '--resume', changed(toy, hostile))
+    assert status == 1
+    assert 'exp_avg of parameter 0' in one_error(log)
+
+
+@pytest.mark.slow
+def test_train__digits_resume(tmp_path):
+    """The shipped recipe: goes on exactly, and into no other width."""
+    options = [
+        'train_dataloader.num_workers=0',
+        'default_hooks.checkpoint.interval=1',
+        'default_hooks.checkpoint.save_optimizer=True',
+    ]
+
+    def run(epochs, *more, resume=None):
+        command = [sys.executable, TRAIN, DIGITS, '--work-dir', 'work']
+        command += ['--resume', resume] if resume else []
+        command += ['--cfg-options', f'train_cfg.max_epochs={epochs}']
+        result = toy_project.execute([*command, *options, *more], tmp_path)
+        return result.returncode, result.stdout + result.stderr
+
+    status, log = run(2)
+    assert status == 0, log
+    whole = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
+    status, log = run(2, resume='work/epoch_1.pth')
+    assert status == 0, log
+    again = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(again['state_dict'][key], value)
+    status, log = run(
+        2, 'model.backbone.arch.num_layers=5', resume='work/epoch_1.pth'
+    )
+    assert status == 1
+    assert 'tensors that this model does not have' in one_error(log)

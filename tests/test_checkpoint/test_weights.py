@@ -1,0 +1,136 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A file whose weights are none: one sentence, wherever it is read."""
+
+import runpy
+import sys
+
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from mmcae.checkpoint.weights import weights_of
+from mmcae.utils.checkpoint_io import (
+    UnreadableCheckpointError,
+    load_tokenizer_weights,
+)
+from mmcae.utils.paths import resource_root
+from mmcae.utils.reported_load import load_state_dict
+
+ONE = torch.ones(1)
+FAULTS = {
+    'strings': ({'state_dict': {'a': 'b', 'c': ONE}}, '1 of its 2 values'),
+    'numbers': ({'state_dict': {'a': 1.0}}, r'\(a: float\)'),
+    'none': ({'state_dict': {'a': None}}, r'\(a: NoneType\)'),
+    'nested': ({'state_dict': {'a': {'b': ONE}}}, r'\(a: dict\)'),
+    'integer keys': ({'state_dict': {0: ONE}}, '0 is a int'),
+    'tuple keys': ({'state_dict': {(1, 2): ONE}}, 'is a tuple'),
+    'a list': ({'state_dict': [ONE]}, 'its state_dict is a list'),
+    'a tensor': ({'state_dict': ONE}, 'its state_dict is a Tensor'),
+    'text': ({'state_dict': 'weights'}, 'its state_dict is a str'),
+    'nothing': ({'state_dict': None}, 'its state_dict is a NoneType'),
+    'sparse': (
+        {'state_dict': {'a': torch.eye(2).to_sparse()}},
+        r'\(a: torch.sparse_coo tensor\)',
+    ),
+    'missing': (
+        {'meta': {}, 'message_hub': {}},
+        'it has no state_dict, only meta, message_hub',
+    ),
+    'bare integer keys': ({0: ONE}, '0 is a int'),
+    'empty name': ({'state_dict': {'\x1b[2J': ONE}}, r'there is \\x1b\[2J'),
+}
+
+
+def expect(words):
+    return pytest.raises(UnreadableCheckpointError, match=words)
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_weights_of__says_what_is_wrong(name):
+    content, words = FAULTS[name]
+    with expect(words) as info:
+        weights_of(content, 'w.pth')
+    message = str(info.value)
+    assert message.startswith('w.pth holds no weights that can be used: ')
+    assert 'Give a file' in message
+    assert '\n' not in message
+
+
+def test_weights_of__finds_every_layout():
+    state = {'a': ONE}
+    for content in (
+        state,
+        {'state_dict': state, 'meta': {'model': 'x'}},
+        {'model': state, 'optimizer': {}, 'epoch': 3},
+        {'module': state},
+        {'model': 'vit', 'state_dict': state},
+        {'state_dict': {'module': state}},
+    ):
+        assert weights_of(content) == state
+    assert weights_of({}) == {}
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_loaders__refuse_in_one_sentence(name, tmp_path):
+    content, words = FAULTS[name]
+    path = tmp_path / 'w.pth'
+    torch.save(content, path)
+    with expect(words):
+        load_tokenizer_weights(nn.Linear(1, 1), path)
+    with expect(words) as info:
+        load_checkpoint(nn.Linear(1, 1), str(path))
+    assert '\n' not in str(info.value)
+    layer = nn.Linear(1, 1)
+    # What mmpretrain's get_model and a config's Pretrained do.
+    from mmengine.model import PretrainedInit
+
+    for prefix in (None, 'backbone.'):
+        if name == 'missing' and prefix:
+            continue  # mmengine's own sentence: no such prefix
+        with expect(words):
+            PretrainedInit(str(path), prefix=prefix)(layer)
+
+
+def test_load_state_dict__other_entries_beside_tensors_are_ignored(tmp_path):
+    layer = nn.Linear(1, 1)
+    state = {**nn.Linear(1, 1).state_dict(), 'epoch': 3}
+    load_state_dict(layer, state)
+    assert torch.equal(layer.weight, state['weight'])
+    with expect(r'\(weight: float\)'):
+        load_state_dict(layer, {**state, 'weight': 1.0})
+
+
+TOOLS = {
+    'publish_model': [],
+    'official_to_mmcae': [],
+    'official_to_mmcae --reverse': ['--reverse'],
+    'mmcae_to_mmpretrain': [],
+    'mmcae_to_timm': [],
+    'sweep_to_linear': [],
+    'dalle_to_mmcae': [],
+}
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_tools__refuse_in_one_sentence(tool, tmp_path, monkeypatch, capsys):
+    script = tool.split()[0]
+    path = resource_root() / f'tools/model_converters/{script}.py'
+    source, target = tmp_path / 'src.pth', tmp_path / 'dst.pth'
+    for content, words in FAULTS.values():
+        torch.save(content, source)
+        monkeypatch.setattr(
+            sys, 'argv', [str(path), *TOOLS[tool], str(source), str(target)]
+        )
+        with pytest.raises(SystemExit) as info:
+            runpy.run_path(str(path), run_name='__main__')
+        shown = capsys.readouterr().err.strip() or str(info.value.code)
+        assert info.value.code not in (0, None)
+        assert len(shown.splitlines()) == 1
+        assert str(source) in shown
+        assert 'Traceback' not in shown
+        assert '\x1b' not in shown
+        import re
+
+        assert re.search(words, shown), shown
+    assert not target.exists()
