@@ -224,6 +224,6 @@ class TensorMaker:
             return data.to(target).untyped_storage()
         except (RuntimeError, AssertionError, NotImplementedError):
             raise ValueError(
-                f'its tensors belong on {printable(str(target))}, which is not '
-                "here: read it with map_location='cpu'"
+                f'its tensors belong on {printable(str(target))}, which is '
+                "not here: read it with map_location='cpu'"
             ) from None
