@@ -45,7 +45,7 @@ _DTYPES = (
     'bool', 'uint8', 'uint16', 'uint32', 'uint64', 'int8', 'int16', 'int32',
     'int64', 'float16', 'bfloat16', 'float32', 'float64', 'complex32',
     'complex64', 'complex128', 'float8_e4m3fn', 'float8_e4m3fnuz',
-    'float8_e5m2', 'float8_e5m2fnuz', 'float8_e8m0fnu',
+    'float8_e5m2', 'float8_e5m2fnuz', 'float8_e8m0fnu', 'float4_e2m1fn_x2',
 )  # fmt: skip
 
 
@@ -113,6 +113,8 @@ def _path(kind: type) -> Callable[..., Any]:
     def make(*parts: Any) -> Any:
         if not all(type(part) is str for part in parts):
             raise ValueError('a path of something else than text')
+        if sum(len(part) for part in parts) > MAX_NAME:
+            raise ValueError(f'a path of more than {MAX_NAME} letters')
         return kind(*parts)
 
     return make

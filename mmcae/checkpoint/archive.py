@@ -49,12 +49,13 @@ class Archive:
     def __init__(self, file: BinaryIO):
         self._file = file
         self.size = file.seek(0, os.SEEK_END)
-        directory_end = self.size - self._check_end()
+        end_size, count = self._check_end()
+        directory_end = self.size - end_size
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             start = archive.start_dir
-        if len(infos) > MAX_ENTRIES:
-            raise ValueError(f'{len(infos)} entries')
+        if len(infos) != count:
+            raise ValueError(f'{len(infos)} entries instead of {count}')
         records = [self._locate(info) for info in infos]
         self._check_apart(records, min(start, directory_end))
         self.records = self._by_name(records)
@@ -66,8 +67,8 @@ class Archive:
                     f'{sys.byteorder}'
                 )
 
-    def _check_end(self) -> int:
-        """Check the end record; return the bytes of the end records."""
+    def _check_end(self) -> tuple[int, int]:
+        """Check the end records; return their size, and how many entries."""
         end = self._unpack(_END, self.size - _END.size, 'end')
         entries, length, offset, comment = end[4], end[5], end[6], end[7]
         if end[0] != b'PK\x05\x06' or comment:
@@ -82,8 +83,8 @@ class Archive:
                 raise ValueError('the archive has no end')
             entries, length = end_64[7], end_64[8]
         if entries > MAX_ENTRIES or length > min(MAX_DIRECTORY, self.size):
-            raise ValueError(f'a directory of {length} bytes')
-        return tail
+            raise ValueError(f'{entries} entries in {length} bytes')
+        return tail, entries
 
     def _unpack(self, form: struct.Struct, start: int, what: str) -> tuple:
         if start < 0:

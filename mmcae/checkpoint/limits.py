@@ -5,9 +5,10 @@ An honest checkpoint stays far below all of them. They keep a small file
 from taking the time or the memory of a large one.
 """
 
-#: Opcodes of a pickle. The training checkpoint of a large CAE has about
-#: 200,000; three million take about five seconds.
-MAX_OPCODES = 3_000_000
+#: Opcodes of a pickle. The training checkpoint of a large CAE has fewer than
+#: 200,000. An opcode of one byte can make an object of 200 bytes, so this
+#: also limits memory.
+MAX_OPCODES = 750_000
 
 #: Levels of containers inside each other. A training checkpoint has about
 #: ten; Python's own recursion ends near a thousand.

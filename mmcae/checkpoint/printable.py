@@ -5,6 +5,8 @@ from typing import Any
 
 # Longer than any name of a tensor in OpenMMLab's models (below 100).
 _LIMIT = 200
+# Python refuses to write numbers of more than about 14,000 bits.
+_LONG_NUMBER = 1024
 
 
 def printable(name: Any, limit: int = _LIMIT) -> str:
@@ -15,14 +17,24 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
     turns the direction of writing would disguise what is there.
 
     Args:
-        name: The name; what is no string is shown by its ``repr``.
+        name: The name; what is no string is shown by its ``repr``. Of a
+            container only the kind is shown: it may hold others without end.
         limit: More characters than this are left out.
 
     Returns:
         The name with such characters as escapes (``\\x1b``), and with its
         length if it was cut.
     """
-    text = name if isinstance(name, str) else repr(name)
+    if isinstance(name, str):
+        text = name
+    elif isinstance(name, bytes | bytearray):
+        text = repr(bytes(name[:limit]))
+    elif isinstance(name, tuple | list | dict | set | frozenset):
+        text = f'a {type(name).__name__}'
+    elif isinstance(name, int) and name.bit_length() > _LONG_NUMBER:
+        text = f'a number of {name.bit_length()} bits'
+    else:
+        text = repr(name)
     shown = ''.join(map(_escape, text[:limit]))
     if len(text) > limit:
         shown += f'... ({len(text)} characters)'
