@@ -5,8 +5,8 @@ An honest checkpoint stays far below all of them. They keep a small file
 from taking the time or the memory of a large one.
 """
 
-#: Opcodes of a pickle. The training checkpoint of a large CAE has fewer than
-#: 200,000. An opcode of one byte can make an object of 200 bytes, so this
+#: Opcodes of a pickle. The training checkpoint of a large CAE has
+#: 80,000. An opcode of one byte can make an object of 200 bytes, so this
 #: also limits memory.
 MAX_OPCODES = 750_000
 
