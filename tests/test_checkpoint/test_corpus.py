@@ -156,7 +156,7 @@ def test_judged__sees_wrong_messages_and_contents(sentinel):
 
     def raises(error):
         def reader(content, name):
-            raise error(name) if error is not KeyError else error(name)
+            raise error(name)
 
         return reader
 

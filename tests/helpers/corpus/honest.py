@@ -116,7 +116,7 @@ def _plain_values() -> dict[str, Any]:
         'containers': dict(a=[], b=(), c={}, d=[[1, (2, [3, {'x': (4,)}])]],
                            e=(1,), f=(1, 2), g=(1, 2, 3), h=(1, 2, 3, 4),
                            i=list(range(3000)), j={1: 2, (3, 4): 5, None: 6,
-                                                   1.5: 7, True: 8}),
+                                                   1.5: 7, False: 8}),
         'sets': dict(a={1, 2, 3}, b=set()),
         'counter': dict(a=collections.Counter('abca')),
         'shared_list': cycle,
