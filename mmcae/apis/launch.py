@@ -48,6 +48,7 @@ MMCV_OPS_HINT = (
 #: Packages whose own ``raise`` of a ValueError is a message to the user.
 CHECKED_PACKAGES = (
     'mmcae', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet',
+    '__main__',  # the tools
 )  # fmt: skip
 
 
