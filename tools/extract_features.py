@@ -8,24 +8,30 @@ name of a packaged config), CHECKPOINT a file of any source ('random' for
 freshly drawn weights), OUT ends in .npz or .safetensors. The file holds
 `features` (N, D), `labels` (N,) and the class names (the folder of an image
 below ROOT is its class; without folders there are no labels), and the paths.
+Unreadable images are left out, counted and named; as in training, more than
+three (or 1 % of many) stop the run.
 """
 
 import argparse
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.utils import ProgressBar
 from mmpretrain import get_model
 from safetensors.numpy import save_file
-from torch.utils.data import DataLoader, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mmcae.apis import extract_features
 from mmcae.apis.launch import run
 from mmcae.datasets import FolderDataset
+from mmcae.datasets.transforms.load_image import UnreadableImageError
 from mmcae.utils import find_config
 
 
@@ -57,6 +63,13 @@ def parse_args() -> argparse.Namespace:
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
     parser.add_argument('--seed', type=int, default=0, help="for 'random'")
+    parser.add_argument(
+        '--max-unreadable',
+        type=float,
+        default=0.01,
+        help='share of images that may be unreadable (default: 0.01; up to '
+        'three always may, unless it is 0)',
+    )
     args = parser.parse_args()
     if args.out.suffix not in ('.npz', '.safetensors'):
         parser.error(f'{args.out} must end in .npz or .safetensors')
@@ -87,6 +100,7 @@ def load_images(args: argparse.Namespace, side: int) -> DataLoader:
     dataset = FolderDataset(
         str(args.root),
         test_mode=True,
+        max_unreadable=args.max_unreadable,
         pipeline=[
             dict(type='mmcae.LoadImage'),
             dict(
@@ -100,26 +114,82 @@ def load_images(args: argparse.Namespace, side: int) -> DataLoader:
         ],
     )
     return DataLoader(
-        dataset,
+        SkipUnreadable(dataset),
         batch_size=args.batch_size,
         num_workers=args.num_workers,
-        collate_fn=default_collate_samples,
+        collate_fn=collate,
     )
 
 
-def default_collate_samples(samples: list[dict]) -> dict:
-    return dict(
-        inputs=default_collate([sample['inputs'] for sample in samples]),
-        data_samples=[sample['data_samples'] for sample in samples],
+class SkipUnreadable(Dataset):
+    """Gives the reason in the place of an image that cannot be read."""
+
+    def __init__(self, dataset: FolderDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, dict | str]:
+        try:
+            return index, self.dataset[index]
+        except UnreadableImageError as error:
+            return index, f'{error.path} ({error.reason})'
+
+
+def collate(items: list[tuple[int, dict | str]]) -> dict:
+    """Join what could be read; ``indices`` says which, ``skipped`` why not."""
+    good = {i: item for i, item in items if isinstance(item, dict)}
+    batch = dict(
+        indices=list(good),
+        skipped=[item for _, item in items if isinstance(item, str)],
     )
+    if good:
+        batch.update(
+            inputs=default_collate([item['inputs'] for item in good.values()]),
+            data_samples=[item['data_samples'] for item in good.values()],
+        )
+    return batch
 
 
-def two_views(batches: DataLoader, model: torch.nn.Module):
-    """Give CAE's preprocessor the two views that it normalises."""
-    for batch in batches:
-        if hasattr(model.data_preprocessor, 'second_mean'):
-            batch['inputs'] = [batch['inputs'], batch['inputs']]
-        yield batch
+class Progress:
+    """Passes on batches that hold an image, and keeps count of all."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+        self.indices: list[int] = []
+        self.skipped: list[str] = []
+
+    def batches(self, model: torch.nn.Module) -> Iterator[dict]:
+        """Yield batches as the model takes them.
+
+        Raises:
+            ValueError: If too many images are unreadable.
+        """
+        dataset = self.loader.dataset
+        total, allowed = len(dataset), dataset.dataset.allowed_unreadable
+        bar = ProgressBar(total, file=sys.stderr)
+        for batch in self.loader:
+            indices, skipped = batch.pop('indices'), batch.pop('skipped')
+            self.indices += indices
+            self.skipped += skipped
+            if len(self.skipped) > allowed:
+                raise ValueError(
+                    f'too many unreadable images: more than {allowed} of '
+                    f'{total}, the first is {self.skipped[0]}; repair or '
+                    'remove them, or raise --max-unreadable'
+                )
+            if indices:
+                # CAE's preprocessor normalizes two views.
+                if hasattr(model.data_preprocessor, 'second_mean'):
+                    batch['inputs'] = [batch['inputs'], batch['inputs']]
+                yield batch
+            bar.update(len(indices) + len(skipped))
+        print(file=sys.stderr)
+        if not self.indices:
+            raise ValueError(
+                f'none of {total} images can be read: {self.skipped[0]}'
+            )
 
 
 def class_labels(
@@ -140,9 +210,10 @@ def main() -> None:
         model = load_model(args)
         side = min(model.backbone.img_size)
         loader = load_images(args, side)
-        features = extract_features(model, two_views(loader, model), args.pool)
-    dataset = loader.dataset
-    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+        progress = Progress(loader)
+        features = extract_features(model, progress.batches(model), args.pool)
+    info = loader.dataset.dataset.get_data_info
+    paths = [info(i)['img_path'] for i in progress.indices]
     arrays = dict(features=features.numpy())
     lists = dict(paths=[os.path.relpath(p, args.root) for p in paths])
     labelled = class_labels(paths, args.root)
@@ -159,6 +230,11 @@ def main() -> None:
         f'{len(features)} images, {features.shape[1]} numbers each '
         f'({args.pool}, {side} px, last block), {count} -> {args.out}'
     )
+    print(
+        f'Unreadable images: {len(progress.skipped)} of {len(loader.dataset)}'
+    )
+    for name in progress.skipped:
+        print(f'  left out: {name}')
 
 
 if __name__ == '__main__':

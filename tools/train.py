@@ -7,6 +7,7 @@ import os
 from mmcae.apis.launch import (
     add_common_arguments,
     build_runner,
+    resume_latest,
     run,
     set_loader_defaults,
     set_work_dir,
@@ -81,7 +82,7 @@ def main() -> None:
     # meant then, not starting over.
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) > 0
     if args.resume == 'auto' or (args.resume is None and restarted):
-        cfg.resume, cfg.load_from = True, None
+        resume_latest(cfg)
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
     train(build_runner(cfg))

@@ -49,6 +49,7 @@ MMCV_OPS_HINT = (
 #: Packages whose own ``raise`` of a ValueError is a message to the user.
 CHECKED_PACKAGES = (
     'mmcae', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet',
+    '__main__',  # the tools
 )  # fmt: skip
 
 
@@ -177,6 +178,24 @@ def set_loader_defaults(
             loader['persistent_workers'] = False
 
 
+def resume_latest(cfg: Config) -> None:
+    """Go on from the newest checkpoint of the work dir, if there is one.
+
+    Otherwise the run starts as without ``--resume``, and says so: the first
+    start and a restart of a job can have the same command.
+    """
+    if (Path(cfg.work_dir) / 'last_checkpoint').is_file():
+        cfg.resume, cfg.load_from = True, None
+    else:
+        cfg.resume = False
+        if _rank() in (None, '0'):
+            print(
+                f'--resume: nothing to resume in {cfg.work_dir}; training '
+                'from the start',
+                flush=True,
+            )
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner that a config describes, on any kind of machine.
 
@@ -278,12 +297,17 @@ def _raised_in(error: BaseException) -> str:
 def _exit(error: BaseException, status: int) -> None:
     if os.environ.get('MMCAE_TRACEBACK', '0') not in ('', '0'):
         traceback.print_exc()
-    rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
+    rank = _rank()
     where = f'[rank {rank}] ' if rank else ''
     text = error.args[0] if isinstance(error, KeyError) else str(error)
     message = printable_lines(f'{where}error: {text}')
     print(message, file=sys.stderr, flush=True)
     raise SystemExit(status)
+
+
+def _rank() -> str | None:
+    """This process's number, as its launcher gives it."""
+    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
 
 
 def run(main: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mmcae.utils.encoder_args import encoder_args
+from mmcae.utils.normalization import recorded_normalization
 from mmcae.version import __version__
 
 # Of the keys below; raise it when one changes its meaning.
@@ -43,7 +44,8 @@ def file_header(
 
     Returns:
         Metadata for `write_weights`. ``arch`` is there where it follows
-        from the tensors, ``epoch`` (finished ones) where the source has it.
+        from the tensors; ``epoch`` (finished ones) and ``normalization``
+        (of RGB in 0..1) where the source has them.
     """
     header: dict[str, Any] = dict(
         format='pt',
@@ -67,6 +69,9 @@ def file_header(
     epoch = finished_epochs(checkpoint)
     if epoch is not None:
         header['epoch'] = epoch
+    normalization = recorded_normalization(checkpoint)
+    if normalization is not None:
+        header['normalization'] = normalization
     return header
 
 

@@ -71,6 +71,10 @@ class LoadReport:
         ):
             if names:
                 counts.append(f'{len(names)} {what}')
+        if self.complete and not self.matched:
+            # Where all is renamed, "0 matched" would read like a failure.
+            counts = [text for text in counts if not text.startswith('0 ')]
+            counts.append('nothing missing')
         details = {
             'missing': fold_names(self.missing, self.expected),
             'unexpected': fold_names(self.unexpected, self.given),

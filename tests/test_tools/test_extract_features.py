@@ -77,3 +77,49 @@ def test_extract__mistakes_end_in_one_line(folders):
     )
     assert result.returncode == 2
     assert 'must end in .npz or .safetensors' in result.stderr
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Ten flat images, two of them damaged."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for number in range(10):
+        pixels = np.full((8, 8), number, np.uint8)
+        Image.fromarray(pixels).save(folder / f'{number}.png')
+    (folder / '3.png').write_bytes(b'no image')
+    (folder / '7.png').write_bytes((folder / '7.png').read_bytes()[:40])
+    return tmp_path
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_extract__leaves_unreadable_images_out(broken, workers):
+    result = run(
+        'extract_features.py', CONFIG, 'random', 'photos', 'x.npz',
+        '--num-workers', workers, '--batch-size', 1, cwd=broken,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert 'Unreadable images: 2 of 10' in result.stdout
+    assert result.stdout.count('left out: ') == 2
+    assert result.stdout.count('photos/3.png (') == 1
+    assert '10/10' in result.stderr  # the bar
+    with np.load(broken / 'x.npz') as file:
+        assert file['features'].shape == (8, 64)
+        kept = [0, 1, 2, 4, 5, 6, 8, 9]
+        assert list(file['paths']) == [f'{n}.png' for n in kept]
+    # no labels: nearest neighbours have nothing to count
+    result = run('knn.py', 'x.npz', 'x.npz', cwd=broken)
+    assert result.returncode == 1
+    assert result.stderr.startswith('error: x.npz has no labels: ')
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_extract__too_many_unreadable_images_stop_it(broken):
+    result = run(
+        'extract_features.py', CONFIG, 'random', 'photos', 'x.npz',
+        '--num-workers', 0, '--max-unreadable', 0, cwd=broken,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert 'too many unreadable images: more than 0 of 10' in result.stderr
+    assert 'Traceback' not in result.stderr
+    assert not (broken / 'x.npz').exists()

@@ -56,6 +56,25 @@ def test_train__resume_goes_on(trained, monkeypatch, capfd):
     assert 'Epoch(val)' not in log
 
 
+def test_train__nothing_to_resume_is_said(toy, monkeypatch, capfd):
+    arguments = ['toy.py', '--resume', '--no-validate', '--cfg-options']
+    arguments += ['max_epochs=1', 'batch_size=8']
+    (toy / 'toy.py').write_text(
+        (toy / 'toy.py')
+        .read_text()
+        .replace('max_epochs=2', 'max_epochs=max_epochs')
+        .replace('batch_size = 4', 'batch_size, max_epochs = 4, 2')
+    )
+    assert toy_project.run_script(TRAIN, arguments, toy, monkeypatch) == 0
+    captured = capfd.readouterr()
+    log = captured.out + captured.err
+    assert 'nothing to resume in work_dirs/toy; training from the s' in log
+    assert 'Auto resumed' not in log
+    # and variables are as they were given: one batch, one epoch
+    assert 'Epoch(train) [1][1/1]' in log
+    assert 'Epoch(train) [2]' not in log
+
+
 def test_train__restart_by_torchrun_goes_on(trained, monkeypatch, capfd):
     folder, _ = trained
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
@@ -107,9 +126,9 @@ def test_test__writes_predictions(trained, monkeypatch):
         ),
         (
             TRAIN,
-            ['toy.py', '--cfg-options', '+model.widht=8'],
+            ['toy.py', '--cfg-options', '+model.breadth=8'],
             2,
-            "unexpected keyword argument 'widht'",
+            "unexpected keyword argument 'breadth'",
         ),
         (
             TRAIN,

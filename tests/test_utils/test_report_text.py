@@ -33,3 +33,14 @@ def test_conversion_report__follows_the_tensors():
         '  derived: v',
         '  dropped: gone',
     ]
+
+
+def test_conversion_report__renamed_throughout_is_no_failure():
+    source = {'a': torch.randn(4), 'b': torch.randn(4)}
+    result = {'x': source['a'], 'y': source['b']}
+    text = str(conversion_report('Written to f.pth', source, result))
+    first = text.splitlines()[0]
+    assert first == 'Written to f.pth: 2 renamed, nothing missing'
+    text = str(conversion_report('Written', source, {'x': source['a']}))
+    first = text.splitlines()[0]
+    assert first == 'Written: 1 dropped, 1 renamed, nothing missing'

@@ -1,14 +1,18 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write scikit-learn's 1,797 handwritten digits as folders of PNG images.
+r"""Write scikit-learn's 1,797 handwritten digits as folders of PNG images.
 
     python tools/dataset_converters/digits.py data/digits
 
 makes ``train/`` (1,400 images) and ``test/`` (397), 8 x 8 pixels, by a fixed
-permutation. File names are ``<index>_<label>.png``, in one folder for each
-label with ``--class-folders``; pretraining does not look at the labels.
+permutation; file names are ``<index>_<label>.png``. Pretraining does not look
+at the labels. The evaluation configs do, and read a folder for each label:
+
+    python tools/dataset_converters/digits.py data/digits-classes \
+        --class-folders
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,22 @@ def split_indices() -> dict[str, np.ndarray]:
 
 
 def write_digits(root: Path, class_folders: bool = False) -> None:
-    """Write both folders below ``root``; existing files are replaced."""
+    """Write both folders below ``root``; existing files are replaced.
+
+    Raises:
+        FileExistsError: If ``root`` holds the digits in the other layout:
+            every image would be there twice.
+    """
+    for split in split_indices():
+        others = list((root / split).glob('*.png' if class_folders else '*/*'))
+        if others:
+            there, wanted = 'one folder', 'a folder a label'
+            if not class_folders:
+                there, wanted = wanted, there
+            raise FileExistsError(
+                f'{root / split} holds the images in {there}; in {wanted} '
+                'beside that, each would be there twice: give another folder'
+            )
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
     for split, part in split_indices().items():
@@ -38,7 +57,7 @@ def write_digits(root: Path, class_folders: bool = False) -> None:
         print(f'{len(part)} images in {root / split}')
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -48,8 +67,13 @@ def main() -> None:
         '--class-folders', action='store_true', help='a folder a label'
     )
     args = parser.parse_args()
-    write_digits(args.root, args.class_folders)
+    try:
+        write_digits(args.root, args.class_folders)
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

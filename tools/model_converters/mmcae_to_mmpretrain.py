@@ -22,15 +22,10 @@ from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.encoder_args import encoder_args
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import conversion_report
+from mmcae.utils.normalization import IMAGENET
 
 # mmpretrain's sizes of these names are the authors'; its small is another.
 NAMED = {768: 'base', 1024: 'large'}
-# What the recipes for ImageNet feed their models with.
-PREPROCESSOR = dict(
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
 
 
 def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:
@@ -124,6 +119,19 @@ def model_config(
     return model
 
 
+def preprocessor(normalization: dict[str, list[float]]) -> dict:
+    """Arguments of mmpretrain's ``ClsDataPreprocessor``.
+
+    Args:
+        normalization: ``mean`` and ``std`` of RGB in 0..1.
+    """
+    pixels = {
+        name: [round(255 * value, 4) for value in values]
+        for name, values in normalization.items()
+    }
+    return dict(**pixels, to_rgb=True)
+
+
 def convert(
     checkpoint: dict, pool: str = 'avg', num_heads: int | None = None
 ) -> tuple[dict[str, Tensor], dict]:
@@ -183,7 +191,13 @@ def main() -> int:
         'twice\n# and learns its position table; mmcae.CAEViT does neither.'
     )
     print(f'model = {pprint.pformat(config, sort_dicts=False, width=79)}')
-    print(f'data_preprocessor = {PREPROCESSOR}')
+    recorded = header.get('normalization')
+    if recorded is None:
+        print(
+            f'# How images were normalized is not recorded in {args.src}; '
+            "these are ImageNet's:"
+        )
+    print(f'data_preprocessor = {preprocessor(recorded or IMAGENET)}')
     print(f'load_from = {str(args.dst)!r}')
     if 'head' not in config:
         print(

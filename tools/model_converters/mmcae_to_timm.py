@@ -22,10 +22,7 @@ from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from mmcae.utils.encoder_args import encoder_args
 from mmcae.utils.file_header import file_header
 from mmcae.utils.load_report import conversion_report
-
-# What the images of mmcae's recipes are normalised with; not timm's default
-# for BEiT.
-IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+from mmcae.utils.normalization import IMAGENET
 
 
 def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:
@@ -188,7 +185,6 @@ def main() -> int:
         ),
         'architecture': 'timm.models.beit.Beit',
         'timm_args': json.dumps(arguments),
-        'normalization': json.dumps(IMAGENET),
     }
     if 'head.weight' not in state:
         meta['model'] = 'encoder'
@@ -196,7 +192,14 @@ def main() -> int:
     call = ', '.join(f'{key}={value!r}' for key, value in arguments.items())
     report = conversion_report(f'Written to {args.dst}', source, state)
     print('# ' + str(report).replace('\n', '\n# '))
-    print(f'# Images: RGB in 0..1, then {IMAGENET}')
+    recorded = meta.get('normalization')
+    if recorded is None:
+        print(
+            f'# How images were normalized is not recorded in {args.src}; '
+            f"ImageNet's\n# recipes take RGB in 0..1, then {IMAGENET}"
+        )
+    else:
+        print(f'# Images: RGB in 0..1, then {recorded}')
     print('from timm.models import load_checkpoint')
     print('from timm.models.beit import Beit')
     print(f'model = Beit({call})')

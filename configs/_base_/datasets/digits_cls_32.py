@@ -1,6 +1,8 @@
-# Labelled digits (tools/dataset_converters/digits.py --class-folders), as the
-# tiny CAE sees them.
-data_root = 'data/digits'
+# Labelled digits, as the tiny CAE sees them.
+#
+#   python tools/dataset_converters/digits.py data/digits-classes \
+#       --class-folders
+data_root = 'data/digits-classes'
 
 data_preprocessor = dict(
     type='mmpretrain.ClsDataPreprocessor',
