@@ -100,8 +100,14 @@ def write(folder: Path) -> Path:
 
 def environment(folder: Path, **extra: str) -> dict[str, str]:
     """The environment of a shell in which the project can be imported."""
-    variables = dict(os.environ, PYTHONPATH=str(folder), PYTHON=sys.executable)
-    variables.update(OMP_NUM_THREADS='1', **extra)
+    path = [str(folder), *filter(None, [os.environ.get('PYTHONPATH')])]
+    variables = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(path),
+        PYTHON=sys.executable,
+        OMP_NUM_THREADS='1',
+    )
+    variables.update(extra)
     return variables
 
 
