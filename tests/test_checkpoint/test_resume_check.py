@@ -309,6 +309,7 @@ SCHEDULERS = {
             type='CosineRestartLR',
             periods=[3, 4],
             restart_weights=[1.0, 0.5],
+            eta_min=0.0,
             by_epoch=False,
         )
     ],

@@ -4,8 +4,8 @@
 import sys
 
 import pytest
-import toy_project
 import torch
+import toy_project
 from digits import write_digits
 
 from mmcae.models import DVAE
