@@ -18,25 +18,28 @@ class ResumeError(ValueError):
     """A checkpoint from which this run cannot go on."""
 
 
-def require_count(value: Any, name: str, below: int = MOST) -> int:
+def require_count(
+    value: Any, name: str, below: int = MOST, least: int = 0
+) -> int:
     """Check a number of steps, epochs and the like.
 
     Args:
         value: What the file has.
         name: Where, for the message.
         below: The first number that is too large.
+        least: The smallest number.
 
     Raises:
-        ResumeError: If it is no integer, negative or too large.
+        ResumeError: If it is no integer, too small or too large.
     """
     if (
         not isinstance(value, int)
         or isinstance(value, bool)
-        or not 0 <= value < below
+        or not least <= value < below
     ):
         raise ResumeError(
-            f'its {name} is {printable(value)}, not an integer from 0 to '
-            f'{below - 1}'
+            f'its {name} is {printable(value)}, not an integer from '
+            f'{least} to {below - 1}'
         )
     return value
 
@@ -89,7 +92,9 @@ def same_kind(value: Any, own: Any) -> bool:
         value: The file's.
         own: This run's.
     """
-    if isinstance(own, bool) or own is None:
+    if own is None:  # not set yet, such as a best score
+        return value is None or isinstance(value, bool) or is_number(value)
+    if isinstance(own, bool):
         return isinstance(value, bool) or value is None
     if isinstance(own, str):
         return value == own

@@ -238,7 +238,8 @@ def _check_scheduler(scheduler: Any, state: Any, where: str) -> None:
         )
     for key in _COUNTERS:
         if key in own:
-            require_count(state.get(key), f'{where}.{key}')
+            # Of one that has not begun it is -1.
+            require_count(state.get(key), f'{where}.{key}', least=-1)
     for key, value in state.items():
         if not same_kind(value, own[key]):
             raise ResumeError(

@@ -297,6 +297,52 @@ def test_resume__goes_on_exactly(tmp_path, name):
         assert torch.equal(value, whole.model.state_dict()[key])
 
 
+SCHEDULERS = {
+    'not begun': [
+        dict(type='LinearLR', by_epoch=False, end=3),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=3, T_max=5),
+    ],
+    'milestones': [dict(type='MultiStepLR', milestones=[1, 2])],
+    'plateau': [dict(type='ReduceOnPlateauLR', monitor='error')],
+    'restarts': [
+        dict(
+            type='CosineRestartLR',
+            periods=[3, 4],
+            restart_weights=[1.0, 0.5],
+            eta_min=0.0,
+            by_epoch=False,
+        )
+    ],
+    'momentum': [dict(type='ConstantMomentum', factor=0.5, by_epoch=False)],
+    'polynomial': [
+        dict(type='PolyLR', end=2, convert_to_iter_based=True),
+        DECAY,
+    ],
+    'none': [],
+}
+
+
+@pytest.mark.parametrize('name', SCHEDULERS)
+def test_resume__schedulers_go_on_exactly(tmp_path, name):
+    def build(folder):
+        schedulers = copy.deepcopy(SCHEDULERS[name]) or None
+        runner = make_runner(folder, epochs=3, schedulers=schedulers)
+        if schedulers is None:
+            runner.param_schedulers = None
+        return runner
+
+    torch.manual_seed(0)
+    whole = build(tmp_path)
+    whole.train()
+    for epoch in (1, 2):
+        runner = build(tmp_path / f'again_{epoch}')
+        runner._resume = True
+        runner._load_from = str(tmp_path / f'epoch_{epoch}.pth')
+        runner.train()
+        for key, value in runner.model.state_dict().items():
+            assert torch.equal(value, whole.model.state_dict()[key])
+
+
 def test_resume__with_groups_and_their_base(tmp_path):
     paramwise = dict(custom_keys={'bias': dict(lr_mult=2.0)})
 

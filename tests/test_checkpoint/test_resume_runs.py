@@ -6,7 +6,9 @@ import sys
 import pytest
 import torch
 import toy_project
+from digits import write_digits
 
+from mmcae.models import DVAE
 from mmcae.utils.paths import resource_root
 
 TRAIN = resource_root() / 'tools' / 'train.py'
@@ -108,32 +110,71 @@ def test_train__resume_with_short_moments_is_one_line(toy):
     assert 'exp_avg of parameter 0' in one_error(log)
 
 
-@pytest.mark.slow
-def test_train__digits_resume(tmp_path):
-    """The shipped recipe: goes on exactly, and into no other width."""
-    options = [
-        'train_dataloader.num_workers=0',
+@pytest.fixture(scope='module')
+def digits(tmp_path_factory):
+    """Two epochs of the shipped recipe on 64 digits, both saved."""
+    folder = tmp_path_factory.mktemp('digits')
+    write_digits(folder / 'all')
+    (folder / 'train').mkdir()
+    for path in sorted((folder / 'all/train').iterdir())[:64]:
+        path.rename(folder / 'train' / path.name)
+    torch.manual_seed(0)
+    tokenizer = DVAE(vocab_size=64, downsample=8, overlap=False)
+    torch.save(tokenizer.state_dict(), folder / 'tokenizer.pth')
+    status, log = train_digits(folder)
+    assert status == 0, log
+    return folder
+
+
+def train_digits(folder, *options, resume=None):
+    command = [sys.executable, TRAIN, DIGITS, '--work-dir', 'work']
+    command += ['--resume', resume] if resume else []
+    command += [
+        '--cfg-options',
+        'data_root=train',
+        'model.target_generator.init_cfg.checkpoint=tokenizer.pth',
+        'train_cfg.max_epochs=2',
         'default_hooks.checkpoint.interval=1',
         'default_hooks.checkpoint.save_optimizer=True',
+        *options,
     ]
+    result = toy_project.execute(command, folder)
+    return result.returncode, result.stdout + result.stderr
 
-    def run(epochs, *more, resume=None):
-        command = [sys.executable, TRAIN, DIGITS, '--work-dir', 'work']
-        command += ['--resume', resume] if resume else []
-        command += ['--cfg-options', f'train_cfg.max_epochs={epochs}']
-        result = toy_project.execute([*command, *options, *more], tmp_path)
-        return result.returncode, result.stdout + result.stderr
 
-    status, log = run(2)
+def test_train__digits_go_on_exactly(digits):
+    path = digits / 'work/epoch_2.pth'
+    whole = torch.load(path, weights_only=False)
+    path.unlink()
+    status, log = train_digits(digits, resume='work/epoch_1.pth')
     assert status == 0, log
-    whole = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
-    status, log = run(2, resume='work/epoch_1.pth')
-    assert status == 0, log
-    again = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
+    assert 'tensors matched' in log
+    again = torch.load(path, weights_only=False)
+    assert whole['state_dict'].keys() == again['state_dict'].keys()
     for key, value in whole['state_dict'].items():
         assert torch.equal(again['state_dict'][key], value)
-    status, log = run(
-        2, 'model.backbone.arch.num_layers=5', resume='work/epoch_1.pth'
-    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (
+            [
+                'model.backbone.arch.embed_dims=32',
+                'model.backbone.arch.feedforward_channels=128',
+                'model.neck.embed_dims=32',
+            ],
+            'of another shape (backbone.cls_token: (1, 1, 64) instead of '
+            '(1, 1, 32)',
+        ),
+        (
+            ['model.backbone.arch.num_layers=3'],
+            '30 parameters, and that of this config 26',
+        ),
+    ],
+    ids=['narrower', 'fewer layers'],
+)
+def test_train__digits_into_another_size_is_one_line(digits, options, words):
+    status, log = train_digits(digits, *options, resume='work/epoch_1.pth')
     assert status == 1
-    assert 'tensors that this model does not have' in one_error(log)
+    assert words in one_error(log)

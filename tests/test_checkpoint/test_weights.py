@@ -1,11 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """A file whose weights are none: one sentence, wherever it is read."""
 
+import re
 import runpy
 import sys
 
 import pytest
 import torch
+from mmengine.model import PretrainedInit
 from mmengine.runner import load_checkpoint
 from torch import nn
 
@@ -73,6 +75,7 @@ def test_weights_of__finds_every_layout():
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_loaders__refuse_in_one_sentence(name, tmp_path):
+    """As get_model and a config's Pretrained load."""
     content, words = FAULTS[name]
     path = tmp_path / 'w.pth'
     torch.save(content, path)
@@ -82,9 +85,6 @@ def test_loaders__refuse_in_one_sentence(name, tmp_path):
         load_checkpoint(nn.Linear(1, 1), str(path))
     assert '\n' not in str(info.value)
     layer = nn.Linear(1, 1)
-    # What mmpretrain's get_model and a config's Pretrained do.
-    from mmengine.model import PretrainedInit
-
     for prefix in (None, 'backbone.'):
         if name == 'missing' and prefix:
             continue  # mmengine's own sentence: no such prefix
@@ -130,7 +130,23 @@ def test_tools__refuse_in_one_sentence(tool, tmp_path, monkeypatch, capsys):
         assert str(source) in shown
         assert 'Traceback' not in shown
         assert '\x1b' not in shown
-        import re
-
         assert re.search(words, shown), shown
     assert not target.exists()
+
+
+def test_extract_features__refuses_in_one_sentence(
+    tmp_path, monkeypatch, capsys
+):
+    script = resource_root() / 'tools/extract_features.py'
+    for name in ('a list', 'integer keys', 'strings', 'missing'):
+        content, words = FAULTS[name]
+        torch.save(content, tmp_path / 'w.pth')
+        config = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
+        arguments = [config, tmp_path / 'w.pth', tmp_path, tmp_path / 'o.npz']
+        monkeypatch.setattr(sys, 'argv', ['x', *map(str, arguments)])
+        with pytest.raises(SystemExit) as info:
+            runpy.run_path(str(script), run_name='__main__')
+        assert info.value.code == 1
+        errors = capsys.readouterr().err.splitlines()
+        assert re.match(f'error: .*{words}', errors[-1])
+        assert not [line for line in errors if 'Traceback' in line]
