@@ -171,7 +171,7 @@ def main() -> None:
         )
     record = json.loads(args.record.read_text()) if args.record.exists() else {}
     if args.update:
-        record[version] = costs
+        record = dict(sorted({**record, version: costs}.items()))
         args.record.write_text(json.dumps(record, indent=1) + '\n')
         print(f'wrote {args.record}, torch {version}')
         return
