@@ -169,7 +169,9 @@ def main() -> None:
             f'{name}: {row["flops"]:,} FLOPs, {row["kept"]:,} bytes kept, '
             f'{sum(row["operations"].values())} operations'
         )
-    record = json.loads(args.record.read_text()) if args.record.exists() else {}
+    record = (
+        json.loads(args.record.read_text()) if args.record.exists() else {}
+    )
     if args.update:
         record = dict(sorted({**record, version: costs}.items()))
         args.record.write_text(json.dumps(record, indent=1) + '\n')
