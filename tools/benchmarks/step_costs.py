@@ -169,11 +169,11 @@ def main() -> None:
             f'{name}: {row["flops"]:,} FLOPs, {row["kept"]:,} bytes kept, '
             f'{sum(row["operations"].values())} operations'
         )
-    record = {}
-    if args.record.exists():
-        record = json.loads(args.record.read_text())
+    record = (
+        json.loads(args.record.read_text()) if args.record.exists() else {}
+    )
     if args.update:
-        record[version] = costs
+        record = dict(sorted({**record, version: costs}.items()))
         args.record.write_text(json.dumps(record, indent=1) + '\n')
         print(f'wrote {args.record}, torch {version}')
         return
