@@ -25,7 +25,7 @@ BUILT := $(PINNED) --build-constraint requirements/tested.txt
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-CHECKED := mmcae tests tools configs requirements setup.py $(wildcard demo)
+CHECKED := mmcae tests tools benchmarks configs requirements demo setup.py
 STAMP_BASE := $(VENV)/.installed-base
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_OPS := $(VENV)/.installed-ops
@@ -55,8 +55,8 @@ $(STAMP_DEV): $(STAMP_BASE)
 	@touch $@
 
 # mmdet needs mmcv's compiled operators, and so do the tests.
-$(STAMP_OPS): $(STAMP_DEV) requirements/build_mmcv_ops.py
-	$(BIN)/python requirements/build_mmcv_ops.py $(PIP_FLAGS)
+$(STAMP_OPS): $(STAMP_DEV) tools/build_mmcv_ops.py
+	$(BIN)/python tools/build_mmcv_ops.py $(PIP_FLAGS)
 	@touch $@
 
 $(STAMP_DOCS): $(STAMP_BASE)
@@ -90,7 +90,7 @@ pins:
 	$(PYTHON) requirements/tested_with.py
 
 benchmark: $(STAMP_BASE)
-	$(BIN)/python tools/benchmarks/all.py
+	$(BIN)/python benchmarks/all.py
 
 lint: $(STAMP_DEV)
 	ruff check $(CHECKED)
@@ -110,4 +110,4 @@ docs: $(STAMP_DOCS)
 # Keeps .venv and work_dirs.
 clean:
 	rm -rf build dist *.egg-info docs/_build .pytest_cache .mypy_cache .ruff_cache
-	find mmcae tests tools configs -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mmcae tests tools benchmarks configs -name __pycache__ -type d -prune -exec rm -rf {} +

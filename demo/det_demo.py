@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mmdet.apis import DetInferencer
 
-from mmcae.apis.launch import run
-from mmcae.utils.paths import find_config
+from mmcae.config.search_path import find_config
+from mmcae.launch.runner import run
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,9 +12,9 @@ from mmengine.model import BaseModel
 from mmengine.runner import load_checkpoint
 
 import mmcae  # noqa: F401
-from mmcae.apis.launch import run
-from mmcae.utils.config import ConfigError
-from mmcae.utils.paths import find_config
+from mmcae.config.overrides import ConfigError
+from mmcae.config.search_path import find_config
+from mmcae.launch.runner import run
 
 
 def parse_args() -> argparse.Namespace:

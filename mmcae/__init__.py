@@ -12,11 +12,11 @@ from mmcae.utils.version_check import check_versions
 
 check_versions()
 
-from mmcae.apis.zoo import register_configs, register_zoo
+from mmcae.checkpoint.load_with_report import register_reported_load
+from mmcae.checkpoint.reading import register_safe_loader
 from mmcae.checkpoint.resume import register_checked_resume
-from mmcae.utils.checkpoint_io import register_safe_loader
-from mmcae.utils.reported_load import register_reported_load
 from mmcae.version import __version__
+from mmcae.zoo.model_zoo import register_configs, register_zoo
 
 register_zoo()
 register_configs()

@@ -184,7 +184,7 @@ class Environment:
             self._install()
             stamp.write_text(wanted)
         if self.lane.operators:
-            self._check('requirements/build_mmcv_ops.py')
+            self._check('tools/build_mmcv_ops.py')
 
     def _install(self) -> None:
         path = self.folder / 'constraints.txt'

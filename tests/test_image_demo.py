@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_project
+from helpers import toy_project
 from mmengine.config import Config
 from mmpretrain import get_model
 from PIL import Image
 
 import mmcae
-from mmcae.utils.paths import find_config
+from mmcae.config.search_path import find_config
 
 DEMO = Path(mmcae.__file__).parents[1] / 'demo'
 FINETUNED = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'

@@ -29,9 +29,9 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mmcae.apis import extract_features
-from mmcae.apis.launch import run
 from mmcae.datasets import FolderDataset
 from mmcae.datasets.transforms.load_image import UnreadableImageError
+from mmcae.launch.runner import run
 from mmcae.utils import find_config
 
 

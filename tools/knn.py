@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from mmcae.apis.launch import run
 from mmcae.evaluation import knn_top1
 from mmcae.evaluation.feature_file import read_features
+from mmcae.launch.runner import run
 
 
 def main() -> None:

@@ -5,15 +5,15 @@ import argparse
 import os
 from pathlib import Path
 
-from mmcae.apis.launch import (
+from mmcae.config.overrides import ConfigError, load_config
+from mmcae.launch.runner import (
     add_common_arguments,
     build_runner,
     run,
     set_loader_defaults,
     set_work_dir,
 )
-from mmcae.apis.tta import add_flip_tta
-from mmcae.utils.config import ConfigError, load_config
+from mmcae.launch.tta import add_flip_tta
 
 
 def parse_args() -> argparse.Namespace:

@@ -29,13 +29,13 @@ from mmengine.registry import (
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmcae.apis.launch import CFG_OPTIONS_HELP, StrictDictAction, run
-from mmcae.apis.token_store import share_sampler_seed, use_token_store
+from mmcae.config.overrides import ConfigError, load_config
 from mmcae.datasets import SampleIndex, TokenStore, collate_views
-from mmcae.datasets.token_store import check_space
-from mmcae.datasets.token_store_header import run_header, skip_first_view
+from mmcae.datasets.token_store.header import run_header, skip_first_view
+from mmcae.datasets.token_store.store import check_space
+from mmcae.launch.runner import CFG_OPTIONS_HELP, StrictDictAction, run
+from mmcae.launch.token_store import share_sampler_seed, use_token_store
 from mmcae.models.selfsup.tokens import all_tokens, check_pixel_norm
-from mmcae.utils.config import ConfigError, load_config
 
 _SECONDS_BETWEEN_LINES = 10
 

@@ -4,7 +4,8 @@
 import argparse
 import os
 
-from mmcae.apis.launch import (
+from mmcae.config.overrides import ConfigError, load_config
+from mmcae.launch.runner import (
     add_common_arguments,
     build_runner,
     resume_latest,
@@ -14,7 +15,6 @@ from mmcae.apis.launch import (
     train,
     use_amp,
 )
-from mmcae.utils.config import ConfigError, load_config
 
 
 def parse_args() -> argparse.Namespace:

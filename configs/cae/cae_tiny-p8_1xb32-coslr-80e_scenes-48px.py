@@ -1,5 +1,5 @@
 # A CAE of digits on photographs for one CPU core: crops of 48 px of 1,024
-# unlabelled scenes, for `tools/benchmarks/transfer.py`.
+# unlabelled scenes, for `benchmarks/transfer.py`.
 #
 #     python tools/dataset_converters/tiny_ade.py data/scenes \
 #         --train 1024 --val 0 --seed 100

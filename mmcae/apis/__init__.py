@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 import mmcae.namespace_guard  # noqa: F401
-from mmcae.apis.zoo import register_zoo
+from mmcae.zoo.model_zoo import register_zoo
 
 # Imported when first used: `import mmcae` comes through here and stays light.
 _HOMES = {

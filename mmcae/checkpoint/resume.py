@@ -106,7 +106,7 @@ def _with_given_config(init_model: Callable) -> Callable:
                 f'{printable(weights, 1000)} as Python. Give the config, as '
                 'model=CONFIG; if you trust the file, its text is '
                 "read_checkpoint(FILE)['meta']['cfg'] "
-                '(mmcae.utils.checkpoint_io).'
+                '(mmcae.checkpoint.reading).'
             )
         return init_model(self, cfg, weights, *args, **kwargs)
 

@@ -5,8 +5,8 @@ import mmcae.namespace_guard  # noqa: F401
 
 from .collate import collate_views
 from .folder_dataset import FolderDataset
-from .identity import SampleIndex, sample_rng
 from .imagenet import ImageNet
+from .sample_seed import SampleIndex, sample_rng
 from .samplers import SeededInfiniteSampler, SeededSampler
 from .skip_unreadable import SkipUnreadableMixin
 from .token_store import TokenStore

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
-from .identity import SampleIndex, identity_rng
+from .sample_seed import SampleIndex, identity_rng
 from .transforms.load_image import UnreadableImageError
 
 _MAX_IN_A_ROW = 20

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.errors import UnreadableCheckpointError, printable
-from mmcae.utils.checkpoint_io import read_checkpoint
+from mmcae.checkpoint.reading import read_checkpoint
 
 _ARRAYS = ('features', 'labels', 'classes')
 

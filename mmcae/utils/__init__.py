@@ -11,14 +11,14 @@ from typing import Any
 import mmcae.namespace_guard  # noqa: F401
 
 _HOMES = {
-    'convert_if_official': 'mmcae.utils.official',
-    'from_official': 'mmcae.utils.official',
-    'to_official': 'mmcae.utils.official',
+    'convert_if_official': 'mmcae.checkpoint.official',
+    'from_official': 'mmcae.checkpoint.official',
+    'to_official': 'mmcae.checkpoint.official',
     'check_versions': 'mmcae.utils.version_check',
-    'find_config': 'mmcae.utils.paths',
-    'load_config': 'mmcae.utils.config',
+    'find_config': 'mmcae.config.search_path',
+    'load_config': 'mmcae.config.overrides',
     'register_all_modules': 'mmcae.utils.setup_env',
-    'setup_cpu_distributed': 'mmcae.utils.distributed',
+    'setup_cpu_distributed': 'mmcae.launch.distributed',
 }
 
 __all__ = sorted(_HOMES)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from helpers.recordings import Recording, cae_config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
-from recordings import Recording, cae_config
 
 from mmcae.apis import extract_features, pool_tokens, reconstruct
 from mmcae.utils import from_official

@@ -20,7 +20,7 @@ from helpers.judge import foreign, judged, remove
 
 from mmcae.checkpoint.decoding import decode_checkpoint
 from mmcae.checkpoint.errors import UnreadableCheckpointError
-from mmcae.utils.checkpoint_io import read_checkpoint
+from mmcae.checkpoint.reading import read_checkpoint
 
 
 @pytest.fixture(scope='module')

@@ -18,9 +18,8 @@ from unittest import mock
 
 import pytest
 import torch
-import toy_project
-from converters import load_tool
-from helpers import corpus
+from helpers import corpus, toy_project
+from helpers.converters import load_tool
 from helpers.corpus.entry import Allowed
 from helpers.corpus.honest import saved
 from helpers.isolation import run_isolated
@@ -35,14 +34,14 @@ from torch import nn
 
 import mmcae
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
-from mmcae.utils.checkpoint_io import (
+from mmcae.checkpoint.reading import (
     DownloadError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
     load_tokenizer_weights,
     read_checkpoint,
 )
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 SAMPLE = 60
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
 from mmcae.checkpoint.decoding import decode_checkpoint
-from mmcae.utils.checkpoint_io import read_checkpoint
+from mmcae.checkpoint.reading import read_checkpoint
 
 SLOW, FAST = 400, 20  # mutants of each form
 

@@ -17,9 +17,9 @@ from helpers.mutations import mutant, record_mutant
 from safetensors.numpy import save_file
 
 from mmcae.checkpoint.errors import UnreadableCheckpointError
+from mmcae.config.check import ConfigError
 from mmcae.datasets import TokenStore
 from mmcae.evaluation.feature_file import read_features
-from mmcae.utils.config_check import ConfigError
 
 FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
 LABELS = np.array([0, 1, 1, 0])

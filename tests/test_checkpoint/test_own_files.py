@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 import torch
-from resumed_runs import make_runner
+from helpers.resumed_runs import make_runner
 
-from mmcae.utils.checkpoint_io import read_checkpoint
+from mmcae.checkpoint.reading import read_checkpoint
 
 BEST = 'best_error_epoch_1.pth'
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.load_report import LoadReport, note_resized
+from mmcae.checkpoint.load_with_report import load_state_dict
+from mmcae.checkpoint.official import from_official, to_official
 from mmcae.checkpoint.printable import printable, printable_lines
-from mmcae.utils.checkpoint_io import compare_state_dicts
-from mmcae.utils.fold_names import fold_names
-from mmcae.utils.load_report import LoadReport, note_resized
-from mmcae.utils.official import from_official, to_official
-from mmcae.utils.reported_load import load_state_dict
+from mmcae.checkpoint.reading import compare_state_dicts
 
 NAMES = {
     'clear': '\x1b[2Jweight',

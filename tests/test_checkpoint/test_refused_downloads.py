@@ -11,8 +11,8 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmcae.utils import download as download_module
-from mmcae.utils.checkpoint_io import DownloadError, load_tokenizer_weights
+from mmcae.checkpoint import download as download_module
+from mmcae.checkpoint.reading import DownloadError, load_tokenizer_weights
 
 
 class Server(http.server.ThreadingHTTPServer):

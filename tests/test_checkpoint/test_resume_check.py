@@ -6,12 +6,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from helpers.resumed_runs import make_runner
 from mmengine.logging import HistoryBuffer
 from mmengine.runner._flexible_runner import FlexibleRunner
-from resumed_runs import make_runner
 
 from mmcae.checkpoint.plain_values import ResumeError
-from mmcae.utils.checkpoint_io import (
+from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
     read_checkpoint,
 )

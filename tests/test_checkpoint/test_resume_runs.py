@@ -5,11 +5,11 @@ import sys
 
 import pytest
 import torch
-import toy_project
 from digits import write_digits
+from helpers import toy_project
 
+from mmcae.config.search_path import resource_root
 from mmcae.models import DVAE
-from mmcae.utils.paths import resource_root
 
 TRAIN = resource_root() / 'tools' / 'train.py'
 DIGITS = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'

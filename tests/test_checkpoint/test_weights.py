@@ -11,13 +11,13 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmcae.checkpoint.weights import weights_of
-from mmcae.utils.checkpoint_io import (
+from mmcae.checkpoint.load_with_report import load_state_dict
+from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
     load_tokenizer_weights,
 )
-from mmcae.utils.paths import resource_root
-from mmcae.utils.reported_load import load_state_dict
+from mmcae.checkpoint.weights import weights_of
+from mmcae.config.search_path import resource_root
 
 ONE = torch.ones(1)
 FAULTS = {

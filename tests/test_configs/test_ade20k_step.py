@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 import torch
+from helpers.recordings import Recording
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
-from recordings import Recording
 
 import mmcae  # noqa: F401
 from mmcae.utils import load_config

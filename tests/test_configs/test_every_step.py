@@ -16,8 +16,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import mmcae  # noqa: F401
+from mmcae.config.search_path import list_configs
 from mmcae.models.backbones.arch import arch_settings
-from mmcae.utils.paths import list_configs
 
 HEADS, DEPTH = 2, 2
 # Segmentors and detectors have tests and data of their own.

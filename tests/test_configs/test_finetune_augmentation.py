@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from mmcae.config.search_path import find_config
 from mmcae.registry import TRANSFORMS
-from mmcae.utils.paths import find_config
 
 RECIPE = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'
 

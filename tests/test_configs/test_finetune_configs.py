@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from helpers.recordings import Recording, relative_error
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
@@ -14,12 +15,11 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from PIL import Image
-from recordings import Recording, relative_error
 from sklearn.datasets import load_sample_images
 
 import mmcae  # noqa: F401
+from mmcae.config.search_path import find_config
 from mmcae.utils import load_config
-from mmcae.utils.paths import find_config
 
 BASE = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'
 LARGE = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'

@@ -15,12 +15,12 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from mmcae.checkpoint.reading import read_checkpoint
+from mmcae.config.search_path import find_config
 from mmcae.engine import SweepAccuracyHook
 from mmcae.evaluation import SweepAccuracy
 from mmcae.models import SweepLinearHead
 from mmcae.utils import load_config
-from mmcae.utils.checkpoint_io import read_checkpoint
-from mmcae.utils.paths import find_config
 
 PLAIN = 'beit-base-p16_cae-pre_8xb2048-linear-coslr-90e_in1k'
 SWEEP = 'beit-base-p16_cae-pre_8xb2048-linear-sweep-coslr-90e_in1k'

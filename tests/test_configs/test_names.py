@@ -8,7 +8,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmcae.utils.paths import list_configs, resource_root
+from mmcae.config.search_path import list_configs, resource_root
 
 MARKS = ('quoted (official)', 'quoted (OpenMMLab)', 'measured here')
 NAME = re.compile(

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.recordings import Recording, relative_error
 from mmengine.config import Config
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from PIL import Image
-from recordings import Recording, relative_error
 from torch import nn
 
-from mmcae.utils.official import from_official
-from mmcae.utils.paths import find_config, resource_root
+from mmcae.checkpoint.official import from_official
+from mmcae.config.search_path import find_config, resource_root
 
 CONFIGS = {
     (size, probe): f'beit-{size}-p16_cae-pre_{batch}-{probe}-coslr-90e_in1k'

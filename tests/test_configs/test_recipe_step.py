@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from mmcae.utils.paths import find_config
+from mmcae.config.search_path import find_config
 
 RECIPE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
 

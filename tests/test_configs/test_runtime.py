@@ -5,7 +5,7 @@ import re
 import pytest
 from mmengine.config import Config
 
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 
 @pytest.fixture(scope='module')

@@ -4,8 +4,8 @@
 import shutil
 
 import pytest
-import token_runs
 import torch
+from helpers import token_runs
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
 import mmcae  # noqa: F401
+from mmcae.config.search_path import find_config
 from mmcae.engine import LayerDecayOptimWrapperConstructor
-from mmcae.utils.paths import find_config
 
 BASE = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'
 LARGE = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'

@@ -4,14 +4,14 @@ import math
 
 import pytest
 import torch
+from helpers.recordings import TINY, cae_config
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS
-from recordings import TINY, cae_config
 
+from mmcae.config.search_path import find_config
 from mmcae.engine import AmpOptimWrapper
 from mmcae.engine.optimizers.merged_constructor import merge_groups
-from mmcae.utils.paths import find_config
 
 RECIPE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
 

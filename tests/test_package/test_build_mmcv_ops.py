@@ -1,17 +1,21 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""``requirements/build_mmcv_ops.py``: which wheel is used, when one is built.
+"""``tools/build_mmcv_ops.py``: which wheel is used, when one is built.
 
 Nothing is compiled here: the wheels are files that say whether they work.
 """
 
+import importlib.util
 import os
 import subprocess
 import sysconfig
 from pathlib import Path
 
-import build_mmcv_ops
 import pytest
 
+_SCRIPT = Path(__file__).parents[2] / 'tools/build_mmcv_ops.py'
+_SPEC = importlib.util.spec_from_file_location('build_mmcv_ops', _SCRIPT)
+build_mmcv_ops = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(build_mmcv_ops)
 VERSIONS = dict(
     mmcv='2.3.6',
     torch='2.14.1+cu130',

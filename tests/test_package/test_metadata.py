@@ -12,7 +12,7 @@ import yaml
 from pins import read_pins
 
 import mmcae
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 from mmcae.utils.version_check import REQUIREMENTS
 
 ROOT = Path(mmcae.__file__).resolve().parent.parent

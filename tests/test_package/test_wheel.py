@@ -137,7 +137,7 @@ def test_wheel__works_away_from_the_repository(environment, tmp_path):
 
 
 def test_wheel__trains_through_the_packaged_tools(environment, tmp_path):
-    import toy_project
+    from helpers import toy_project
 
     folder, packages = environment
     toy_project.write(tmp_path)

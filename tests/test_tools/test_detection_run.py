@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import tiny_coco
 import torch
-import toy_project
+from helpers import toy_project
 from mmengine.registry import MODELS
 from PIL import Image
 
 import mmcae  # noqa: F401
+from mmcae.config.search_path import resource_root
 from mmcae.utils import load_config
-from mmcae.utils.paths import resource_root
 
 pytest.importorskip('mmdet.models')
 

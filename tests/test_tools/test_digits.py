@@ -8,8 +8,8 @@ from pathlib import Path
 import digits
 import pytest
 
+from mmcae.config.search_path import list_configs
 from mmcae.utils import load_config
-from mmcae.utils.paths import list_configs
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import toy_project
+from helpers import toy_project
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from mmcae.utils.checkpoint_io import write_weights
-from mmcae.utils.paths import resource_root
+from mmcae.checkpoint.reading import write_weights
+from mmcae.config.search_path import resource_root
 
 TOOLS = resource_root() / 'tools'
 
@@ -112,7 +112,7 @@ pytestmark = pytest.mark.slow
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
-    from mmcae.utils.checkpoint_io import read_checkpoint
+    from mmcae.checkpoint.reading import read_checkpoint
 
     return read_checkpoint(path)['state_dict']
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 sys.path.insert(0, str(resource_root() / 'tools/dataset_converters'))
 

@@ -5,10 +5,10 @@ import runpy
 from pathlib import Path
 
 import pytest
-import toy_project
+from helpers import toy_project
 
 import mmcae
-from mmcae.utils.paths import find_config, resource_root
+from mmcae.config.search_path import find_config, resource_root
 
 TOOL = Path(mmcae.__file__).parents[1] / 'tools/analysis_tools/get_flops.py'
 TINY = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
@@ -86,7 +86,9 @@ def test_main__check_fails_on_a_wrong_number(tmp_path, monkeypatch, capsys):
     text = 'Models:\n' + text[text.index(f'  - Name: {TINY}') :]
     (tmp_path / 'metafile.yml').write_text(text)
     (tmp_path / 'model-index.yml').write_text('Import: [metafile.yml]')
-    monkeypatch.setattr('mmcae.utils.paths.resource_root', lambda: tmp_path)
+    monkeypatch.setattr(
+        'mmcae.config.search_path.resource_root', lambda: tmp_path
+    )
     arguments = (tmp_path, monkeypatch)
     assert toy_project.run_script(TOOL, ['--check'], *arguments) == 1
     assert 'counted 317568' in capsys.readouterr().out

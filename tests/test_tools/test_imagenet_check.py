@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import tiny_imagenet as tiny
-from tiny_imagenet import DEVKIT, WNIDS
+from helpers.tiny_imagenet import DEVKIT, WNIDS
 
 
 @pytest.fixture(scope='module')

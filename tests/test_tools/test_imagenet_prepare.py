@@ -11,7 +11,7 @@ import pytest
 import tiny_imagenet as tiny
 import torch
 import torchvision.datasets.imagenet as torchvision_imagenet
-from tiny_imagenet import DEVKIT, TRAIN, VAL, WNIDS
+from helpers.tiny_imagenet import DEVKIT, TRAIN, VAL, WNIDS
 
 import mmcae
 

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 import tiny_imagenet as tiny
+from helpers.tiny_imagenet import DEVKIT, WNIDS
 from mmengine.registry import DATASETS, init_default_scope
-from tiny_imagenet import DEVKIT, WNIDS
 
-from mmcae.utils.config import load_config
+from mmcae.config.overrides import load_config
 
 PRETRAIN = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
 FINETUNE = 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k'

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-import toy_project
+from helpers import toy_project
 from mmengine.config import Config
 from PIL import Image
 
+from mmcae.config.search_path import list_configs, resource_root
 from mmcae.utils import load_config
-from mmcae.utils.paths import list_configs, resource_root
 
 TRAIN = resource_root() / 'tools' / 'train.py'
 TOKENIZER = 'tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'

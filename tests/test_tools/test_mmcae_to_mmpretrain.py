@@ -6,13 +6,13 @@ import sys
 
 import pytest
 import torch
-from classifiers import classifier_config, encoder_config
-from converters import TOOLS, load_tool, run_tool
+from helpers.classifiers import classifier_config, encoder_config
+from helpers.converters import TOOLS, load_tool, run_tool
+from helpers.recordings import Recording, relative_error
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
-from recordings import Recording, relative_error
 
 from mmcae.utils import from_official
 
@@ -109,7 +109,7 @@ def test_convert__shared_tables_and_full_biases():
 
 @pytest.mark.parametrize('name', ['base', 'large'])
 def test_convert__full_sizes_have_names(name):
-    from mmcae.utils.paths import find_config
+    from mmcae.config.search_path import find_config
 
     recipe = {
         'base': 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k',

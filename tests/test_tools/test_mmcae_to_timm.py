@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.recordings import Recording, relative_error
 from mmengine.registry import MODELS
-from recordings import Recording, relative_error
 from safetensors import safe_open
 
 from mmcae.models import CAEViT
@@ -149,7 +149,7 @@ def test_convert__full_biases_lose_the_keys_and_nothing_else():
 def test_convert__full_size_arguments(name, heads, numbers):
     from mmengine.config import Config
 
-    from mmcae.utils.paths import find_config
+    from mmcae.config.search_path import find_config
 
     recipe = {
         'base': 'beit-base-p16_cae-pre_8xb128-coslr-100e_in1k',

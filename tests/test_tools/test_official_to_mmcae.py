@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.recordings import Recording, cae_config
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
-from recordings import Recording, cae_config
 from safetensors.torch import load_file
 
 from mmcae.utils import from_official

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.recordings import TINY, cae_config
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
-from recordings import TINY, cae_config
 
-from mmcae.utils.checkpoint_io import read_checkpoint
+from mmcae.checkpoint.reading import read_checkpoint
 
 TOOL = Path(__file__).parents[2] / 'tools/model_converters/publish_model.py'
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 WRITER = resource_root() / 'tools' / 'dataset_converters' / 'tiny_ade.py'
 

@@ -10,7 +10,7 @@ import pytest
 import tiny_coco
 from PIL import Image
 
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 coco_api = pytest.importorskip('pycocotools.coco')
 WRITER = resource_root() / 'tools' / 'dataset_converters' / 'tiny_coco.py'

@@ -3,12 +3,12 @@
 
 import numpy as np
 import pytest
+from helpers.token_runs import config, train
+from helpers.toy_project import run_script
 from PIL import Image
-from token_runs import config, train
-from toy_project import run_script
 
+from mmcae.config.search_path import resource_root
 from mmcae.datasets import TokenStore
-from mmcae.utils.paths import resource_root
 
 SCRIPT = resource_root() / 'tools/tokenize_dataset.py'
 
@@ -64,7 +64,7 @@ def test_main__refuses(project, tmp_path, monkeypatch, capsys):
     args = ['other', '--epochs', '2:4', *pool]
     assert run(tmp_path, monkeypatch, *args) == 2
     assert 'the pool has only 3 slots' in capsys.readouterr().err
-    monkeypatch.setattr('mmcae.datasets.token_store._RESERVE', 1 << 60)
+    monkeypatch.setattr('mmcae.datasets.token_store.store._RESERVE', 1 << 60)
     monkeypatch.setattr(
         'shutil.disk_usage',
         lambda path: type('D', (), dict(total=1e9, free=9)),

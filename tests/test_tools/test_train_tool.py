@@ -6,9 +6,9 @@ import pickle
 import sys
 
 import pytest
-import toy_project
+from helpers import toy_project
 
-from mmcae.utils.paths import resource_root
+from mmcae.config.search_path import resource_root
 
 TRAIN = resource_root() / 'tools' / 'train.py'
 TEST = resource_root() / 'tools' / 'test.py'

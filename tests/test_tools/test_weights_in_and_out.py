@@ -3,12 +3,12 @@
 
 import pytest
 import torch
-from classifiers import EVALUATIONS, classifier_config, encoder_config
-from converters import run_tool
+from helpers.classifiers import EVALUATIONS, classifier_config, encoder_config
+from helpers.converters import run_tool
+from helpers.recordings import TINY, Recording, cae_config, relative_error
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
-from recordings import TINY, Recording, cae_config, relative_error
 from safetensors.torch import save_file
 
 

@@ -13,13 +13,13 @@ from importlib import import_module
 from pathlib import Path
 
 import yaml
+from mmcae.apis.complexity import Complexity, measure_complexity
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 import mmcae  # noqa: F401
-from mmcae.apis.complexity import Complexity, measure_complexity
-from mmcae.apis.launch import run
-from mmcae.utils.paths import find_config, resource_root
+from mmcae.config.search_path import find_config, resource_root
+from mmcae.launch.runner import run
 
 NOTE = """\
 One image, one forward pass; matrix products, convolutions and attention. A

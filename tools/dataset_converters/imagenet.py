@@ -22,7 +22,7 @@ from imagenet_labels import read_devkit
 from imagenet_layout import WNIDS, explain_empty, read_split, write_list
 from torchvision.datasets.imagenet import ARCHIVE_META
 
-from mmcae.utils.download import atomic_write
+from mmcae.checkpoint.download import atomic_write
 
 LABELS_HELP = (
     'labels of the validation images: the development kit (archive or '

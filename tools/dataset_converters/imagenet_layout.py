@@ -10,7 +10,7 @@ from pathlib import Path
 from mmpretrain.datasets import ImageNet
 from mmpretrain.datasets.custom import find_folders, get_samples
 
-from mmcae.utils.download import atomic_write
+from mmcae.checkpoint.download import atomic_write
 
 # The 1,000 classes in the order of their labels. WordNet's numbers.
 WNIDS = (

@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
+from mmcae.checkpoint.file_header import file_header
 from mmcae.checkpoint.printable import printable, printable_lines
-from mmcae.checkpoint.weights import weights_of
-from mmcae.models import DALLEDecoder, DALLEEncoder
-from mmcae.utils.checkpoint_io import (
+from mmcae.checkpoint.reading import (
     compare_state_dicts,
     read_checkpoint,
     sha256_of,
     write_weights,
 )
-from mmcae.utils.file_header import file_header
+from mmcae.checkpoint.weights import weights_of
+from mmcae.models import DALLEDecoder, DALLEEncoder
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,16 +13,16 @@ build and load the model are printed.
 import pprint
 import sys
 
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from torch import Tensor
 
+from mmcae.checkpoint.encoder_args import encoder_args
+from mmcae.checkpoint.file_header import file_header
+from mmcae.checkpoint.load_report import conversion_report
+from mmcae.checkpoint.normalization import IMAGENET
+from mmcae.checkpoint.reading import read_with_digest, write_weights
 from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import convert_if_official
-from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
-from mmcae.utils.encoder_args import encoder_args
-from mmcae.utils.file_header import file_header
-from mmcae.utils.load_report import conversion_report
-from mmcae.utils.normalization import IMAGENET
 
 # mmpretrain's sizes of these names are the authors'; its small is another.
 NAMED = {768: 'base', 1024: 'large'}

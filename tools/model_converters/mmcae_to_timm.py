@@ -13,16 +13,16 @@ and load the model are printed. timm itself is not needed.
 import json
 import sys
 
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
 from torch import Tensor
 
+from mmcae.checkpoint.encoder_args import encoder_args
+from mmcae.checkpoint.file_header import file_header
+from mmcae.checkpoint.load_report import conversion_report
+from mmcae.checkpoint.normalization import IMAGENET
+from mmcae.checkpoint.reading import read_with_digest, write_weights
 from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import convert_if_official, to_official
-from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
-from mmcae.utils.encoder_args import encoder_args
-from mmcae.utils.file_header import file_header
-from mmcae.utils.load_report import conversion_report
-from mmcae.utils.normalization import IMAGENET
 
 
 def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:

@@ -12,12 +12,13 @@ tool too: ``load_from`` and ``Pretrained`` convert on the fly.
 
 import sys
 
+from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
+
+from mmcae.checkpoint.file_header import file_header
+from mmcae.checkpoint.load_report import conversion_report
+from mmcae.checkpoint.reading import read_with_digest, write_weights
 from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import from_official, to_official
-from mmcae.utils.checkpoint_io import read_with_digest, write_weights
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
-from mmcae.utils.file_header import file_header
-from mmcae.utils.load_report import conversion_report
 
 
 def main() -> int:

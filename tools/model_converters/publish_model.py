@@ -13,12 +13,13 @@ import os
 import sys
 from pathlib import Path
 
-from mmcae.checkpoint.weights import meta_of, weights_of
-from mmcae.utils.checkpoint_io import read_with_digest, write_weights
 from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
-from mmcae.utils.file_header import file_header
-from mmcae.utils.load_report import LoadReport, conversion_report
-from mmcae.utils.official import convert_if_official
+
+from mmcae.checkpoint.file_header import file_header
+from mmcae.checkpoint.load_report import LoadReport, conversion_report
+from mmcae.checkpoint.official import convert_if_official
+from mmcae.checkpoint.reading import read_with_digest, write_weights
+from mmcae.checkpoint.weights import meta_of, weights_of
 
 LEFT_OUT = ('teacher.', 'target_generator.', 'data_preprocessor.')
 KEPT_META = (

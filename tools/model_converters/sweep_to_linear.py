@@ -14,11 +14,11 @@ import json
 import sys
 from pathlib import Path
 
+from mmcae.utils.converter_cli import refuse
 from torch import Tensor
 
+from mmcae.checkpoint.reading import read_checkpoint, write_weights
 from mmcae.checkpoint.weights import meta_of, weights_of
-from mmcae.utils.checkpoint_io import read_checkpoint, write_weights
-from mmcae.utils.converter_cli import refuse
 
 HEADS = 'head.fcs.'
 KEPT_META = ('epoch', 'iter', 'dataset_meta')

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from mmengine.dataset import InfiniteSampler
 
-from mmcae.datasets.identity import SampleIndex, check_view_pool
+from mmcae.datasets.sample_seed import SampleIndex, check_view_pool
 from mmcae.registry import DATA_SAMPLERS
 
 

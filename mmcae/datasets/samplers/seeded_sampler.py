@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from mmengine.dataset import DefaultSampler
 
-from mmcae.datasets.identity import SampleIndex, check_view_pool
+from mmcae.datasets.sample_seed import SampleIndex, check_view_pool
 from mmcae.registry import DATA_SAMPLERS
 
 

@@ -3,8 +3,8 @@
 
 from mmcv.transforms import BaseTransform
 
-from mmcae.datasets.identity import SampleIndex
-from mmcae.datasets.token_store import TokenStore
+from mmcae.datasets.sample_seed import SampleIndex
+from mmcae.datasets.token_store.store import TokenStore
 from mmcae.registry import TRANSFORMS
 
 

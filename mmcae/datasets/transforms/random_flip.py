@@ -3,7 +3,7 @@
 
 from mmcv.transforms import RandomFlip as MMCVRandomFlip
 
-from mmcae.datasets.identity import sample_rng
+from mmcae.datasets.sample_seed import sample_rng
 from mmcae.registry import TRANSFORMS
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmcv.transforms import BaseTransform
 
-from mmcae.datasets.identity import MASK_STREAM, sample_rng
+from mmcae.datasets.sample_seed import MASK_STREAM, sample_rng
 from mmcae.registry import TRANSFORMS
 
 from .masking import check_mask_count, random_mask

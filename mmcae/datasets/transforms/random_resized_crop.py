@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mmcv.transforms import BaseTransform
 
-from mmcae.datasets.identity import sample_rng
+from mmcae.datasets.sample_seed import sample_rng
 from mmcae.registry import TRANSFORMS
 
 from .resize import (

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 
-from mmcae.datasets.identity import SampleIndex, sample_rng
+from mmcae.datasets.sample_seed import SampleIndex, sample_rng
 from mmcae.registry import TRANSFORMS
 
 # Takes the place of NumPy's own. Made once: it takes 0.1 ms.

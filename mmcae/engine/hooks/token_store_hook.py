@@ -10,10 +10,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
+from mmcae.config.check import ConfigError
 from mmcae.datasets import SampleIndex, TokenStore
-from mmcae.datasets.token_store_header import run_header
+from mmcae.datasets.token_store.header import run_header
 from mmcae.registry import HOOKS
-from mmcae.utils.config_check import ConfigError
 
 
 @HOOKS.register_module()
@@ -22,7 +22,7 @@ class TokenStoreHook(Hook):
 
     ``mmcae.LoadTokens`` in the pipeline reads what is kept here; the entry
     ``token_store`` of a config adds both (see
-    :func:`mmcae.apis.token_store.use_token_store`). Every process checks the
+    :func:`mmcae.launch.token_store.use_token_store`). Every process checks the
     store and writes its own samples. If a write fails, the run goes on and
     computes what is not stored.
 

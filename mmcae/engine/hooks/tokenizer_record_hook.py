@@ -6,10 +6,10 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import HOOKS
-from mmcae.utils.digest import weights_digest
 
 
 @HOOKS.register_module()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 
-from mmcae.utils.load_report import (
+from mmcae.checkpoint.load_report import (
     note_derived,
     note_renamed,
     note_resized,

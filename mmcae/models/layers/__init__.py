@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Small modules and pure functions shared by the models."""
 
+from ..ops import Linear, linear, use_kernels
 from .attention import CrossAttention, SelfAttention
 from .block import (
     NORM_CFG,
@@ -15,8 +16,6 @@ from .init import (
     rescale_blocks_,
     trunc_normal_,
 )
-from .kernels import use_kernels
-from .linear import Linear, linear
 from .masking import PatchSplit, check_mask, select_tokens, split_patches
 from .position import sincos_position
 from .relative_position import RelativePositionBias, spread_bias_table

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .kernels import explicit_attention
-from .linear import Linear, linear
+from ..ops import Linear, linear
+from ..ops.choice import explicit_attention
 from .relative_position import add_relative_position, relative_position_bias
 from .window import attend_in_windows, crop_bias
 

@@ -5,7 +5,7 @@ from mmcv.cnn import build_activation_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from .linear import Linear, gelu_linear
+from ..ops import Linear, gelu_linear
 
 
 class FeedForward(BaseModule):

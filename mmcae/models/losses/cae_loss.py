@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmcae.registry import MODELS
 
-from .cross_entropy import cross_entropy
+from ..ops import cross_entropy
 
 
 @MODELS.register_module()

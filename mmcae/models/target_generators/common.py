@@ -8,12 +8,12 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmcae.checkpoint.reading import load_tokenizer_weights
 from mmcae.models.layers.masking import (
     PatchSplit,
     select_tokens,
     split_patches,
 )
-from mmcae.utils.checkpoint_io import load_tokenizer_weights
 
 
 def resolve_grid(length: int, grid: Sequence[int] | None) -> tuple[int, int]:

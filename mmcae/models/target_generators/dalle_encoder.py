@@ -9,8 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmcae.models.layers.linear import linear
 from mmcae.models.layers.masking import PatchSplit
+from mmcae.models.ops.linear import linear
 from mmcae.models.target_generators.common import select_places
 from mmcae.models.target_generators.dalle_layers import (
     DALLEConv,

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.models.layers.kernels import conv_onednn, onednn_conv
+from mmcae.models.ops.choice import conv_onednn, onednn_conv
 from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1

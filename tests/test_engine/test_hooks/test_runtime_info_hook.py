@@ -5,11 +5,11 @@ import json
 
 import pytest
 import torch
+from helpers.token_runs import Recorder, config
 from mmengine.hooks import Hook
-from token_runs import Recorder, config
 
-from mmcae.apis.launch import build_runner
 from mmcae.engine.hooks import runtime_info_hook
+from mmcae.launch.runner import build_runner
 
 INTERVAL = 4
 OURS = dict(type='mmcae.RuntimeInfoHook')

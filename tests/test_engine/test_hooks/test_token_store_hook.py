@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from token_runs import DALLE, assert_equal, config, tokenizer, train
+from helpers.token_runs import DALLE, assert_equal, config, tokenizer, train
 
+from mmcae.config.overrides import ConfigError
 from mmcae.datasets import TokenStore
 from mmcae.models import DVAE
-from mmcae.utils.config import ConfigError
 
 
 @pytest.fixture

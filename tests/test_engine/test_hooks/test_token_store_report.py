@@ -9,9 +9,9 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.structures import DataSample
 
+from mmcae.config.check import ConfigError
 from mmcae.datasets import SampleIndex, TokenStore
 from mmcae.engine.hooks import TokenStoreHook
-from mmcae.utils.config_check import ConfigError
 
 MODULE = 'mmcae.engine.hooks.token_store_hook'
 HEADER = dict(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from mmcae.checkpoint.reading import load_tokenizer_weights, write_weights
 from mmcae.engine import TemperatureHook, TokenizerRecordHook
 from mmcae.models import DVAE
-from mmcae.utils.checkpoint_io import load_tokenizer_weights, write_weights
 
 
 def tokenizer(seed=0):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.recordings import Recording, relative_error
 from mmengine.registry import MODELS
-from recordings import Recording, relative_error
 
 from mmcae.models import CAEPretrainViT, CAEViT
 from mmcae.utils import from_official

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from recordings import Recording, relative_error
+from helpers.recordings import Recording, relative_error
 
 from mmcae.models import CAEPretrainViT, CAEViT, FeaturePyramid
 from mmcae.models.layers.relative_position import resize_bias_table

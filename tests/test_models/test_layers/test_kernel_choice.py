@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmcae.models.layers import Linear, kernels, use_kernels
 from mmcae.models.layers.feed_forward import FeedForward
-from mmcae.models.layers.kernels import (
+from mmcae.models.ops.choice import (
     chosen,
     explicit_attention,
     onednn_conv,
@@ -15,7 +15,7 @@ from mmcae.models.layers.kernels import (
     onednn_linear,
     onednn_works,
 )
-from mmcae.models.layers.linear import _gradients
+from mmcae.models.ops.linear import _gradients
 
 
 class Subclass(torch.Tensor):

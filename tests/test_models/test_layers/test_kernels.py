@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmcae.models.layers import Linear, use_kernels
 from mmcae.models.layers.attention import attend
 from mmcae.models.layers.feed_forward import FeedForward
-from mmcae.models.layers.kernels import KERNELS, chosen, onednn_works
+from mmcae.models.ops.choice import KERNELS, chosen, onednn_works
 
 PLAIN = dict(attention='fused', linear='torch', activation='keep')
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from recordings import relative_error
+from helpers.recordings import relative_error
 
 from mmcae.models.layers import EncoderBlock, SelfAttention
 from mmcae.models.layers.attention import merge_heads, split_heads

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 
 from mmcae.models.layers import use_kernels
-from mmcae.models.losses import cross_entropy as module
-from mmcae.models.losses.cross_entropy import cross_entropy
+from mmcae.models.ops import cross_entropy as module
+from mmcae.models.ops.cross_entropy import cross_entropy
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from recordings import relative_error
+from helpers.recordings import relative_error
 
 from mmcae.models import FeaturePyramid
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from helpers.recordings import TINY, FixedTokens, cae_config, samples_with
 from mmengine.registry import MODELS
-from recordings import TINY, FixedTokens, cae_config, samples_with
 from torch import nn
 
 

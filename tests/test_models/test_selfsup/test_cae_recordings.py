@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from mmengine.registry import MODELS
-from recordings import (
+from helpers.recordings import (
     FixedTokens,
     Recording,
     cae_config,
     relative_error,
     samples_with,
 )
+from mmengine.registry import MODELS
 
 from mmcae.utils import from_official, to_official
 

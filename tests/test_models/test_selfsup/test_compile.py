@@ -3,8 +3,8 @@
 
 import pytest
 import torch
+from helpers.recordings import TINY, cae_config
 from mmengine.registry import MODELS
-from recordings import TINY, cae_config
 
 from mmcae.models.layers import split_patches
 

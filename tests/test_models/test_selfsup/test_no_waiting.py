@@ -7,9 +7,9 @@ a GPU (reading a value, picking by a boolean mask) raises.
 
 import pytest
 import torch
+from helpers.recordings import TINY, cae_config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
-from recordings import TINY, cae_config
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmcae.models.layers import use_kernels
-from mmcae.models.layers.kernels import onednn_conv_works
+from mmcae.models.ops.choice import onednn_conv_works
 from mmcae.models.target_generators import DALLEEncoder
 from mmcae.models.target_generators.dalle_layers import DALLEBlock
 

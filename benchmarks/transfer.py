@@ -1,0 +1,237 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""What pretraining is worth for segmentation and detection, on a CPU.
+
+    python benchmarks/transfer.py --task segmentation
+    python benchmarks/transfer.py --task detection
+
+Many images without labels, few with: for each seed, pretrains a tiny CAE on
+1,024 scenes of digits on photographs, then trains the same segmentor or
+detector on a few labelled scenes from it, from mmpretrain's own CAE of the
+same size, and from random weights, for equally many iterations. Each seed has
+labelled and validation scenes of its own. Validation shares neither digits nor
+parts of the photographs with anything trained on.
+Every step is a run of ``tools/*.py``; a step that is done is not repeated, and
+both tasks share the pretraining. Writes ``results.json`` and ``table.md``.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runs import run_tool, start_options
+from small_scale import ARMS, CAE, Data, Study
+from table import NAMES, summarise
+
+TRANSFER = f'{CAE}transfer/'
+SCENES = Data(
+    'configs/tokenizer/dvae_f8-k128_1xb32-30e_scenes-48px.py',
+    f'{CAE}cae_tiny-p8_1xb32-coslr-80e_scenes-48px.py',
+    'benchmarks/peers/mmpretrain_cae_scenes.py',
+    '',
+)
+UNLABELLED, UNLABELLED_SEED = 1024, 100  # not that of any labelled set
+
+
+@dataclass
+class Task:
+    """A data set, the config that trains on it, and what it reports.
+
+    Attributes:
+        schedule: Options of the config for a length.
+        length: Of a training: iterations or epochs.
+        metrics: Patterns of the log, by heading.
+        factor: Of the metrics, to have %.
+    """
+
+    converter: str
+    config: str
+    schedule: Callable[[int], tuple[str, ...]]
+    length: int
+    metrics: dict[str, str]
+    factor: float = 1.0
+
+
+def segmentation_schedule(iterations: int) -> tuple[str, ...]:
+    """Options of the segmentor: a falling rate, one validation."""
+    return (
+        f'train_cfg.max_iters={iterations}',
+        f'train_cfg.val_interval={iterations}',
+        f'default_hooks.checkpoint.interval={iterations}',
+        f'param_scheduler.1.end={iterations + 1}',
+    )
+
+
+def detection_schedule(epochs: int) -> tuple[str, ...]:
+    """Options of the detector: two steps of the rate, one validation."""
+    steps = f'{epochs * 3 // 4},{epochs * 11 // 12}'
+    return (
+        'model.backbone.img_size=48',  # of the pretraining
+        f'train_cfg.max_epochs={epochs}',
+        f'train_cfg.val_interval={epochs}',
+        f'default_hooks.checkpoint.interval={epochs}',
+        f'param_scheduler.1.end={epochs}',
+        f'param_scheduler.1.milestones=[{steps}]',
+    )
+
+
+TASKS = dict(
+    segmentation=Task(
+        'tools/dataset_converters/tiny_ade.py',
+        f'{TRANSFER}ade20k/cae-tiny-p8_upernet_1xb8-400i_tiny-ade-96px.py',
+        segmentation_schedule,
+        400,
+        {'mIoU': r'mIoU: ([\d.]+)', 'mAcc': r'mAcc: ([\d.]+)'},
+    ),
+    detection=Task(
+        'tools/dataset_converters/tiny_coco.py',
+        f'{TRANSFER}coco/cae-tiny-p8_mask-rcnn_1xb8-12e_tiny-coco-96px.py',
+        detection_schedule,
+        48,  # of 8 iterations with 64 images
+        {
+            'box AP': r'coco/bbox_mAP: ([\d.]+)',
+            'mask AP': r'coco/segm_mAP: ([\d.]+)',
+        },
+        factor=100.0,
+    ),
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--task', choices=TASKS, default='segmentation')
+    parser.add_argument(
+        '--work-dir', type=Path, default=Path('work_dirs/transfer')
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
+    parser.add_argument(
+        '--labels', type=int, default=64, help='labelled images'
+    )
+    parser.add_argument(
+        '--times', type=float, default=1, help='as many iterations'
+    )
+    parser.add_argument('--val-images', type=int, default=128)
+    args = parser.parse_args()
+    args.epochs = None  # of the pretraining: the configs'
+    return args
+
+
+def read_metrics(task: Task, printed: str) -> dict[str, float]:
+    """The last evaluation in a log, in %.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = {}
+    for name, pattern in task.metrics.items():
+        values = re.findall(pattern, printed)
+        if not values:
+            raise ValueError(f'the log has no {name}: nothing like {pattern}')
+        found[name] = task.factor * float(values[-1])
+    return found
+
+
+def write_scenes(
+    converter: str, folder: Path, train: int, val: int, seed: int
+) -> None:
+    """Run a converter, unless it has run."""
+    sizes = ('--train', str(train), '--val', str(val))
+    run_tool(folder, converter, folder, *sizes, '--seed', str(seed))
+
+
+class Pretraining(Study):
+    """Encoders of scenes without labels."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args, 'scenes', SCENES)
+        self.unlabelled = self.images / 'images/training'
+
+    def prepare(self) -> None:
+        """Write the scenes; the labels that come along are not read."""
+        converter = TASKS['segmentation'].converter
+        write_scenes(
+            converter, self.images, UNLABELLED, 0, seed=UNLABELLED_SEED
+        )
+
+
+class Transfer:
+    """The runs of one task."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.task = TASKS[args.task]
+        self.study = Pretraining(args)
+        name = args.task + (f'_x{args.times:g}' if args.times != 1 else '')
+        self.work = args.work_dir.resolve() / name
+
+    def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
+        """Train from one encoder; return the last evaluation."""
+        checkpoint = self.study.pretrain(arm, seed, tokenizer)
+        self.study.say(f'{arm}, seed {seed}: {self.args.task} ...')
+        data = self.work / f'data_seed{seed}'
+        sizes = (self.args.labels, self.args.val_images)
+        write_scenes(self.task.converter, data, *sizes, seed)
+        folder = self.work / f'{arm}_seed{seed}'
+        length = round(self.args.times * self.task.length)
+        printed = run_tool(
+            folder,
+            *('tools/train.py', self.task.config, '--work-dir', folder),
+            '--cfg-options',
+            f'data_root={data}/',
+            *start_options(checkpoint, layer_decay=True),
+            *self.task.schedule(length),
+            f'randomness.seed={seed}',
+        )
+        return read_metrics(self.task, printed)
+
+    def run(self) -> dict:
+        """All arms and seeds, one after the other."""
+        self.study.prepare()
+        tokenizer = self.study.train_tokenizer()
+        found: dict = {arm: [] for arm in self.args.arms}
+        for seed in self.args.seeds:
+            for arm in self.args.arms:
+                found[arm].append(self.measure(arm, seed, tokenizer))
+        return found
+
+
+def write_table(folder: Path, arms: dict) -> str:
+    """Write ``table.md``: one row an arm, means over the seeds."""
+    names = list(next(iter(arms.values()))[0])
+    lines = [
+        '| encoder | ' + ' | '.join(names) + ' |',
+        '|---' * (len(names) + 1) + '|',
+    ]
+    for arm, runs in arms.items():
+        cells = [summarise([run[name] for run in runs]) for name in names]
+        # From scratch or not is said by the table's name of the arm.
+        name = 'random weights' if arm == 'random' else NAMES[arm]
+        lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
+    table = '\n'.join(lines) + '\n'
+    (folder / 'table.md').write_text(table)
+    return table
+
+
+def main() -> None:
+    args = parse_args()
+    transfer = Transfer(args)
+    arms = transfer.run()
+    results = dict(
+        task=args.task,
+        seeds=args.seeds,
+        arms=arms,
+        seconds=time.perf_counter() - transfer.study.start,
+    )
+    (transfer.work / 'results.json').write_text(json.dumps(results, indent=2))
+    print(write_table(transfer.work, arms))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,186 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Loads of models with a CAE encoder, reported on and never in vain."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from torch import Tensor, nn
+
+from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.load_report import LoadReport, collect_notes
+from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.weights import check_tensors
+
+# Of every vision transformer: they prove no relation.
+_COMMON = ('cls_token', 'pos_embed')
+_MARK = 'layers.0.ln1.weight'
+_load_state_dict = mmengine_checkpoint.load_state_dict
+
+
+def load_state_dict(
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    strict: bool = False,
+    logger: Any = None,
+) -> None:
+    """Load as mmengine does; with a CAE encoder, report in one entry.
+
+    The entry replaces mmengine's list of mismatches. Other models are none
+    of our business: mmengine loads them unchanged.
+
+    Args:
+        module: The model, or a part of it.
+        state_dict: Names and tensors.
+        strict: Whether missing and unexpected tensors are errors.
+        logger: For mmengine's ``print_log``. Defaults to the current one.
+
+    Raises:
+        UnreadableCheckpointError: If what has a tensor's name is none.
+        ValueError: If nothing of the file fits: training would start from
+            random weights, or a test would measure them.
+    """
+    _check_values(module, state_dict)
+    if is_model_wrapper(module) or isinstance(module, BaseTTAModel):
+        module = module.get_submodule('module')
+    encoders = encoder_prefixes(module)
+    if not encoders:
+        _load_state_dict(module, state_dict, strict, logger)
+        return
+    report = LoadReport(f'Loaded into {type(module).__name__}')
+
+    def read(_: nn.Module, incompatible: Any) -> None:
+        report.missing.extend(incompatible.missing_keys)
+        report.unexpected.extend(incompatible.unexpected_keys)
+
+    handle = module.register_load_state_dict_post_hook(read)
+    try:
+        with collect_notes(report):
+            # Silent: what it would print is in the report.
+            _load_state_dict(module, state_dict, strict, 'silent')
+    finally:
+        handle.remove()
+    _fill(report, state_dict, module.state_dict())
+    check_not_in_vain(report, encoders)
+    level = logging.INFO if report.complete else logging.WARNING
+    print_log(str(report), logger=logger or 'current', level=level)
+
+
+def _check_values(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Let only tensors into a module; a file may have more beside them."""
+    own = module.state_dict()
+    taken = {k: v for k, v in state_dict.items() if k in own}
+    if taken or any(isinstance(v, Tensor) for v in state_dict.values()):
+        check_tensors(taken, 'the file')
+    else:
+        check_tensors(state_dict, 'the file', bare=True)
+
+
+def register_reported_load() -> None:
+    """Make every load of mmengine use `load_state_dict` of this module.
+
+    mmengine has no registration for it: runners, ``load_checkpoint``,
+    ``Pretrained`` and the hook of averaged weights look it up by name.
+    """
+    mmengine_checkpoint.load_state_dict = load_state_dict
+
+
+def encoder_prefixes(module: nn.Module) -> list[str]:
+    """Prefixes of the names of all CAE encoders in a module."""
+    from mmcae.models import CAEViT
+
+    return [
+        name + '.' if name else ''
+        for name, part in module.named_modules()
+        if isinstance(part, CAEViT)
+    ]
+
+
+def _fill(
+    report: LoadReport,
+    given: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+) -> None:
+    """Sort the names that modules and mmengine said nothing about."""
+    # Old files lack the counters of batch norms: as for mmengine, no loss.
+    expected = {
+        name: value
+        for name, value in expected.items()
+        if name in given or not name.endswith('.num_batches_tracked')
+    }
+    report.given, report.expected = list(given), list(expected)
+    report.missing = [name for name in report.missing if name in expected]
+    origin = {new: old for old, new in report.renamed}
+    made, resized = set(report.derived), report.resized
+    report.derived, report.resized = [], {}
+    for name, value in expected.items():
+        wanted, old = tuple(value.shape), origin.get(name, name)
+        if name in report.missing:
+            continue
+        if old not in given:
+            report.derived.append(name)
+            continue
+        found = tuple(given[old].shape)
+        if resized.get(name, (found, found))[1] == wanted:
+            if name in resized:
+                report.resized[name] = resized[name]
+            elif old == name:
+                report.matched.append(name)
+        elif name in made:
+            report.derived.append(name)
+        else:
+            report.misfit[name] = found, wanted
+    report.renamed = [
+        (old, new) for old, new in report.renamed if new not in report.misfit
+    ]
+    # What is neither in the model nor unknown, a module left out by design.
+    kept = {*expected, *report.unexpected, *origin.values()}
+    report.dropped = [name for name in given if name not in kept]
+
+
+def check_not_in_vain(report: LoadReport, encoders: list[str]) -> None:
+    """Refuse a load of nothing; warn of one of nothing of an encoder.
+
+    Args:
+        report: The load's report.
+        encoders: Prefixes of the model's encoders.
+
+    Raises:
+        ValueError: If no tensor of the model was loaded.
+    """
+    unused = {*report.missing, *report.misfit, *report.derived}
+    loaded = [name for name in report.expected if name not in unused]
+    blocks = tuple(f'{prefix}layers.' for prefix in encoders)
+    if any(name.startswith(blocks) for name in loaded):
+        return
+    wanted = [name for name in report.expected if name.startswith(blocks)]
+    message = (
+        'nothing of the encoder was loaded. The file has names like '
+        f'{_example(report.given)}; this model has names like '
+        f'{_example(wanted)}.{_advice(report, encoders)}'
+    )
+    common = {f'{prefix}{name}' for prefix in encoders for name in _COMMON}
+    if set(loaded) <= common:
+        raise ValueError(f'{report.title}: {message}\n{report}')
+    print_log(
+        f'{report.title}: {message}', logger='current', level=logging.WARNING
+    )
+
+
+def _example(names: list[str]) -> str:
+    return ', '.join(fold_names(names)[:2]) or '(none at all)'
+
+
+def _advice(report: LoadReport, encoders: list[str]) -> str:
+    if report.misfit:
+        return ' Shapes differ: is it an encoder of another size?'
+    found = next((k for k in report.given if k.endswith(_MARK)), None)
+    if found is None:
+        return ' Is it a checkpoint of another model?'
+    prefix = found.removesuffix(_MARK)
+    where = 'init_cfg' if encoders == [''] else "the backbone's init_cfg"
+    given = f', prefix={printable(prefix)!r}' if prefix else ''
+    return f" Give {where}: dict(type='Pretrained', checkpoint=...{given})."

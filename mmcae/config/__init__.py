@@ -1,0 +1,2 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Configs: where they are found, options applied, keys and values checked."""

@@ -1,0 +1,259 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Tell a valid configuration key from a misspelt one.
+
+mmengine adds an unknown key silently, so a misspelt override trains with the
+default. Here a key must exist, or be an argument of the class that its dict
+builds, or be a name that mmengine reads.
+"""
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from mmcae.config import keys as keys
+from mmcae.config.key_paths import paths_to, value_at
+from mmcae.config.spelling import misspelt
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot mean what it says; the message names it."""
+
+
+def check_file(cfg: Any, name: str) -> None:
+    """Refuse misspelt names that mmengine would silently ignore.
+
+    Variables of the user's own are fine: only a name that is *close* to one
+    that is read, and is not read itself, is refused.
+
+    Args:
+        cfg: The config as read from the file.
+        name: What to call the file in the message.
+
+    Raises:
+        ConfigError: Names the key and the nearest valid one.
+    """
+    for key in cfg:
+        if key in keys.TOP_LEVEL or key in keys.CONVENTIONAL:
+            continue
+        meant = misspelt(key, keys.TOP_LEVEL)
+        if meant:
+            raise ConfigError(
+                f"{name}: nothing reads '{key}'; did you mean '{meant}'?"
+            )
+    for path in keys.SILENT:
+        node = value_at(cfg, path)
+        if not isinstance(node, dict):
+            continue
+        known, _ = _accepted_keys(node, path, cfg)
+        for key in node:
+            meant = None if key in known else misspelt(key, known)
+            if meant:
+                raise ConfigError(
+                    f"{name}: nothing reads '{path}.{key}'; did you mean "
+                    f"'{path}.{meant}'?"
+                )
+
+
+def check_option(cfg: Any, future: Any, full_key: str) -> None:
+    """Refuse an override that names nothing.
+
+    Args:
+        cfg: The config before any override.
+        future: The config with all overrides applied; a ``type`` set by
+            another override counts.
+        full_key: The dotted key.
+
+    Raises:
+        ConfigError: Names the key and the nearest valid spelling.
+    """
+    parts = full_key.split('.')
+    node: Any = cfg
+    for depth, part in enumerate(parts):
+        parents = parts[:depth]
+        if isinstance(node, (list, tuple)):
+            node = _index(node, parts, depth)
+        elif node is None or isinstance(node, dict) or depth == 0:
+            if node is not None and part in node:
+                node = node[part]
+            else:
+                _check_new_key(cfg, future, parents, part, full_key)
+                node = None
+        else:
+            raise ConfigError(
+                f"'{full_key}': '{'.'.join(parents)}' is {node!r}, it has no "
+                f"'{part}'"
+            )
+
+
+def _check_new_key(
+    cfg: Any, future: Any, parents: list[str], part: str, full_key: str
+) -> None:
+    path = '.'.join(parents)
+    if path.startswith(keys.FREE) or part == '_delete_':
+        return
+    known, is_open = set(keys.TOP_LEVEL), False
+    if parents:
+        known, is_open = _accepted_keys(value_at(future, path), path, future)
+    if part in known or (is_open and not misspelt(part, known)):
+        return
+    existing = value_at(cfg, path) if parents else cfg
+    present = list(existing) if isinstance(existing, dict) else []
+    raise ConfigError(_unknown(cfg, parents, part, {*known, *present}))
+
+
+def _accepted_keys(node: Any, path: str, cfg: Any) -> tuple[set[str], bool]:
+    """The keys a dict may hold, and whether it may hold others too."""
+    kind = node.get('type') if isinstance(node, dict) else None
+    if kind is not None:
+        return _class_keys(kind, cfg.get('default_scope'), path)
+    if path in keys.UNTYPED:
+        return set(keys.UNTYPED[path]), False
+    if path in keys.DEFAULT_TYPES:
+        known = {'type'}
+        for default in keys.DEFAULT_TYPES[path]:
+            known |= _class_keys(default, None, path)[0]
+        return known, False
+    return set(), False
+
+
+def _class_keys(
+    kind: Any, scope: str | None, path: str
+) -> tuple[set[str], bool]:
+    registry_name = ''
+    if isinstance(kind, str):
+        found = resolve_type(kind, scope or 'mmengine', path)
+        if found is None:  # building it will fail, and say why
+            return set(), True
+        kind, registry_name = found
+    names, is_open = accepted_arguments(kind)
+    names |= keys.BUILDER_KEYS.get(registry_name, frozenset())
+    return names | {'type', '_scope_'}, is_open
+
+
+def resolve_type(kind: str, scope: str, path: str) -> tuple[Any, str] | None:
+    """Find the class behind a config's ``type``.
+
+    Args:
+        kind: The name, with or without its scope.
+        scope: The config's ``default_scope``.
+        path: Where the dict stands; decides which registry is asked first.
+
+    Returns:
+        The class or function and its registry's name, or ``None``.
+    """
+    for registry in _registries(path):
+        for name in (f'{scope}.{kind}', kind) if '.' not in kind else (kind,):
+            try:
+                found = registry.get(name)
+            except Exception:  # unknown here, or its package fails to import
+                continue
+            if found is not None:
+                return found, registry.name
+    return None
+
+
+def accepted_arguments(target: Any) -> tuple[set[str], bool]:
+    """The argument names of a class or function.
+
+    ``**kwargs`` of an ``__init__`` are followed through its base classes.
+
+    Returns:
+        The names, and whether any other name would be swallowed too.
+    """
+    if inspect.isclass(target):
+        from torch import nn
+
+        functions = [
+            base.__dict__['__init__']
+            for base in target.__mro__
+            if base not in (object, nn.Module) and '__init__' in base.__dict__
+        ]
+    else:
+        functions = [target]
+    names: set[str] = set()
+    is_open = False
+    for function in functions:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):
+            return names, True
+        names |= {
+            item.name
+            for item in parameters
+            if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)
+        }
+        is_open = any(item.kind == item.VAR_KEYWORD for item in parameters)
+        if not is_open:
+            break
+    return names - {'self'}, is_open
+
+
+def _registries(path: str) -> list[Any]:
+    import mmengine.registry as root
+
+    hints = (
+        ('pipeline', 'TRANSFORMS'),
+        ('sampler', 'DATA_SAMPLERS'),
+        ('collate_fn', 'FUNCTIONS'),
+        ('dataset', 'DATASETS'),
+        ('optim_wrapper.optimizer', 'OPTIMIZERS'),
+        ('optim_wrapper', 'OPTIM_WRAPPERS'),
+        ('param_scheduler', 'PARAM_SCHEDULERS'),
+        ('_hooks', 'HOOKS'),
+        ('evaluator', 'METRICS'),
+        ('vis_backends', 'VISBACKENDS'),
+        ('visualizer', 'VISUALIZERS'),
+        ('log_processor', 'LOG_PROCESSORS'),
+        ('model_wrapper_cfg', 'MODEL_WRAPPERS'),
+        ('model', 'MODELS'),
+        ('data_preprocessor', 'MODELS'),
+        ('_cfg', 'LOOPS'),
+    )
+    others = (
+        'MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'LOOPS', 'EVALUATOR',
+        'TASK_UTILS', 'FUNCTIONS', 'MODEL_WRAPPERS', 'WEIGHT_INITIALIZERS',
+    )  # fmt: skip
+    first = [name for hint, name in hints if hint in path][:1]
+    names = [*first, *(name for name in others if name not in first)]
+    return [getattr(root, name) for name in names if hasattr(root, name)]
+
+
+def _index(node: Any, parts: list[str], depth: int) -> Any:
+    part, path = parts[depth], '.'.join(parts[:depth])
+    if not part.isdigit() or int(part) >= len(node):
+        raise ConfigError(
+            f"'{'.'.join(parts)}': '{path}' is a list of {len(node)}; give "
+            f"an index from 0 to {len(node) - 1}, not '{part}'"
+        )
+    return node[int(part)]
+
+
+def _unknown(
+    cfg: Any, parents: list[str], part: str, known: Iterable[str]
+) -> str:
+    full_key = '.'.join([*parents, part])
+    near = difflib.get_close_matches(part, sorted(known), n=1, cutoff=0.6)
+    places = [] if near else _elsewhere(cfg, part)
+    if near:
+        hint = f"did you mean '{'.'.join([*parents, near[0]])}'?"
+    elif places:
+        hint = f'did you mean {" or ".join(map(repr, places))}?'
+    elif parents and known:
+        hint = f'known there: {", ".join(sorted(known))}'
+    else:
+        hint = 'nothing has a similar name'
+    return (
+        f"there is no '{full_key}'; {hint} (to add a new key on purpose, "
+        f"write '+{full_key}=...')"
+    )
+
+
+def _elsewhere(cfg: Any, part: str) -> list[str]:
+    """Up to three paths whose last name is ``part`` or close to it."""
+    for wanted in (part, None):
+        names = {path.rpartition('.')[2] for path in paths_to(cfg, wanted)}
+        close = difflib.get_close_matches(part, sorted(names), 1, cutoff=0.8)
+        if close:
+            return list(paths_to(cfg, close[0]))[:3]
+    return []

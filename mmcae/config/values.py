@@ -1,0 +1,303 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Values that a config may hold, as one table.
+
+mmengine and torch find a wrong value late (a batch size of ``'abc'`` after
+the images are decoded), with a traceback, or never (``max_epochs=0`` trains
+nothing). Each row of `RULES` says what a key must be; to check one more, add
+a row. What depends on two keys is a function in `RELATIONS`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmcae.config.check import ConfigError
+from mmcae.config.key_paths import value_at, walk
+from mmcae.config.keys import TOP_LEVEL
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be: a test, and its description in a message."""
+
+    wanted: str
+    accepts: Callable[[Any], bool]
+
+    def __or__(self, other: 'Kind') -> 'Kind':
+        return Kind(
+            f'{self.wanted} or {other.wanted}',
+            lambda value: self.accepts(value) or other.accepts(value),
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the value at some keys must be.
+
+    Args:
+        keys: A dotted path; ``*`` stands for any one part, ``**`` for any
+            number of parts.
+        kind: What the value must be.
+        types: Only in dicts of these types, of any scope where they are
+            written without; of any type if empty.
+    """
+
+    keys: str
+    kind: Kind
+    types: tuple[str, ...] = ()
+
+    def pattern(self) -> re.Pattern[str]:
+        """The keys as a regular expression."""
+        text = re.escape(self.keys).replace(r'\*\*\.', r'(?:.+\.)?')
+        return re.compile(text.replace(r'\*', r'[^.]+'))
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
+
+
+def whole(least: int, most: float = math.inf) -> Kind:
+    """A whole number from ``least`` to ``most``."""
+    end = '' if most == math.inf else f' to {most:.0f}'
+    return Kind(
+        f'a whole number from {least}{end}',
+        lambda value: (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and least <= value <= most
+        ),
+    )
+
+
+def number(
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> Kind:
+    """A finite number within limits."""
+    limits = [
+        f'{word} {limit:g}'
+        for word, limit in (
+            ('from', least), ('above', above), ('to', most), ('below', below),
+        )
+        if math.isfinite(limit)
+    ]  # fmt: skip
+    return Kind(
+        ' '.join(['a number', *limits]),
+        lambda value: (
+            _is_number(value)
+            and least <= value <= most
+            and above < value < below
+        ),
+    )
+
+
+def several(kind: Kind, *counts: int) -> Kind:
+    """A list of values of a kind, of one of the lengths if any is given."""
+    size = f'{" or ".join(map(str, counts))} times ' if counts else ''
+    return Kind(
+        f'a list: {size}{kind.wanted}',
+        lambda value: (
+            isinstance(value, list | tuple)
+            and (not counts or len(value) in counts)
+            and all(kind.accepts(item) for item in value)
+        ),
+    )
+
+
+def exactly(*values: Any) -> Kind:
+    """One of some values."""
+    return Kind(
+        ' or '.join(repr(value) for value in values),
+        lambda value: any(
+            type(item) is type(value) and item == value for item in values
+        ),
+    )
+
+
+FLAG = exactly(True, False)
+NOTHING = exactly(None)
+NEVER = exactly(-1)
+TEXT = Kind('text', lambda value: isinstance(value, str) and bool(value))
+DICT = Kind('a dict', lambda value: isinstance(value, dict))
+LIST = Kind('a list', lambda value: isinstance(value, list | tuple))
+SHARE = number(0, 1)
+CROPS = ('mmcae.RandomResizedCrop', 'mmcae.TwoViewRandomResizedCrop')
+
+RULES = (
+    # what is trained, and for how long
+    Rule('model', DICT),
+    Rule('train_cfg.max_epochs', whole(1)),
+    Rule('train_cfg.max_iters', whole(1)),
+    Rule('train_cfg.val_interval', number(1)),
+    Rule('train_cfg.val_begin', whole(0)),
+    Rule('randomness.seed', whole(0, 2**32 - 1) | NOTHING),
+    Rule('randomness.deterministic', FLAG),
+    Rule('randomness.diff_rank_seed', FLAG),
+    # files
+    Rule('work_dir', TEXT | NOTHING),
+    Rule('load_from', TEXT | NOTHING),
+    Rule('*_dataloader.**.data_root', TEXT | exactly('', None)),
+    Rule('*_dataloader.**.ann_file', TEXT | exactly('', None)),
+    Rule('model.**.init_cfg.checkpoint', TEXT | exactly('', None)),
+    # batches
+    Rule('*_dataloader', DICT | NOTHING),
+    Rule('*_dataloader.batch_size', whole(1)),
+    Rule('*_dataloader.num_workers', whole(0)),
+    Rule('*_dataloader.prefetch_factor', whole(1) | NOTHING),
+    Rule('*_dataloader.timeout', number(0)),
+    Rule('*_dataloader.drop_last', FLAG),
+    Rule('*_dataloader.pin_memory', FLAG),
+    Rule('*_dataloader.persistent_workers', FLAG),
+    Rule('*_dataloader.dataset', DICT),
+    # steps
+    Rule('optim_wrapper.accumulative_counts', whole(1)),
+    Rule(
+        'optim_wrapper.dtype',
+        exactly('float16', 'bfloat16', 'float32', 'float64', None),
+    ),
+    Rule(
+        'optim_wrapper.loss_scale',
+        exactly('dynamic') | number(above=0) | DICT,
+    ),
+    Rule('optim_wrapper.clip_grad', DICT | NOTHING),
+    Rule('optim_wrapper.clip_grad.max_norm', number(above=0)),
+    Rule('optim_wrapper.clip_grad.clip_value', number(above=0)),
+    Rule('optim_wrapper.optimizer.lr', number(0)),
+    Rule('optim_wrapper.optimizer.weight_decay', number(0)),
+    Rule('optim_wrapper.optimizer.momentum', number(0, below=1)),
+    Rule('optim_wrapper.optimizer.eps', number(0)),
+    Rule(
+        'optim_wrapper.optimizer.betas', several(number(0, below=1), 2),
+        ('Adam', 'AdamW', 'NAdam', 'RAdam', 'Adamax', 'Lion', 'Lamb'),
+    ),
+    Rule(
+        'optim_wrapper.paramwise_cfg.layer_decay_rate', number(above=0, most=1)
+    ),
+    Rule('auto_scale_lr.base_batch_size', whole(1)),
+    # schedules
+    Rule('param_scheduler', LIST | DICT | NOTHING),
+    Rule('param_scheduler.*.begin', whole(0)),
+    Rule('param_scheduler.*.end', whole(1)),
+    Rule('param_scheduler.*.T_max', whole(1) | NOTHING),
+    Rule('param_scheduler.*.start_factor', SHARE),
+    Rule('param_scheduler.*.end_factor', SHARE),
+    Rule('param_scheduler.*.eta_min', number(0) | NOTHING),
+    Rule('param_scheduler.*.gamma', number(above=0)),
+    Rule('param_scheduler.*.milestones', several(whole(1))),
+    Rule('param_scheduler.*.by_epoch', FLAG),
+    Rule('param_scheduler.*.convert_to_iter_based', FLAG),
+    # hooks
+    Rule('default_hooks.*', DICT | NOTHING),
+    Rule('default_hooks.logger.interval', whole(1)),
+    Rule('default_hooks.checkpoint.interval', whole(1) | NEVER),
+    Rule('default_hooks.checkpoint.max_keep_ckpts', whole(1) | NEVER),
+    Rule('default_hooks.checkpoint.save_optimizer', FLAG),
+    Rule('default_hooks.checkpoint.save_last', FLAG),
+    # the model: names that mmcae's classes share with mmpretrain's
+    Rule('**.drop_path_rate', number(0, below=1)),
+    Rule('model.neck.regressor_depth', whole(1), ('CAENeck',)),
+    Rule('model.neck.decoder_depth', whole(0), ('CAENeck',)),
+    Rule('model.neck.num_heads', whole(1), ('CAENeck',)),
+    Rule('model.neck.embed_dims', whole(1), ('CAENeck',)),
+    Rule('model.neck.num_classes', whole(1), ('CAENeck',)),
+    Rule('model.head.loss.lambd', number(0), ('CAELoss',)),
+    Rule('model.head.num_classes', whole(1)),
+    Rule(
+        'model.backbone.patch_size', whole(1) | several(whole(1), 2),
+        ('CAEViT', 'CAEPretrainViT'),
+    ),
+    Rule(
+        'model.backbone.img_size', whole(1) | several(whole(1), 2),
+        ('CAEViT', 'CAEPretrainViT'),
+    ),
+    Rule('model.backbone.arch.num_heads', whole(1)),
+    Rule('model.backbone.arch.num_layers', whole(1)),
+    Rule('model.backbone.arch.embed_dims', whole(1)),
+    # images
+    Rule('**.data_preprocessor.mean', several(number()) | NOTHING),
+    Rule('**.data_preprocessor.std', several(number(above=0)) | NOTHING),
+    Rule('**.data_preprocessor.second_mean', several(number()) | NOTHING),
+    Rule('**.data_preprocessor.second_std',
+         several(number(above=0)) | NOTHING),
+    Rule('**.scale', several(number(above=0, most=1), 2), CROPS),
+    Rule('**.prob', SHARE | several(SHARE)),
+    Rule('**.num_masking_patches', whole(1)),
+)  # fmt: skip
+
+
+def check_values(cfg: Any) -> None:
+    """Refuse values that no run can mean.
+
+    Args:
+        cfg: A complete config, options applied.
+
+    Raises:
+        ConfigError: Names the key, the value, and what it must be.
+    """
+    if cfg.get('model') is None:
+        raise ConfigError('model=None: the config has nothing to train')
+    patterns = [(rule.pattern(), rule) for rule in RULES]
+    for path, value in _read_values(cfg):
+        for pattern, rule in patterns:
+            if not pattern.fullmatch(path) or rule.kind.accepts(value):
+                continue
+            if rule.types and not _types_around(cfg, path) & set(rule.types):
+                continue
+            raise ConfigError(f'{path}={value!r}: must be {rule.kind.wanted}')
+    for relation in RELATIONS:
+        relation(cfg)
+
+
+def _read_values(cfg: Any) -> Iterator[tuple[str, Any]]:
+    for path, value in walk(cfg):
+        if path.partition('.')[0] in TOP_LEVEL:
+            yield path, value
+
+
+def _types_around(cfg: Any, path: str) -> set[str]:
+    """The type of the dict that holds a key, with and without its scope."""
+    kind = value_at(cfg, f'{path.rpartition(".")[0]}.type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return {name, name.rpartition('.')[2]}
+
+
+def _schedules_have_steps(cfg: Any) -> None:
+    schedulers = cfg.get('param_scheduler')
+    if not isinstance(schedulers, list | tuple):
+        return
+    for index, scheduler in enumerate(schedulers):
+        begin, end = scheduler.get('begin', 0), scheduler.get('end', math.inf)
+        if begin >= end:
+            raise ConfigError(
+                f'param_scheduler.{index}.end={end}: must be more than its '
+                f'begin={begin}'
+            )
+
+
+def _mean_and_std_fit(cfg: Any) -> None:
+    """One number for all channels, or one for each."""
+    for prefix in ('', 'model.'):
+        parts = value_at(cfg, f'{prefix}data_preprocessor') or {}
+        for names in (('mean', 'std'), ('second_mean', 'second_std')):
+            mean, std = (parts.get(name) for name in names)
+            if mean is None or std is None:
+                continue
+            channels = value_at(cfg, 'model.backbone.in_channels') or 3
+            allowed = {1, channels}
+            for name, value in zip(names, (mean, std), strict=True):
+                if len(value) not in allowed:
+                    raise ConfigError(
+                        f'{prefix}data_preprocessor.{name}={value!r}: must '
+                        f'be a list of {channels} numbers, one a channel'
+                    )
+
+
+RELATIONS: tuple[Callable[[Any], None], ...] = (
+    _schedules_have_steps,
+    _mean_and_std_fit,
+)
