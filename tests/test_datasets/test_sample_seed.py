@@ -11,7 +11,7 @@ import pytest
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from torch.utils.data import default_collate
 
-from mmcae.datasets import FolderDataset, SampleIndex, identity, sample_rng
+from mmcae.datasets import FolderDataset, SampleIndex, sample_rng, sample_seed
 
 IDENTITY = (3, 5, 7)
 
@@ -97,7 +97,7 @@ def test_sample_rng__is_uniform_over_neighbouring_identities():
 
 def test_identity_rng__is_the_same_in_another_process():
     code = (
-        f'import runpy; module = runpy.run_path({identity.__file__!r});'
+        f'import runpy; module = runpy.run_path({sample_seed.__file__!r});'
         'print(repr(module["identity_rng"]((3, 5, 7), "mask").random()))'
     )
     out = subprocess.run(

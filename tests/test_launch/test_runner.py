@@ -9,8 +9,9 @@ import pytest
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
-from mmcae.apis import launch, tta
 from mmcae.config.overrides import ConfigError
+from mmcae.launch import runner as launch
+from mmcae.launch import tta
 
 
 def test_use_amp__keeps_the_settings():
@@ -165,7 +166,7 @@ def test_clear_errors__real_bugs_pass():
 
 @pytest.mark.parametrize('name', ['Unreadable', 'Unsafe'])
 def test_clear_errors__refused_checkpoint_is_one_line(capsys, name):
-    from mmcae.utils import decoding
+    from mmcae.checkpoint import decoding
 
     # As our reader raises it: another package's error came before.
     code = (

@@ -4,11 +4,12 @@
 import copy
 from pathlib import Path
 
+import complexity
 import mmpretrain
 import pytest
 import torch
 import yaml
-from mmcae.apis.complexity import build_on_meta, measure_complexity
+from complexity import build_on_meta, measure_complexity
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -16,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmcae  # noqa: F401
-from mmcae.apis import complexity
 from mmcae.config.search_path import find_config
 
 BASE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'

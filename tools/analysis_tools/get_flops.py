@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import yaml
-from mmcae.apis.complexity import Complexity, measure_complexity
+from complexity import Complexity, measure_complexity
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 

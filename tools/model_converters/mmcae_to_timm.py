@@ -13,7 +13,7 @@ and load the model are printed. timm itself is not needed.
 import json
 import sys
 
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
+from converter_cli import converter_parser, parse_paths, refuse
 from torch import Tensor
 
 from mmcae.checkpoint.encoder_args import encoder_args

@@ -12,7 +12,7 @@ tool too: ``load_from`` and ``Pretrained`` convert on the fly.
 
 import sys
 
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
+from converter_cli import converter_parser, parse_paths, refuse
 
 from mmcae.checkpoint.file_header import file_header
 from mmcae.checkpoint.load_report import conversion_report

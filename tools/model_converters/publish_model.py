@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from mmcae.utils.converter_cli import converter_parser, parse_paths, refuse
+from converter_cli import converter_parser, parse_paths, refuse
 
 from mmcae.checkpoint.file_header import file_header
 from mmcae.checkpoint.load_report import LoadReport, conversion_report

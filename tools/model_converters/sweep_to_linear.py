@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from mmcae.utils.converter_cli import refuse
+from converter_cli import refuse
 from torch import Tensor
 
 from mmcae.checkpoint.reading import read_checkpoint, write_weights

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmcae.config.check import ConfigError
-from mmcae.datasets import TokenStore, token_store
+from mmcae.datasets import TokenStore
+from mmcae.datasets.token_store import store as token_store
 
 HEADER = dict(
     format=1,

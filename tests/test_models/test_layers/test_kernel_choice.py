@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmcae.models.layers import Linear, kernels, use_kernels
+from mmcae.models.layers import Linear, use_kernels
 from mmcae.models.layers.feed_forward import FeedForward
+from mmcae.models.ops import choice as kernels
 from mmcae.models.ops.choice import (
     chosen,
     explicit_attention,
