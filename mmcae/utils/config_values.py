@@ -4,7 +4,8 @@
 mmengine and torch find a wrong value late (a batch size of ``'abc'`` after
 the images are decoded), with a traceback, or never (``max_epochs=0`` trains
 nothing). Each row of `RULES` says what a key must be; to check one more, add
-a row (causes before what follows from them). What depends on two keys is a function in `RELATIONS`.
+a row (causes before what follows from them). What depends on two keys is a
+function in `RELATIONS`.
 """
 
 import math
