@@ -147,6 +147,13 @@ def test_base__outputs(config, expected):
     assert [tuple(output.shape) for output in outputs] == expected
 
 
+def test_forward__needs_no_memory_on_the_meta_device():
+    with torch.device('meta'):
+        images = torch.empty(2, 3, 224, 224)
+        (out,) = CAEViT(arch='eva-giant', out_type='cls_token')(images)
+    assert out.shape == (2, 1408)
+
+
 @pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 11, 12])
 @pytest.mark.parametrize('final_norm', [False, True])
 def test_frozen_stages__freezes_what_mmpretrain_freezes(
