@@ -1,4 +1,4 @@
-# A CAE that a CPU trains in about a minute: the 8x8 digits that ship with
+# A CAE that a CPU trains in about two minutes: the 8x8 digits that ship with
 # scikit-learn, at 32 px, as a folder of images. `make demo` runs it.
 #
 # Small CAEs learn from many small steps, block masks and an alignment weight

@@ -4,7 +4,8 @@
 mmengine and torch find a wrong value late (a batch size of ``'abc'`` after
 the images are decoded), with a traceback, or never (``max_epochs=0`` trains
 nothing). Each row of `RULES` says what a key must be; to check one more, add
-a row. What depends on two keys is a function in `RELATIONS`.
+a row (causes before what follows from them). What depends on two keys is a
+function in `RELATIONS`.
 """
 
 import math
@@ -241,9 +242,10 @@ def check_values(cfg: Any) -> None:
     """
     if cfg.get('model') is None:
         raise ConfigError('model=None: the config has nothing to train')
-    patterns = [(rule.pattern(), rule) for rule in RULES]
-    for path, value in _read_values(cfg):
-        for pattern, rule in patterns:
+    values = list(_read_values(cfg))
+    for rule in RULES:  # of several faults, the first row's is told
+        pattern = rule.pattern()
+        for path, value in values:
             if not pattern.fullmatch(path) or rule.kind.accepts(value):
                 continue
             if rule.types and not _types_around(cfg, path) & set(rule.types):

@@ -104,6 +104,13 @@ def test_check_values__only_where_the_type_is_meant():
     check_values(load_config(CAE, {key: crop}))
 
 
+def test_check_values__the_cause_comes_before_what_follows_from_it():
+    cfg = load_config(CAE, {'max_epochs': 0})
+    assert cfg.default_hooks.checkpoint.interval == 0
+    with pytest.raises(ConfigError, match=r'^train_cfg\.max_epochs=0'):
+        check_values(cfg)
+
+
 def test_rules__every_pattern_meets_a_key():
     """A row with a slip in its key would check nothing."""
     from mmcae.config.key_paths import walk

@@ -45,7 +45,13 @@ def used(**options):
 @pytest.fixture
 def store(tmp_path):
     """Folder of a store that was made with the seed 5."""
-    header = dict(format=1, dataset=dict(images=3), grid=[2, 2], seed=5)
+    header = dict(
+        format=1,
+        dataset=dict(images=3),
+        grid=[2, 2],
+        seed=5,
+        tokenizer=dict(vocab_size=8),
+    )
     return str(TokenStore.for_run(tmp_path / 'store', header).path)
 
 

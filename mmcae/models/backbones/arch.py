@@ -3,6 +3,8 @@
 
 from collections.abc import Sequence
 
+from mmpretrain.models.backbones.beit import BEiTViT
+
 
 def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
     return dict(
@@ -13,19 +15,20 @@ def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
     )
 
 
-# The authors' sizes; their small one has 12 heads of 32 channels.
-ARCH_ZOO = {
-    **dict.fromkeys(['s', 'small'], _arch(384, 12, 12)),
-    **dict.fromkeys(['b', 'base'], _arch(768, 12, 12)),
-    **dict.fromkeys(['l', 'large'], _arch(1024, 24, 16)),
-}
+# The authors' small model: 12 heads of 32 channels. Under these names
+# mmpretrain has another one, of 768 channels and 8 blocks.
+AUTHORS_SMALL = dict.fromkeys(['s', 'small'], _arch(384, 12, 12))
+# Every other name means what it means in mmpretrain, the authors' base and
+# large models among them.
+ARCH_ZOO: dict[str, dict[str, int]] = {**BEiTViT.arch_zoo, **AUTHORS_SMALL}
 
 
 def arch_settings(arch: str | dict) -> dict[str, int]:
     """Look up a size by name, or check one given as a dict.
 
     Raises:
-        ValueError: If there is no such name, or the dict lacks keys.
+        ValueError: If there is no such name, the dict lacks keys, or it is
+            neither.
     """
     if isinstance(arch, str):
         if arch.lower() not in ARCH_ZOO:
@@ -34,6 +37,8 @@ def arch_settings(arch: str | dict) -> dict[str, int]:
                 f'got {arch!r}'
             )
         return ARCH_ZOO[arch.lower()]
+    if not isinstance(arch, dict):
+        raise ValueError(f'arch must be a name or a dict, got {arch!r}')
     missing = set(_arch(1, 1, 1)) - set(arch)
     if missing:
         raise ValueError(f'the arch dict lacks {sorted(missing)}')
@@ -44,10 +49,18 @@ def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
     """Turn indices that may count from the end into plain ones.
 
     Raises:
-        ValueError: If there is no such block.
+        ValueError: If there is no such block, or ``out_indices`` is neither
+            a number nor a sequence of them.
     """
     if isinstance(out_indices, int):
         out_indices = [out_indices]
+    if not isinstance(out_indices, Sequence) or not all(
+        isinstance(index, int) for index in out_indices
+    ):
+        raise ValueError(
+            'out_indices must be the index of a block or a list of such, got '
+            f'{out_indices!r}'
+        )
     for index in out_indices:
         if not -depth <= index < depth:
             raise ValueError(

@@ -38,14 +38,15 @@ class CAEViT(BaseBackbone):
     """Vision transformer that CAE pretrains, on whole images.
 
     It takes the arguments of mmpretrain's ``BEiTViT`` and has its tensor
-    names, drops a branch once where that drops twice, and keeps the
-    positions a frozen sine-cosine table, as the authors do.
+    names, drops a branch once where that drops twice, and has positions by
+    default: a frozen sine-cosine table, as the authors'.
 
     Args:
-        arch: ``'small'`` (384 wide, 12 heads: the authors' small),
-            ``'base'``, ``'large'`` or their initials, or a dict with the keys
-            ``embed_dims``, ``num_layers``, ``num_heads`` and
-            ``feedforward_channels``.
+        arch: ``'small'``, ``'base'``, ``'large'`` or their initials, any
+            other name that ``BEiTViT`` knows (such as ``'deit-tiny'``), or a
+            dict with the keys ``embed_dims``, ``num_layers``, ``num_heads``
+            and ``feedforward_channels``. ``'small'`` is the authors' (384
+            wide, 12 blocks), not mmpretrain's (768 wide, 8 blocks).
         img_size: Height and width of the usual input; positions of other
             inputs are interpolated from its grid. For inputs of many sizes
             leave that of pretraining: positions are then resized only once.

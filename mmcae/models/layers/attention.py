@@ -109,6 +109,7 @@ class SelfAttention(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_heads(embed_dims, num_heads)
+        self.embed_dims = embed_dims
         self.num_heads = num_heads
         self.attn_drop_rate = attn_drop_rate
         self.qk_scale = qk_scale

@@ -100,6 +100,9 @@ class EncoderBlock(BaseModule):
             embed_dims, feedforward_channels, drop_rate, act_cfg
         )
         self.drop_path = DropPath(drop_path_rate)
+        # Where mmcv's FFN has it. The block applies it, behind the layer
+        # scale, which is float32 also under autocast.
+        self.ffn.dropout_layer = self.drop_path
         self.gamma_1 = scale_parameter(layer_scale_init_value, embed_dims)
         self.gamma_2 = scale_parameter(layer_scale_init_value, embed_dims)
 

@@ -11,7 +11,7 @@ from ..ops import Linear, gelu_linear
 class FeedForward(BaseModule):
     """Two linear layers with an activation between them.
 
-    It has the tensor names of mmcv's ``FFN``, and neither residual nor drop
+    It has the names of mmcv's ``FFN``, and adds no residual and drops no
     path. With exact GELU it keeps one hidden tensor for the backward pass
     instead of two; see `gelu_linear`.
 
@@ -22,10 +22,14 @@ class FeedForward(BaseModule):
         act_cfg: Config of the activation.
     """
 
+    add_identity = False
+
     def __init__(
         self, embed_dims: int, hidden: int, drop_rate: float, act_cfg: dict
     ) -> None:
         super().__init__()
+        self.embed_dims = embed_dims
+        self.feedforward_channels = hidden
         self.layers = Sequential(
             Sequential(
                 Linear(embed_dims, hidden),

@@ -20,8 +20,14 @@ def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
 
     The authors cut at the standard deviation itself, so the real standard
     deviation is 0.54 times ``std`` (mmengine's default cut lies at 2).
+
+    By the inverse of the distribution function, as in PyTorch 2.9. That of
+    2.14 draws until all values lie inside: the same seed would give other
+    weights, in this tensor and in all that are drawn after it.
     """
-    return nn.init.trunc_normal_(tensor, std=std, a=-std, b=std)
+    inside = math.erf(1 / math.sqrt(2))  # share within one `std`
+    tensor.uniform_(-inside, inside).erfinv_().mul_(std * math.sqrt(2))
+    return tensor.clamp_(-std, std)
 
 
 def check_family(family: str) -> str:

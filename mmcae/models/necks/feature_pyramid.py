@@ -16,9 +16,8 @@ def _enlarge(embed_dims: int) -> nn.Module:
     return nn.ConvTranspose2d(embed_dims, embed_dims, kernel_size=2, stride=2)
 
 
-def _shrink(factor: int) -> nn.Module:
-    # Odd sides are rounded up, so that the last row and column count.
-    return nn.MaxPool2d(kernel_size=factor, stride=factor, ceil_mode=True)
+def _shrink(factor: int, ceil_mode: bool) -> nn.Module:
+    return nn.MaxPool2d(factor, stride=factor, ceil_mode=ceil_mode)
 
 
 @MODELS.register_module()
@@ -37,6 +36,10 @@ class FeaturePyramid(BaseModule):
             SyncBN, as the authors'; without distributed training it acts as
             ordinary batch normalisation, also on the CPU.
         patch_size: Side of the encoder's patches, 16 or 8.
+        ceil_mode: What becomes of a grid whose sides are odd (with patches
+            of 8: no multiples of four). False, as in the authors' code: the
+            coarser levels are rounded down, and the last row and column of
+            patches are missing there. True: they are rounded up.
         init_cfg: Initialization config of mmengine. Defaults to None.
 
     Raises:
@@ -50,6 +53,7 @@ class FeaturePyramid(BaseModule):
         embed_dims: int = 768,
         norm_cfg: dict = dict(type='SyncBN'),
         patch_size: int = 16,
+        ceil_mode: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -59,7 +63,7 @@ class FeaturePyramid(BaseModule):
             )
         self.upsample_2x = nn.Sequential(_enlarge(embed_dims))
         self.identity = nn.Identity()
-        self.downsample_2x = _shrink(2)
+        self.downsample_2x = _shrink(2, ceil_mode)
         if patch_size == 16:
             self.upsample_4x = nn.Sequential(
                 _enlarge(embed_dims),
@@ -69,9 +73,12 @@ class FeaturePyramid(BaseModule):
             )
             names = 'upsample_4x', 'upsample_2x', 'identity', 'downsample_2x'
         else:
-            self.downsample_4x = _shrink(4)
+            self.downsample_4x = _shrink(4, ceil_mode)
             names = 'upsample_2x', 'identity', 'downsample_2x', 'downsample_4x'
         self.levels = names
+        self.ceil_mode = ceil_mode
+        #: Rows and columns that a grid must have; the coarsest level has one.
+        self.least_side = 1 if ceil_mode else self.strides[-1] // patch_size
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Resample the outputs of four blocks.
@@ -81,16 +88,24 @@ class FeaturePyramid(BaseModule):
                 from the earliest block to the last.
 
         Returns:
-            Feature maps of strides 4, 8, 16 and 32. Where the grid has odd
-            sides, the coarser ones are rounded up.
+            Feature maps of strides 4, 8, 16 and 32; of odd grids see
+            ``ceil_mode``.
 
         Raises:
-            ValueError: If there are not four feature maps.
+            ValueError: If there are not four feature maps, or they are too
+                small to be shrunk.
         """
         if len(inputs) != len(self.levels):
             raise ValueError(
                 f'{len(self.levels)} feature maps are needed, got '
                 f'{len(inputs)}: set four out_indices in the backbone'
+            )
+        rows, columns = inputs[-1].shape[-2:]
+        if min(rows, columns) < self.least_side:
+            raise ValueError(
+                f'a grid of {rows} x {columns} patches has no level of stride '
+                f'{self.strides[-1]}: each side needs {self.least_side} '
+                'patches. Use larger images, or ceil_mode=True'
             )
         return tuple(
             getattr(self, name)(feature)

@@ -67,7 +67,9 @@ def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
 def _dtype(x: Tensor) -> torch.dtype:
     """What autocast would compute in; it leaves functions of ours alone."""
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    # Devices such as meta have no autocast; to ask them is an error.
+    available = torch.amp.is_autocast_available(device)
+    if available and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return x.dtype
 

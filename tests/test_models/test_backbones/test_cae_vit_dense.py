@@ -81,7 +81,7 @@ def test_forward__any_size_gives_whole_grids(size, window):
     grid = tuple(-(-side // 16) for side in size)
     outs = model(torch.randn(1, 3, *size))
     assert [out.shape for out in outs] == [(1, 32, *grid)] * 4
-    levels = FeaturePyramid(32)(outs)
+    levels = FeaturePyramid(32, ceil_mode=True)(outs)
     for stride, level in zip((4, 8, 16, 32), levels, strict=True):
         padded = (side * 16 for side in grid)
         assert level.shape[2:] == tuple(-(-side // stride) for side in padded)
