@@ -4,8 +4,8 @@
     python benchmarks/windows.py
     python benchmarks/windows.py --encoder --precision bf16
 
-For attention by PyTorch's fused kernel and by plain products (the names of
-``MMCAE_ATTENTION``), without and with relative position bias: a block that
+For attention by PyTorch's fused kernel and by plain products (``fused`` and
+``explicit``), without and with relative position bias: a block that
 attends everywhere and one that attends in windows. Counts the bytes that a
 forward pass keeps for the backward pass and the most that live at once in
 both, and takes the processor's time. ``--encoder`` adds whole encoders with
@@ -29,7 +29,7 @@ from speed.sizes import load_size
 from torch import Tensor, nn
 
 from mmcae.models.layers import EncoderBlock
-from mmcae.models.ops.choice import use_kernels
+from mmcae.models.ops import use_kernels
 
 PATCH = 16
 

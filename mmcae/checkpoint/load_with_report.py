@@ -21,6 +21,10 @@ _MARK = 'layers.0.ln1.weight'
 _load_state_dict = mmengine_checkpoint.load_state_dict
 
 
+class ReportedLoad:
+    """Marks the encoders whose loads are reported on, such as `CAEViT`."""
+
+
 def load_state_dict(
     module: nn.Module,
     state_dict: Mapping[str, Tensor],
@@ -90,12 +94,10 @@ def register_reported_load() -> None:
 
 def encoder_prefixes(module: nn.Module) -> list[str]:
     """Prefixes of the names of all CAE encoders in a module."""
-    from mmcae.models import CAEViT
-
     return [
         name + '.' if name else ''
         for name, part in module.named_modules()
-        if isinstance(part, CAEViT)
+        if isinstance(part, ReportedLoad)
     ]
 
 

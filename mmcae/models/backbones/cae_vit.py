@@ -14,6 +14,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 
+from mmcae.checkpoint.load_with_report import ReportedLoad
 from mmcae.registry import MODELS
 
 from ..layers import (
@@ -29,12 +30,13 @@ from ..layers import (
 from . import adapt
 from .arch import ARCH_ZOO, arch_settings, block_indices, layer_depth
 from .blocks import build_blocks
-from .checks import check_arguments
-from .freeze import freeze, frozen_modules
+
+OUT_TYPES = ('raw', 'cls_token', 'featmap', 'avg_featmap')
+FINAL_NORMS = (False, True, 'every')
 
 
 @MODELS.register_module()
-class CAEViT(BaseBackbone):
+class CAEViT(ReportedLoad, BaseBackbone):
     """Vision transformer that CAE pretrains, on whole images.
 
     It takes the arguments of mmpretrain's ``BEiTViT`` and has its tensor
@@ -122,7 +124,7 @@ class CAEViT(BaseBackbone):
         self.num_layers = self.arch_settings['num_layers']
         if window_size is not None:
             window_size = tuple(to_2tuple(window_size))
-        check_arguments(
+        _check_arguments(
             out_type,
             final_norm,
             with_cls_token,
@@ -186,7 +188,10 @@ class CAEViT(BaseBackbone):
         if out_type == 'avg_featmap':
             self.ln2 = norm_layer(norm_cfg, self.embed_dims)
         self._register_load_state_dict_pre_hook(self._adapt_state_dict)
-        freeze(self)
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        if frozen_stages > 0 and self.cls_token is not None:
+            self.cls_token.requires_grad_(False)
 
     def init_weights(self) -> None:
         """Draw the initial weights; ``init_cfg`` is applied afterwards."""
@@ -200,16 +205,48 @@ class CAEViT(BaseBackbone):
     def _adapt_state_dict(
         self, state_dict: dict, prefix: str, *_: Any
     ) -> None:
-        adapt.adapt_position_table(self, state_dict, prefix)
-        adapt.adapt_pooled_norm(self, state_dict, prefix)
-        adapt.adapt_relative_position(self, state_dict, prefix)
+        if self.pos_embed is not None:
+            adapt.fit_position_table(
+                state_dict,
+                f'{prefix}pos_embed',
+                self.patch_resolution,
+                self.num_extra_tokens,
+                self.interpolate_mode,
+            )
+        adapt.move_final_norm(
+            state_dict,
+            prefix,
+            has_final=bool(self.final_norm),
+            has_pooled=hasattr(self, 'ln2'),
+        )
+        if self.use_rel_pos_bias:
+            adapt.copy_shared_bias(state_dict, prefix, self.num_layers)
+        grids, indices = {}, {}
+        for name, module in self.named_modules(prefix=prefix.rstrip('.')):
+            if hasattr(module, 'relative_position_bias_table'):
+                start = f'{name}.relative_position_'
+                grids[f'{start}bias_table'] = module.window_size
+                indices[f'{start}index'] = module.relative_position_index
+        adapt.fit_bias_tables(state_dict, grids)
+        adapt.renew_bias_indices(state_dict, indices)
 
     def train(self, mode: bool = True) -> 'CAEViT':
         """Set the training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        for module in frozen_modules(self):
+        for module in self._frozen_modules():
             module.eval()
         return self
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        """The embedding, the first blocks, and the norms after the last."""
+        if self.frozen_stages <= 0:
+            return []
+        frozen = [self.patch_embed, self.drop_after_pos]
+        frozen += list(self.layers[: self.frozen_stages])
+        if self.frozen_stages >= self.num_layers:
+            norms = [getattr(self, name, None) for name in ('ln1', 'ln2')]
+            frozen += [norm for norm in norms if norm is not None]
+        return frozen
 
     def grid(self, x: Tensor) -> tuple[int, int]:
         """Rows and columns of the patch grid of images ``(B, C, H, W)``."""
@@ -298,3 +335,39 @@ class CAEViT(BaseBackbone):
     ) -> tuple[int, int]:
         """Depth for layer-wise learning-rate decay; see `layer_depth`."""
         return layer_depth(param_name, prefix, self.num_layers)
+
+
+def _check_arguments(
+    out_type: str,
+    final_norm: bool | str,
+    with_cls_token: bool,
+    use_rel_pos_bias: bool,
+    use_shared_rel_pos_bias: bool,
+    window_size: tuple[int, int] | None,
+) -> None:
+    """Refuse arguments that have no meaning, alone or together."""
+    if out_type not in OUT_TYPES:
+        raise ValueError(
+            f'out_type must be one of {OUT_TYPES}, got {out_type!r}'
+        )
+    if final_norm not in FINAL_NORMS:
+        raise ValueError(
+            f'final_norm must be one of {FINAL_NORMS}, got {final_norm!r}'
+        )
+    if out_type == 'cls_token' and not with_cls_token:
+        raise ValueError("out_type='cls_token' needs with_cls_token=True")
+    if use_rel_pos_bias and use_shared_rel_pos_bias:
+        raise ValueError('use_rel_pos_bias and its shared form: not both')
+    if not with_cls_token and (use_rel_pos_bias or use_shared_rel_pos_bias):
+        raise ValueError('relative position bias needs a class token')
+    if window_size is None:
+        return
+    if min(window_size) < 1:
+        raise ValueError(
+            f'window_size must be positive or None, got {window_size}'
+        )
+    if use_shared_rel_pos_bias:
+        raise ValueError(
+            'blocks with windows and blocks without cannot share a bias: set '
+            'use_rel_pos_bias instead of use_shared_rel_pos_bias'
+        )

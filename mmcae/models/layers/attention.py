@@ -2,12 +2,10 @@
 """Self- and cross-attention of CAE."""
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..ops import Linear, linear
-from ..ops.choice import explicit_attention
+from ..ops import Linear, attention, linear
 from .relative_position import add_relative_position, relative_position_bias
 from .window import attend_in_windows, crop_bias
 
@@ -29,48 +27,6 @@ def check_heads(embed_dims: int, num_heads: int) -> None:
             f'embed_dims={embed_dims} is not divisible by '
             f'num_heads={num_heads}'
         )
-
-
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    bias: Tensor | None = None,
-    drop_rate: float = 0.0,
-    scale: float | None = None,
-) -> Tensor:
-    """Compute scaled dot-product attention.
-
-    Args:
-        query: ``(B, heads, M, d)``.
-        key: ``(B, heads, N, d)``.
-        value: ``(B, heads, N, d)``.
-        bias: Added to the scores, broadcast to ``(B, heads, M, N)``.
-        drop_rate: Dropout of the attention weights.
-        scale: Factor of the scores. Defaults to ``d ** -0.5``.
-
-    Returns:
-        What the queries read, ``(B, heads, M, d)``.
-    """
-    bias = None if bias is None else bias.to(query)
-    if not explicit_attention(query, key):
-        return F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=bias,
-            dropout_p=drop_rate,
-            scale=scale,
-        )
-    scores = query @ key.transpose(-2, -1)
-    # In place: no gradient needs the unscaled scores.
-    scores = scores.mul_(query.shape[-1] ** -0.5 if scale is None else scale)
-    if bias is not None:
-        scores = scores.add_(bias)
-    weights = scores.softmax(dim=-1)
-    if drop_rate:
-        weights = F.dropout(weights, drop_rate)
-    return weights @ value
 
 
 class SelfAttention(BaseModule):
@@ -199,7 +155,7 @@ class SelfAttention(BaseModule):
         """
         q, k, v = (split_heads(t, self.num_heads) for t in qkv.chunk(3, -1))
         drop_rate = self.attn_drop_rate if self.training else 0.0
-        x = attend(q, k, v, bias, drop_rate, self.qk_scale)
+        x = attention(q, k, v, bias, drop_rate, self.qk_scale)
         return self.proj(merge_heads(x))
 
 
@@ -264,5 +220,5 @@ class CrossAttention(BaseModule):
         v = linear(value, self.v.weight, self.v_bias)
         q, k, v = (split_heads(t, self.num_heads) for t in (q, k, v))
         drop_rate = self.attn_drop_rate if self.training else 0.0
-        x = attend(q, k, v, drop_rate=drop_rate, scale=self.qk_scale)
+        x = attention(q, k, v, drop_rate=drop_rate, scale=self.qk_scale)
         return self.proj_drop(self.proj(merge_heads(x)))

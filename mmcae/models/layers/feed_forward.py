@@ -5,7 +5,7 @@ from mmcv.cnn import build_activation_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from ..ops import Linear, gelu_linear
+from ..ops import Linear, activated_linear
 
 
 class FeedForward(BaseModule):
@@ -13,7 +13,7 @@ class FeedForward(BaseModule):
 
     It has the names of mmcv's ``FFN``, and adds no residual and drops no
     path. With exact GELU it keeps one hidden tensor for the backward pass
-    instead of two; see `gelu_linear`.
+    instead of two; see `activated_linear`.
 
     Args:
         embed_dims: Width ``D``.
@@ -43,12 +43,5 @@ class FeedForward(BaseModule):
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens ``(B, N, D)`` to the same shape."""
         (first, activation, inner_drop), second, drop = self.layers
-        plain = type(second) is not Linear or (
-            self.training and inner_drop.p > 0
-        )
-        exact = (
-            type(activation) is nn.GELU and activation.approximate == 'none'
-        )
-        if plain or not exact:
-            return self.layers(x)
-        return drop(gelu_linear(first(x), second))
+        hidden = first(x)
+        return drop(activated_linear(hidden, activation, inner_drop, second))

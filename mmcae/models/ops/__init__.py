@@ -4,8 +4,18 @@
 Everybody else calls them as they would call torch.
 """
 
+from .attention import attention
 from .choice import use_kernels
+from .conv import conv2d_relu
 from .cross_entropy import cross_entropy
-from .linear import Linear, gelu_linear, linear
+from .linear import Linear, activated_linear, linear
 
-__all__ = ['Linear', 'cross_entropy', 'gelu_linear', 'linear', 'use_kernels']
+__all__ = [
+    'Linear',
+    'activated_linear',
+    'attention',
+    'conv2d_relu',
+    'cross_entropy',
+    'linear',
+    'use_kernels',
+]

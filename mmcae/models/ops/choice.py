@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which kernels compute attention and linear layers: decided here only.
+"""Which kernel computes an operation; only the files beside this one ask.
 
-All choices give the same numbers but for rounding. ``'auto'`` takes what was
-measured to be the fastest on the device; `use_kernels` and the environment
-variables ``MMCAE_ATTENTION``, ``MMCAE_LINEAR``, ``MMCAE_ACTIVATION``,
-``MMCAE_CONV`` and ``MMCAE_LOSS`` force one.
+All kernels give the same numbers but for rounding. ``'auto'`` takes what was
+measured to be the fastest on the device. ``MMCAE_KERNELS=torch`` in the
+environment takes PyTorch's own for everything, and `use_kernels` forces
+single ones, for comparisons.
 """
 
 import os
@@ -31,6 +31,16 @@ KERNELS = {
     # Cross-entropy: PyTorch's, or in slices of rows that need less memory.
     'loss': ('auto', 'torch', 'slices'),
 }
+#: The environment variable that chooses for all kinds: ``auto``, ``torch``.
+VARIABLE = 'MMCAE_KERNELS'
+# What PyTorch does by itself.
+_TORCH = {
+    'attention': 'fused',
+    'linear': 'torch',
+    'activation': 'keep',
+    'conv': 'torch',
+    'loss': 'torch',
+}
 # Below this number of multiply-adds a call costs more than it saves.
 _ONEDNN_FROM = 10_000_000
 # Longer sequences would keep too many scores for the backward pass.
@@ -42,11 +52,16 @@ def chosen(kernel: str) -> str:
     """Return what is chosen for a kind of kernel.
 
     Raises:
-        ValueError: If the environment variable names none.
+        ValueError: If the environment variable has another value.
     """
-    variable = f'MMCAE_{kernel.upper()}'
-    choice = _forced.get(kernel) or os.environ.get(variable, 'auto')
-    return _check(kernel, choice, variable)
+    if kernel in _forced:
+        return _forced[kernel]
+    everything = os.environ.get(VARIABLE, 'auto')
+    if everything == 'torch':
+        return _TORCH[kernel]
+    if everything != 'auto':
+        raise ValueError(f"{VARIABLE}={everything!r}: set 'auto' or 'torch'")
+    return 'auto'
 
 
 @contextmanager
@@ -61,21 +76,17 @@ def use_kernels(**choices: str) -> Iterator[None]:
     """
     before = dict(_forced)
     for kernel, choice in choices.items():
-        _check(kernel, choice, kernel)
+        if choice not in KERNELS.get(kernel, ()):
+            raise ValueError(
+                f'{kernel}={choice!r} is none of '
+                f'{KERNELS.get(kernel, KERNELS)}'
+            )
     _forced.update(choices)
     try:
         yield
     finally:
         _forced.clear()
         _forced.update(before)
-
-
-def _check(kernel: str, choice: str, name: str) -> str:
-    if choice not in KERNELS.get(kernel, ()):
-        raise ValueError(
-            f'{name}={choice!r} is none of {KERNELS.get(kernel, KERNELS)}'
-        )
-    return choice
 
 
 def watched() -> bool:

@@ -28,7 +28,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         The mean, a scalar in float32.
     """
-    # Compilers fuse what they know.
+    # Under torch.compile the plain loss is fused anyway.
     if chosen('loss') == 'torch' or watched():
         return F.cross_entropy(logits.float(), targets)
     return _CrossEntropy.apply(logits, targets)
@@ -39,7 +39,8 @@ class _CrossEntropy(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, logits: Tensor, targets: Tensor
     ) -> Tensor:
-        # Apart from the logarithm of the sum, which is small, for its digits.
+        # The row maximum stays apart from the log-sum-exp: adding them
+        # first would lose precision in float32.
         peaks = logits.amax(dim=1, keepdim=True).float()
         sums = [
             (rows - peak).exp_().sum(dim=1, keepdim=True)

@@ -42,6 +42,30 @@ class Linear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
+def activated_linear(
+    x: Tensor, activation: nn.Module, drop: nn.Dropout, layer: nn.Module
+) -> Tensor:
+    """Apply activation, dropout, and a linear layer.
+
+    Exact GELU without dropout keeps one tensor for the backward pass instead
+    of two; see `gelu_linear`.
+
+    Args:
+        x: Input of the activation, ``(..., in)``.
+        activation: The activation.
+        drop: Dropout after it.
+        layer: The linear layer, or what stands in its place.
+
+    Returns:
+        ``(..., out)``.
+    """
+    exact = type(activation) is nn.GELU and activation.approximate == 'none'
+    drops = drop.training and drop.p > 0
+    if type(layer) is Linear and exact and not drops:
+        return gelu_linear(x, layer)
+    return layer(drop(activation(x)))
+
+
 def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """Apply exact GELU, then a linear layer, keeping only ``x``.
 
@@ -108,10 +132,10 @@ def _gradients(
 
 
 class _Linear(torch.autograd.Function):
-    """Perhaps GELU, then a linear layer, in a precision of its own.
+    """Optional GELU followed by a linear layer.
 
-    It keeps its input and the weight as it is: casts of the weight live
-    while they are multiplied only, in both passes.
+    Saves the input and the uncast weight for the backward pass; the
+    low-precision copy of the weight is made again in each pass.
     """
 
     @staticmethod

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.models.ops.choice import conv_onednn, onednn_conv
+from mmcae.models.ops import conv2d_relu
 from mmcae.models.target_generators.common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
@@ -82,17 +82,14 @@ class DALLEConv(nn.Module):
             Tensor: (B, out, H, W).
         """
         w, b = self._weights(x.dtype, gain)
-        if onednn_conv(x):
-            return conv_onednn(x, w, b, relu)
-        x = F.conv2d(x, w, b, padding=self.w.shape[-1] // 2)
-        return F.relu(x, inplace=True) if relu else x
+        return conv2d_relu(x, w, b, relu)
 
     def _weights(
         self, dtype: torch.dtype, gain: float
     ) -> tuple[Tensor, Tensor]:
         if dtype == self.w.dtype and gain == 1:
             return self.w, self.b
-        # Anew each time: casts that are kept would be 74 MB.
+        # Cast at every call: keeping the casts would take 74 MB.
         w, b = ((p.detach() * gain).to(dtype) for p in (self.w, self.b))
         if not w.is_cpu and dtype != torch.float32:
             w = w.contiguous(memory_format=torch.channels_last)
@@ -125,7 +122,8 @@ class DALLEBlock(nn.Module):
         widths = (in_channels, hidden, hidden, hidden, out_channels)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, size in enumerate(kernel_sizes):
-            # The convolution before it applies it; here for the names.
+            # Not called: the convolution before it applies ReLU. It keeps
+            # the names of the tensors.
             layers[f'relu_{i + 1}'] = nn.ReLU()
             layers[f'conv_{i + 1}'] = DALLEConv(widths[i], widths[i + 1], size)
         self.res_path = nn.Sequential(layers)

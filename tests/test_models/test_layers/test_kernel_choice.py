@@ -24,7 +24,7 @@ class Subclass(torch.Tensor):
 
 
 def test_use_kernels__beats_the_environment(monkeypatch):
-    monkeypatch.setenv('MMCAE_LINEAR', 'torch')
+    monkeypatch.setenv(kernels.VARIABLE, 'torch')
     assert chosen('linear') == 'torch'
     with use_kernels(linear='onednn'):
         assert chosen('linear') == 'onednn'

@@ -4,11 +4,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from lanes import tested_torches
 
 from mmcae.models.layers import Linear, use_kernels
-from mmcae.models.layers.attention import attend
 from mmcae.models.layers.feed_forward import FeedForward
-from mmcae.models.ops.choice import KERNELS, chosen, onednn_works
+from mmcae.models.ops import attention as attend
+from mmcae.models.ops.choice import (
+    KERNELS,
+    VARIABLE,
+    chosen,
+    onednn_conv_works,
+    onednn_works,
+)
 
 PLAIN = dict(attention='fused', linear='torch', activation='keep')
 
@@ -29,14 +36,38 @@ def assert_equal(ours, theirs, tolerance):
 
 
 def test_chosen__refuses_what_there_is_not(monkeypatch):
-    monkeypatch.setenv('MMCAE_LINEAR', 'fast')
-    with pytest.raises(ValueError, match="MMCAE_LINEAR='fast' is none of"):
+    monkeypatch.setenv(VARIABLE, 'fast')
+    with pytest.raises(ValueError, match="MMCAE_KERNELS='fast': set 'auto'"):
         chosen('linear')
     with (
         pytest.raises(ValueError, match="attention='best'"),
         use_kernels(attention='best'),
     ):
         pass
+
+
+def test_chosen__the_variable_takes_all_of_torch(monkeypatch):
+    assert {chosen(kernel) for kernel in KERNELS} == {'auto'}
+    monkeypatch.setenv(VARIABLE, 'torch')
+    for kernel, choices in KERNELS.items():
+        assert chosen(kernel) in choices
+        assert chosen(kernel) != 'auto'
+
+
+def test_onednn__is_there_on_every_tested_torch():
+    """The operations are not documented: a new torch may lose them.
+
+    Without them the product still works, but up to twice as slowly, and the
+    tests below are skipped. So it has to be noticed here.
+    """
+    version = '.'.join(torch.__version__.split('.')[:2])
+    if version not in tested_torches():
+        pytest.skip(f'torch {version} is none of those tested')
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip('this build of torch has no oneDNN')
+    assert onednn_works()
+    assert onednn_conv_works(torch.float32)
+    assert onednn_conv_works(torch.bfloat16)
 
 
 def test_use_kernels__is_undone():
