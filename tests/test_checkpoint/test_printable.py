@@ -2,6 +2,7 @@
 """Names from files reach no terminal and no log as they are."""
 
 import logging
+import tracemalloc
 
 import pytest
 import torch
@@ -83,6 +84,15 @@ def test_reports__show_escaped_names(kind):
     one = torch.ones(1)
     assert_clean('; '.join(compare_state_dicts({'a': one}, {name: one})))
     assert_clean('; '.join(compare_state_dicts({name: one}, {'a': one})))
+
+
+def test_fold_names__a_deep_name_costs_little():
+    """It has as many parents as dots: together 9 MB, if it is not cut."""
+    tracemalloc.start()
+    fold_names(['x.' * 3000 + 'y', 'x.' * 3000 + 'z'])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 << 20
 
 
 @pytest.mark.parametrize('convert', [from_official, to_official])
