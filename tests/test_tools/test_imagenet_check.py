@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-import tiny_imagenet as tiny
+from helpers import tiny_imagenet as tiny
 from helpers.tiny_imagenet import DEVKIT, WNIDS
 
 

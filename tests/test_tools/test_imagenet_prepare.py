@@ -8,9 +8,9 @@ import sys
 import tarfile
 
 import pytest
-import tiny_imagenet as tiny
 import torch
 import torchvision.datasets.imagenet as torchvision_imagenet
+from helpers import tiny_imagenet as tiny
 from helpers.tiny_imagenet import DEVKIT, TRAIN, VAL, WNIDS
 
 import mmcae

@@ -4,7 +4,7 @@
 import shutil
 
 import pytest
-import tiny_imagenet as tiny
+from helpers import tiny_imagenet as tiny
 from helpers.tiny_imagenet import DEVKIT, WNIDS
 from mmengine.registry import DATASETS, init_default_scope
 
