@@ -2,7 +2,6 @@
 """Read a config and apply overrides strictly."""
 
 import copy
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,13 @@ from mmengine.registry import FUNCTIONS
 
 from mmcae.config.check import ConfigError, check_file, check_option
 from mmcae.config.key_paths import value_at
+from mmcae.config.moves import (
+    move_data_root,
+    move_weights,
+    with_slash,
+    without_slash,
+)
 from mmcae.config.option_text import Options
-from mmcae.config.search_path import find_config
 from mmcae.config.variables import (
     check_inside,
     check_kind,
@@ -27,9 +31,6 @@ __all__ = ['ConfigError', 'apply_options', 'load_config']
 # Dicts whose ``type`` is a function, called with all other keys.
 FUNCTION_KEYS = ('collate_fn', 'worker_init_fn')
 CALLED_KEYS = (*FUNCTION_KEYS, 'clip_grad')
-
-# Variables of a config file that name a file of weights inside its model.
-WEIGHT_VARIABLES = ('checkpoint', 'tokenizer')
 
 
 def load_config(
@@ -154,13 +155,14 @@ def _with_variables(
     if file is not None and Config._is_lazy_import(str(file)):
         file = None
     if file is not None and variables:
-        new = _read(file, variables)
+        new = _read(file, with_slash(cfg, variables))
+        without_slash(new, variables)
     else:
         new = copy.deepcopy(cfg)
         for name, value in variables.items():
             new[name] = value
-    _move_data_root(cfg, new)
-    _move_weights(cfg, new)
+    move_data_root(cfg, new)
+    move_weights(cfg, new)
     for name, value in variables.items():
         if name == 'data_root':
             continue
@@ -229,68 +231,3 @@ def _key(node: Any, part: str, full_key: str) -> Any:
     raise ConfigError(
         f"'{full_key}': the value before '{part}' is {node!r}, not a dict"
     )
-
-
-def _move_data_root(cfg: Config, future: Config) -> None:
-    """Move the paths below ``data_root`` that the file did not compute."""
-    old, new = cfg.get('data_root'), future.get('data_root')
-    if old == new:
-        return
-    moved = 0
-    for name in ('train', 'val', 'test'):
-        for part in (f'{name}_dataloader', f'{name}_evaluator'):
-            moved += future.get(part) != cfg.get(part)
-            moved += _replace_root(future.get(part), old, str(new))
-    if not moved:
-        warnings.warn(
-            f"data_root={new}: no dataset of this config has the path '{old}';"
-            ' set train_dataloader.dataset.data_root instead',
-            stacklevel=4,
-        )
-
-
-def _move_weights(cfg: Config, future: Config) -> None:
-    for name in WEIGHT_VARIABLES:
-        old, new = cfg.get(name), future.get(name)
-        if isinstance(old, str) and new is not None and old != new:
-            _replace_value(future.get('model'), old, str(new))
-
-
-def _replace_value(node: Any, old: str, new: str) -> None:
-    """Put ``new`` for every string that is ``old``, at any depth."""
-    if not isinstance(node, dict | list):
-        return
-    pairs = node.items() if isinstance(node, dict) else enumerate(node)
-    for key, value in list(pairs):
-        if value == old:
-            node[key] = new
-        else:
-            _replace_value(value, old, new)
-
-
-def _replace_root(node: Any, old: Any, new: str) -> int:
-    """Put ``new`` for ``old`` where a path is, or starts with, the root."""
-    if isinstance(node, dict):
-        items: list[tuple[Any, Any]] = list(node.items())
-    elif isinstance(node, list):
-        items = list(enumerate(node))
-    else:
-        return 0
-    moved = 0
-    prefix = None
-    if isinstance(old, str) and old.strip('./'):
-        prefix = old.rstrip('/') + '/'
-    for key, value in items:
-        if key == 'data_root' and value == old:
-            node[key] = new
-        elif (
-            prefix
-            and isinstance(value, str)
-            and f'{value}/'.startswith(prefix)
-        ):
-            node[key] = str(Path(new) / value[len(prefix) :])
-        else:
-            moved += _replace_root(value, old, new)
-            continue
-        moved += 1
-    return moved

@@ -88,6 +88,18 @@ def test_load_config__data_root_computed_and_written_out(base, tmp_path):
     assert cfg.val_dataloader.dataset.data_root == f'{root}/val'
 
 
+@pytest.mark.parametrize('new', ['/my set', '/my set/'])
+def test_load_config__data_root_that_the_file_ends_with_a_slash(base, new):
+    text = """
+data_root = 'data/other/'
+train_dataloader = dict(
+    dataset=dict(data_root=data_root, ann_file=data_root + 'a.txt'))
+"""
+    dataset = load_config(base(text), {'data_root': new}).train_dataloader
+    assert dataset.dataset.data_root == new
+    assert dataset.dataset.ann_file == '/my set/a.txt'
+
+
 @pytest.mark.parametrize('epochs', [3, 2])
 def test_load_config__warm_up_fills_a_short_training(base, epochs):
     with pytest.warns(UserWarning, match='CosineAnnealingLR from 3 to'):
