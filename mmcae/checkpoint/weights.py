@@ -73,6 +73,12 @@ def check_layout(checkpoint: Mapping[str, Any], name: str) -> None:
         _check_names(checkpoint, name)
     else:
         check_tensors(inner, name)
+        meta = checkpoint.get('meta', {})
+        if not isinstance(meta, Mapping):
+            raise _fault(
+                name,
+                f'its meta is a {type(meta).__name__}, not a dictionary',
+            )
 
 
 def check_tensors(

@@ -183,16 +183,28 @@ def faults_of(reader, entries, sentinel, folder):
     return '\n'.join(f'{name}: {fault}' for name, fault in found.items())
 
 
+def meant_for(name, files):
+    """A stream has no name, so nothing in it is taken for safetensors."""
+    if name != 'stream':
+        return files
+    return [entry for entry in files if entry.suffix != '.safetensors']
+
+
 @pytest.mark.parametrize('name', READERS)
 def test_reader__some_files(name, files, sentinel, tmp_path):
-    entries = some_of(files, name)
+    entries = some_of(meant_for(name, files), name)
     assert not faults_of(READERS[name], entries, sentinel, tmp_path)
 
 
+# The other two kinds of Pretrained go through load_checkpoint.
+WHOLE = [name for name in READERS if not name.startswith('Pretrained')]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('name', READERS)
+@pytest.mark.parametrize('name', WHOLE)
 def test_reader__all_files(name, files, sentinel, tmp_path):
-    assert not faults_of(READERS[name], files, sentinel, tmp_path)
+    entries = meant_for(name, files)
+    assert not faults_of(READERS[name], entries, sentinel, tmp_path)
 
 
 @pytest.mark.parametrize('command', CONVERTERS)
@@ -315,27 +327,24 @@ KINDS = (
 def test_program__ends_in_one_sentence(program, files, sentinel, tmp_path):
     toy_project.write(tmp_path)
     (tmp_path / 'images').mkdir()
-    named = {entry.name: entry for entry in files}
-    chance = random.Random(program)
-    kinds = chance.sample(KINDS, 1 if program in CONVERTERS else 2)
-    for number, kind in enumerate(kinds):
-        file = tmp_path / f'file_{number}{named[kind].suffix}'
-        if program == 'knn':
-            file = file.with_suffix('.npz')
-        file.write_bytes(named[kind].content())
-        work_dir = tmp_path / 'work_dirs/toy'
-        work_dir.mkdir(parents=True, exist_ok=True)
-        (work_dir / 'last_checkpoint').write_text(str(file))
-        script, *arguments = PROGRAMS[program]
-        done = toy_project.execute(
-            [sys.executable, '-W', 'ignore', ROOT / 'tools' / script]
-            + [part.format(file=file) for part in arguments],
-            tmp_path,
-            PYTHONPATH=os.pathsep.join([PACKAGE, str(tmp_path)]),
-        )
-        said = done.stderr.strip().splitlines()
-        assert done.returncode > 0, (kind, done.stdout, done.stderr)
-        assert 'Traceback' not in done.stderr, (kind, done.stderr)
-        assert any(file.name in line for line in said), (kind, said)
-        assert all(line.isprintable() for line in said), (kind, said)
-        assert not sentinel.exists()
+    kind = random.Random(program).choice(KINDS)
+    entry = next(entry for entry in files if entry.name == kind)
+    ending = '.npz' if program == 'knn' else entry.suffix
+    file = tmp_path / f'given_file{ending}'
+    file.write_bytes(entry.content())
+    work_dir = tmp_path / 'work_dirs/toy'
+    work_dir.mkdir(parents=True)
+    (work_dir / 'last_checkpoint').write_text(str(file))
+    script, *arguments = PROGRAMS[program]
+    done = toy_project.execute(
+        [sys.executable, '-W', 'ignore', ROOT / 'tools' / script]
+        + [part.format(file=file) for part in arguments],
+        tmp_path,
+        PYTHONPATH=os.pathsep.join([PACKAGE, str(tmp_path)]),
+    )
+    said = done.stderr.strip().splitlines()
+    assert done.returncode > 0, (kind, done.stdout, done.stderr)
+    assert 'Traceback' not in done.stderr, (kind, done.stderr)
+    assert file.name in said[-1], (kind, said)
+    assert said[-1].isprintable(), (kind, said)
+    assert not sentinel.exists()

@@ -22,7 +22,7 @@ from mmcae.checkpoint.dalle_pickle import read_module_pickle
 from mmcae.checkpoint.decoding import decode_checkpoint
 from mmcae.checkpoint.reading import read_checkpoint
 
-SLOW, FAST = 400, 20  # mutants of each form
+SLOW, FAST = 300, 20  # mutants of each form
 
 
 class Model(BaseModel):

@@ -92,6 +92,15 @@ def test_loaders__refuse_in_one_sentence(name, tmp_path):
             PretrainedInit(str(path), prefix=prefix)(layer)
 
 
+@pytest.mark.parametrize('meta', [None, 'x', []])
+def test_load_checkpoint__meta_is_a_dictionary(tmp_path, meta):
+    path = tmp_path / 'w.pth'
+    torch.save({'state_dict': {'weight': ONE}, 'meta': meta}, path)
+    with expect(r'w\.pth holds no weights .* its meta is a ') as info:
+        load_checkpoint(nn.Linear(1, 1), str(path))
+    assert '\n' not in str(info.value)
+
+
 def test_load_state_dict__other_entries_beside_tensors_are_ignored(tmp_path):
     layer = nn.Linear(1, 1)
     state = {**nn.Linear(1, 1).state_dict(), 'epoch': 3}
