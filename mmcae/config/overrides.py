@@ -17,6 +17,7 @@ from mmcae.config.moves import (
     without_slash,
 )
 from mmcae.config.option_text import Options
+from mmcae.config.search_path import find_config
 from mmcae.config.variables import (
     check_inside,
     check_kind,
