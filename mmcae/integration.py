@@ -9,6 +9,7 @@ against this one list.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import mmcae.namespace_guard  # noqa: F401
 from mmcae.checkpoint.load_with_report import register_reported_load
 from mmcae.checkpoint.reading import register_safe_loader
 from mmcae.checkpoint.resume import register_checked_resume
