@@ -13,7 +13,7 @@ from mmcae.version import __version__
 
 # Of the keys below; raise it when one changes its meaning.
 HEADER_VERSION = '1'
-# The first tensor that is there tells what the file holds.
+# The first of these names that a file has decides what it holds.
 _KINDS = (
     ('neck.regressors.0.gamma_1_cross', 'pretraining model'),
     ('neck.regressors.0.norm1_q_cross.weight', 'pretraining model'),

@@ -50,7 +50,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether file and model fit but for what is so by design."""
+        """Whether nothing is missing, unexpected, or of another shape."""
         return not (self.missing or self.unexpected or self.misfit)
 
     def __str__(self) -> str:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Loads of models with a CAE encoder, reported on and never in vain."""
+"""Load weights into models with a CAE encoder: report, or fail if none fit."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from mmcae.checkpoint.load_report import LoadReport, collect_notes
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import check_tensors
 
-# Of every vision transformer: they prove no relation.
+# Every vision transformer has these, so they do not show that a file fits.
 _COMMON = ('cls_token', 'pos_embed')
 _MARK = 'layers.0.ln1.weight'
 _load_state_dict = mmengine_checkpoint.load_state_dict
@@ -33,8 +33,8 @@ def load_state_dict(
 ) -> None:
     """Load as mmengine does; with a CAE encoder, report in one entry.
 
-    The entry replaces mmengine's list of mismatches. Other models are none
-    of our business: mmengine loads them unchanged.
+    The entry replaces mmengine's list of mismatches. Other models are
+    loaded by mmengine, unchanged.
 
     Args:
         module: The model, or a part of it.
@@ -106,7 +106,7 @@ def _fill(
     given: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
 ) -> None:
-    """Sort the names that modules and mmengine said nothing about."""
+    """Classify the names that no module has reported on."""
     # Old files lack the counters of batch norms: as for mmengine, no loss.
     expected = {
         name: value

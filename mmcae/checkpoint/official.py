@@ -43,7 +43,7 @@ _ENCODER = {
     'patch_embed.proj': 'patch_embed.projection',
     'norm': 'ln1',
 }
-# Module by module; a block's number stands where the star is.
+# Module by module; ``*`` matches the number of a block.
 _PREFIXES = {
     **{f'encoder.{k}': f'backbone.{v}' for k, v in _ENCODER.items()},
     **{

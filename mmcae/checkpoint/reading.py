@@ -93,7 +93,8 @@ def _existing(path: str | os.PathLike) -> Path:
 def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
     """Read a local file for mmengine, converting an authors' file.
 
-    mmengine logs the name from its tenth letter on as the back end's name.
+    mmengine logs ``__name__[10:]`` of a loader as its backend, so this one
+    has to be called ``load_from_...``.
 
     Args:
         filename (str): The path.

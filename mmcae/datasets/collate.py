@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From samples to a batch, when some come with stored tokens."""
+"""Collate samples of which some bring tokens instead of a second view."""
 
 from collections.abc import Sequence
 

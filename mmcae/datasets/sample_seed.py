@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which sample is this: (run seed, epoch, index), and draws that follow it.
+"""Seed the random draws of a sample from (run seed, epoch, index).
 
 Crop, flip and mask of a sample are functions of its identity alone, so the
 number of workers or processes, prefetching and restarts cannot change them,

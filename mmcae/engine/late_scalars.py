@@ -9,8 +9,8 @@ from torch import Tensor
 class LateScalars:
     """Values on their way to a message hub.
 
-    To read a value from a GPU is to wait for all that it has been given to
-    do. Values wait here instead, and all are read at once.
+    Reading a value from a GPU (``.item()``) waits for all work that it still
+    has. Values are kept here instead, and all are read at once.
 
     Args:
         hub: Where they go.

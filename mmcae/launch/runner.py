@@ -76,7 +76,7 @@ class StrictDictAction(DictAction):
 
 
 class _Started(Hook):
-    """Remembers that the loop began: from then on, an error is news."""
+    """Records that the loop began: later errors keep their traceback."""
 
     priority = 'VERY_HIGH'
     done = False

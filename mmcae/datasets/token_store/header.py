@@ -28,7 +28,7 @@ _MAX_VOCAB = 1 << 16  # a token is a uint16
 _SIZES_LOOKED_AT = 1000
 
 _TWO_VIEWS = (TwoViewRandomResizedCrop, TwoViewResize)
-# They add a mask, a token, or pack: the tokenizer's view stays as it is.
+# Transforms that leave the view of the tokenizer as it is.
 _VIEW_STAYS = (BlockMaskGenerator, RandomMaskGenerator, LoadTokens)
 # Arguments that do not shape the tokenizer's view.
 _IRRELEVANT = {

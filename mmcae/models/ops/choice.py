@@ -90,7 +90,7 @@ def use_kernels(**choices: str) -> Iterator[None]:
 
 
 def watched() -> bool:
-    """Whether something looks at single operations, or transforms them.
+    """Whether operations are traced, compiled, exported, or counted.
 
     Compilers, exporters and counters of FLOPs know PyTorch's public
     operations only.
