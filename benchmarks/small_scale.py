@@ -30,6 +30,7 @@ from table import write_table
 
 sys.path.insert(0, str(REPO / 'tools/dataset_converters'))
 
+PEERS = Path(__file__).resolve().parent / 'peers'
 CAE, BENCH = 'configs/cae/', 'configs/cae/benchmarks/tiny-p8_cae-pre_1xb64-'
 ARMS = ('random', 'mmpretrain', 'mmcae')
 KINDS = ('linear', 'attentive', 'finetune')
@@ -63,13 +64,13 @@ DATA = dict(
     digits=Data(
         'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py',
         f'{CAE}cae_tiny-p8_1xb32-coslr-80e_digits-32px.py',
-        'benchmarks/peers/mmpretrain_cae_digits.py',
+        str(PEERS / 'mmpretrain_cae_digits.py'),
         '30e_digits-32px',
     ),
     emoji=Data(
         'configs/tokenizer/dvae_f8-k128_1xb32-8e_emoji-48px.py',
         f'{CAE}cae_tiny-p8_1xb32-coslr-30e_emoji-48px.py',
-        'benchmarks/peers/mmpretrain_cae_emoji.py',
+        str(PEERS / 'mmpretrain_cae_emoji.py'),
         '15e_emoji-48px',
     ),
 )

@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runs import run_tool, start_options
-from small_scale import ARMS, CAE, Data, Study
+from small_scale import ARMS, CAE, PEERS, Data, Study
 from table import NAMES, summarise
 
 TRANSFER = f'{CAE}transfer/'
 SCENES = Data(
     'configs/tokenizer/dvae_f8-k128_1xb32-30e_scenes-48px.py',
     f'{CAE}cae_tiny-p8_1xb32-coslr-80e_scenes-48px.py',
-    'benchmarks/peers/mmpretrain_cae_scenes.py',
+    str(PEERS / 'mmpretrain_cae_scenes.py'),
     '',
 )
 UNLABELLED, UNLABELLED_SEED = 1024, 100  # not that of any labelled set

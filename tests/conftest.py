@@ -9,11 +9,14 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('KMP_AFFINITY', 'disabled')
 
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +26,28 @@ def _fixed_seeds():
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _own_default_scope():
-    """A Runner built in one test must not decide the scope of the next."""
-    before = DefaultScope._instance_dict.copy()
+# A Runner leaves these behind: scope, logger, message hub, visualizer.
+MANAGERS = (DefaultScope, MMLogger, MessageHub, Visualizer)
+
+
+@contextmanager
+def _as_before():
+    before = [manager._instance_dict.copy() for manager in MANAGERS]
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for manager, instances in zip(MANAGERS, before, strict=True):
+        manager._instance_dict.clear()
+        manager._instance_dict.update(instances)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _own_runners_of_a_file():
+    """A Runner that a file's fixture built must not reach other files."""
+    with _as_before():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_runners():
+    """A Runner built in one test must not decide the scope of the next."""
+    with _as_before():
+        yield

@@ -2,10 +2,9 @@
 """The benchmark tools, importable, and a stand-in for the authors' code."""
 
 import sys
+from pathlib import Path
 
-from mmcae.config.search_path import resource_root
-
-TOOLS = resource_root() / 'benchmarks'
+TOOLS = Path(__file__).parents[1]
 if str(TOOLS) not in sys.path:
     sys.path.insert(0, str(TOOLS))
 

@@ -4,16 +4,15 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mmcae.config.search_path import resource_root
-
-sys.path.insert(0, str(resource_root() / 'benchmarks'))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dataloader import STAGES, count_cores, format_table, parse_args
 
-TOOL = resource_root() / 'benchmarks/dataloader.py'
+TOOL = Path(__file__).parents[1] / 'dataloader.py'
 
 
 def row(*milliseconds):

@@ -4,18 +4,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from mmcae.config.search_path import resource_root
-
-sys.path.insert(0, str(resource_root() / 'benchmarks'))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from runs import run_tool
 from small_scale import write_few
 from table import write_table
 
-TOOLS = resource_root() / 'benchmarks'
+TOOLS = Path(__file__).parents[1]
 
 
 def run(few, many, **more):

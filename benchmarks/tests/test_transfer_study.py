@@ -11,7 +11,7 @@ from mmengine.config import DictAction
 from mmcae.config.search_path import resource_root
 from mmcae.utils import load_config
 
-sys.path.insert(0, str(resource_root() / 'benchmarks'))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import transfer
 

@@ -7,6 +7,7 @@ from typing import Any
 _LIMIT = 200
 # Python refuses to write numbers of more than about 14,000 bits.
 _LONG_NUMBER = 1024
+_SHORT = 16
 
 
 def printable(name: Any, limit: int = _LIMIT) -> str:
@@ -17,8 +18,9 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
     turns the direction of writing would disguise what is there.
 
     Args:
-        name: The name; what is no string is shown by its ``repr``. Of a
-            container only the kind is shown: it may hold others without end.
+        name: The name; what is no string is shown by its ``repr``. A short
+            list of plain values is shown, too; of other containers only the
+            kind is: they may hold others without end.
         limit: More characters than this are left out.
 
     Returns:
@@ -29,6 +31,9 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
         text = name
     elif isinstance(name, bytes | bytearray):
         text = repr(bytes(name[:limit]))
+    elif isinstance(name, tuple | list) and _is_short(name):
+        inside = ', '.join(printable(item, limit) for item in name)
+        text = f'[{inside}]' if isinstance(name, list) else f'({inside})'
     elif isinstance(name, tuple | list | dict | set | frozenset):
         text = f'a {type(name).__name__}'
     elif isinstance(name, int) and name.bit_length() > _LONG_NUMBER:
@@ -39,6 +44,12 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
     if len(text) > limit:
         shown += f'... ({len(text)} characters)'
     return shown
+
+
+def _is_short(items: tuple | list) -> bool:
+    return len(items) <= _SHORT and all(
+        type(item) in (str, int, float, bool, type(None)) for item in items
+    )
 
 
 def printable_lines(text: str) -> str:

@@ -133,3 +133,13 @@ def test_load_state_dict__advice_is_escaped():
     with pytest.raises(ValueError, match='nothing of the encoder') as info:
         load_state_dict(model, state)
     assert_clean(str(info.value))
+
+
+def test_printable__shows_short_lists_and_the_kind_of_others():
+    assert printable([0, 1]) == '[0, 1]'
+    assert printable((0.9, 'a\x1b')) == r'(0.9, a\x1b)'
+    assert printable([[0], 1]) == 'a list'
+    assert printable(tuple(range(100))) == 'a tuple'
+    assert printable({'a': 1}) == 'a dict'
+    assert printable(1 << 5000) == 'a number of 5001 bits'
+    assert printable(b'x' * 500, 10).startswith("b'xxxxxx")

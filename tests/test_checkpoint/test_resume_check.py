@@ -13,6 +13,7 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 from mmcae.checkpoint.plain_values import ResumeError
 from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
+    UnsafeCheckpointError,
     read_checkpoint,
 )
 
@@ -80,7 +81,6 @@ FAULTS = {
     'half': (set_moment('exp_avg', torch.Tensor.half), 'float16'),
     'list': (set_moment('exp_avg', torch.Tensor.tolist), 'is a list'),
     'none': (set_moment('exp_avg', lambda _: None), 'is a NoneType'),
-    'sparse': (set_moment('exp_avg', torch.Tensor.to_sparse), 'no dense'),
     'no moment': (lambda c: moments(c).pop('exp_avg_sq'), r'keeps \(exp_avg'),
     'one too many': (
         lambda c: moments(c).update(x=torch.ones(1)),
@@ -149,7 +149,6 @@ FAULTS = {
     ),
     # numbers
     'no meta': (lambda c: c.pop('meta'), 'no meta'),
-    'meta is a list': (lambda c: c.update(meta=[]), 'meta is a list'),
     'no epoch': (lambda c: c['meta'].pop('epoch'), 'no epoch'),
     'epoch is text': (lambda c: c['meta'].update(epoch='two'), 'epoch is two'),
     'epoch below 0': (lambda c: c['meta'].update(epoch=-5), 'epoch is -5'),
@@ -231,6 +230,21 @@ def test_resume__refuses_what_are_no_tensors(saved, tmp_path):
     runner, _ = resume(checkpoint, tmp_path)
     with pytest.raises(UnreadableCheckpointError, match=r'linear\.bias: list'):
         runner.train()
+
+
+def test_resume__refuses_what_the_reader_does(saved, tmp_path):
+    sparse, listed = copy.deepcopy(saved), copy.deepcopy(saved)
+    set_moment('exp_avg', torch.Tensor.to_sparse)(sparse)
+    listed['meta'] = []
+    for checkpoint, error, words in (
+        (sparse, UnsafeCheckpointError, '_rebuild_sparse_tensor'),
+        (listed, UnreadableCheckpointError, 'meta is a list'),
+    ):
+        runner, before = resume(checkpoint, tmp_path)
+        with pytest.raises(error, match=words):
+            runner.train()
+        for key, value in runner.model.state_dict().items():
+            assert torch.equal(value, before[key])
 
 
 SGD = dict(type='SGD', lr=0.01)

@@ -14,7 +14,9 @@ from torch import nn
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
+    UnsafeCheckpointError,
     load_tokenizer_weights,
+    read_checkpoint,
 )
 from mmcae.checkpoint.weights import weights_of
 from mmcae.config.search_path import resource_root
@@ -42,6 +44,9 @@ FAULTS = {
     'bare integer keys': ({0: ONE}, '0 is a int'),
     'empty name': ({'state_dict': {'\x1b[2J': ONE}}, r'there is \\x1b\[2J'),
 }
+
+# The reader refuses a file with such a tensor before that.
+FILES = {name: fault for name, fault in FAULTS.items() if name != 'sparse'}
 
 
 def expect(words):
@@ -73,10 +78,16 @@ def test_weights_of__finds_every_layout():
     assert weights_of({}) == {}
 
 
-@pytest.mark.parametrize('name', FAULTS)
+def test_read_checkpoint__refuses_a_sparse_tensor(tmp_path):
+    torch.save(FAULTS['sparse'][0], tmp_path / 'w.pth')
+    with pytest.raises(UnsafeCheckpointError, match='_rebuild_sparse_tensor'):
+        read_checkpoint(tmp_path / 'w.pth')
+
+
+@pytest.mark.parametrize('name', FILES)
 def test_loaders__refuse_in_one_sentence(name, tmp_path):
     """As get_model and a config's Pretrained load."""
-    content, words = FAULTS[name]
+    content, words = FILES[name]
     path = tmp_path / 'w.pth'
     torch.save(content, path)
     with expect(words):
@@ -126,7 +137,7 @@ def test_tools__refuse_in_one_sentence(tool, tmp_path, monkeypatch, capsys):
     script = tool.split()[0]
     path = resource_root() / f'tools/model_converters/{script}.py'
     source, target = tmp_path / 'src.pth', tmp_path / 'dst.pth'
-    for content, words in FAULTS.values():
+    for content, words in FILES.values():
         torch.save(content, source)
         monkeypatch.setattr(
             sys, 'argv', [str(path), *TOOLS[tool], str(source), str(target)]
