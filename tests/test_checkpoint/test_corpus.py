@@ -135,16 +135,16 @@ def test_judged__sees_what_a_reader_must_not_do(sentinel):
         return {'x': len(bytearray(os.urandom(1)) * (300 << 20))}
 
     def late(content, name):
-        end = time.process_time() + 0.3
+        end = time.process_time() + 1.5
         while time.process_time() < end:
             pass
 
     faults = {}
     for reader in (crash, hang, execute, greedy, late):
-        found = judged([HONEST], reader, sentinel, seconds=0.2)
+        found = judged([HONEST], reader, sentinel, seconds=1)
         faults[reader.__name__] = found['judge/x']
     assert faults['crash'] == 'a crash (SIGSEGV)'
-    assert faults['hang'] == faults['late'] == 'a hang (over 0.2 s)'
+    assert faults['hang'] == faults['late'] == 'a hang (over 1 s)'
     assert faults['execute'].startswith('it ran something: ["os.system')
     assert faults['greedy'].endswith(f' MiB for {len(HONEST.content())} bytes')
     assert not sentinel.exists()
