@@ -183,6 +183,12 @@ class Environment:
             )
             self._install()
             stamp.write_text(wanted)
+        else:
+            # Another clone may have made it: mmcae is the one of this clone.
+            pip = ['-m', 'pip', '--disable-pip-version-check', 'install']
+            self._check(
+                *pip, '-q', '--no-deps', '--no-build-isolation', '-e', '.'
+            )
         if self.lane.operators:
             self._check('tools/build_mmcv_ops.py')
 
