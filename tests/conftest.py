@@ -33,10 +33,13 @@ MANAGERS = (DefaultScope, MMLogger, MessageHub, Visualizer)
 @contextmanager
 def _as_before():
     before = [manager._instance_dict.copy() for manager in MANAGERS]
+    levels = {log: log.level for log in MMLogger._instance_dict.values()}
     yield
     for manager, instances in zip(MANAGERS, before, strict=True):
         manager._instance_dict.clear()
         manager._instance_dict.update(instances)
+    for log, level in levels.items():
+        log.setLevel(level)
 
 
 @pytest.fixture(autouse=True, scope='module')
