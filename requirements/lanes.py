@@ -32,6 +32,8 @@ RECORD = HERE / 'lanes.json'
 # What a user's model and data go through. The others train toy runs with the
 # tools, which takes longer and shows nothing more of torch.
 CORE = (
+    'tests/test_checkpoint',
+    'tests/test_config',
     'tests/test_models',
     'tests/test_datasets',
     'tests/test_engine',

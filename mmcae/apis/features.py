@@ -7,6 +7,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmcae.apis.evaluating import evaluating
+
 POOLS = ('mean', 'cls', 'both')
 
 
@@ -49,14 +51,12 @@ def extract_features(
     Returns:
         Features in the order of the batches, float32 on the CPU, ``(N, D)``.
     """
-    training = model.training
-    model.eval()
     features = []
-    for batch in batches:
-        inputs = model.data_preprocessor(batch, training=False)['inputs']
-        tokens = model.extract_feat(inputs)[-1]
-        if tokens.ndim == 3:
-            tokens = pool_tokens(tokens, pool)
-        features.append(tokens.float().cpu())
-    model.train(training)
+    with evaluating(model):
+        for batch in batches:
+            inputs = model.data_preprocessor(batch, training=False)['inputs']
+            tokens = model.extract_feat(inputs)[-1]
+            if tokens.ndim == 3:
+                tokens = pool_tokens(tokens, pool)
+            features.append(tokens.float().cpu())
     return torch.cat(features)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mmcae.apis.evaluating import evaluating
 from mmcae.models import CAE
 from mmcae.models.layers import check_mask
 
@@ -66,15 +67,14 @@ def reconstruct(
             f'{type(decoder).__name__} cannot draw tokens: pass the '
             "tokenizer's decoder, e.g. mmcae.DALLEDecoder"
         )
-    training = model.training
-    model.eval()
-    grid = model.backbone.grid(images)
-    mask = check_mask(mask, grid[0] * grid[1])
-    logits, _ = model.neck(model.backbone(images, mask)[:, 1:], mask, grid)
-    tokens = tokenizer.tokenize(token_images)
+    with evaluating(model):
+        grid = model.backbone.grid(images)
+        mask = check_mask(mask, grid[0] * grid[1])
+        visible = model.backbone(images, mask)[:, 1:]
+        logits, _ = model.neck(visible, mask, grid)
+        tokens = tokenizer.tokenize(token_images)
     predicted = tokens.clone()
     predicted[mask] = logits.flatten(0, 1).argmax(dim=-1)
-    model.train(training)
     return Reconstruction(
         tokens=tokens,
         predicted=predicted,

@@ -220,6 +220,8 @@ class TensorMaker:
             target = where.get(there, there)
         else:
             target = there if where is None else where
+        if target is there and there.startswith('meta'):
+            raise ValueError('its tensors lie on meta, which has no numbers')
         try:
             return data.to(target).untyped_storage()
         except (RuntimeError, AssertionError, NotImplementedError):

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Features and reconstructions of a small CAE."""
 
 import pytest
@@ -55,6 +56,17 @@ def test_extract_features__of_the_first_view_in_order(model):
     with torch.no_grad():
         expected = model.backbone(images)[0][:, 1:].mean(1)
     torch.testing.assert_close(features, expected)
+
+
+def test_functions__leave_the_training_mode_after_an_error(model):
+    with pytest.raises(ValueError, match='unpack'):
+        extract_features(model, [{}])
+    assert model.training
+    images, mask = torch.rand(2, 3, 64, 64), torch.zeros(2, 3).bool()
+    with pytest.raises(ValueError, match='mask'):
+        reconstruct(model, images, images, mask)
+    assert model.training
+    assert not model.target_generator.training
 
 
 def test_reconstruct__changes_masked_patches_only(model):

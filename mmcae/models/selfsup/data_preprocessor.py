@@ -55,13 +55,14 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
         if self._channel_conversion:
             # Not by a list of indices, which would be copied to a GPU.
             views = [view.flip(1) for view in views]
+        views = [view.float() for view in views]
         norms = (self.mean, self.std), (self.second_mean, self.second_std)
         if self._enable_normalize:
             views = [
-                (view.float() - mean) / std
+                (view - mean) / std
                 for view, (mean, std) in zip(views, norms, strict=True)
             ]
         return dict(
-            inputs=[view.float() for view in views],
+            inputs=views,
             data_samples=data['data_samples'],
         )
