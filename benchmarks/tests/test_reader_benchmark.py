@@ -13,9 +13,10 @@ REPO = Path(__file__).parents[2]
 
 @pytest.mark.slow
 def test_reader__says_time_and_memory_of_each():
+    options = ['--width', '96', '--rounds', '1', '--old', str(REPO)]
+    script = REPO / 'benchmarks/reader.py'
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', REPO / 'benchmarks/reader.py']
-        + ['--width', '96', '--rounds', '1', '--old', str(REPO)],
+        [sys.executable, '-W', 'ignore', script, *options],
         capture_output=True,
         text=True,
     )
