@@ -22,14 +22,22 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 READ = """
-import json, sys, time
+import json, os, sys, time
 reader, path = sys.argv[1:]
 if reader == 'torch':
     import torch
     def read(path):
         return torch.load(path, 'cpu', weights_only=True)
 else:
-    from mmcae.checkpoint.reading import read_checkpoint as read
+    import importlib, mmcae
+    # Where the function was up to now, the oldest place first: an installed
+    # mmcae would serve what an earlier checkout does not have.
+    places = ('utils.checkpoint_io', 'checkpoint.reading')
+    root = mmcae.__path__[0]
+    for place in places:
+        if os.path.exists(os.path.join(root, *place.split('.')) + '.py'):
+            break
+    read = importlib.import_module('mmcae.' + place).read_checkpoint
 
 def peak(key):
     with open('/proc/self/status') as file:
