@@ -24,9 +24,10 @@ _CHUNK = 1 << 20
 
 
 class Record(NamedTuple):
-    """An entry of the archive: where its bytes are, and their checksum."""
+    """An entry of the archive: where it and its bytes begin, and more."""
 
     name: str
+    head: int
     start: int
     size: int
     crc: int
@@ -120,14 +121,19 @@ class Archive:
         if not {head[7], head[8]} <= sizes:
             raise ValueError(f'{name} has two sizes')
         start = info.header_offset + _LOCAL.size + length + extra
-        return Record(info.orig_filename, start, info.file_size, info.CRC)
+        return Record(
+            info.orig_filename,
+            info.header_offset,
+            start,
+            info.file_size,
+            info.CRC,
+        )
 
     @staticmethod
     def _check_apart(records: list[Record], end: int) -> None:
         position = 0
         for record in sorted(records, key=lambda r: (r.start, r.size)):
-            head = record.start - _LOCAL.size - len(record.name.encode())
-            if head < position or record.start + record.size > end:
+            if record.head < position or record.start + record.size > end:
                 raise ValueError(
                     f'{printable(record.name)} overlaps with another part of '
                     'the archive'

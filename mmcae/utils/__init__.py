@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Helpers: checkpoints, configs, paths, versions, distributed start-up.
+"""The names that scripts import, and the check of versions.
 
 Names are imported when they are first used: the version check lives in this
 package and must be importable where torch or mmengine is missing.

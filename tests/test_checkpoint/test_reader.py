@@ -298,3 +298,19 @@ def test_docs__take_the_weights_out_of_a_trusted_file(tmp_path, monkeypatch):
     exec(lines, vars(types.ModuleType('lines')))
     found = decode_checkpoint(Path('weights.pth').read_bytes(), 'weights.pth')
     assert torch.equal(found['state_dict']['weight'], given['weight'])
+
+
+def test_decode__entries_may_not_lie_inside_each_other():
+    """Bytes that count twice would make a small file a large one."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, 'w') as file:
+        file.writestr('archive/data/1', b'12345678')
+    entry = file.infolist()[0]
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, 'w') as file:
+        file.writestr('archive/data.pkl', pickle.dumps({}, 2))
+        file.writestr('archive/data/0', inner.getvalue())
+        entry.header_offset = stream.getvalue().index(inner.getvalue())
+        file.filelist.append(entry)
+    with pytest.raises(UnreadableCheckpointError, match='overlaps'):
+        decode_checkpoint(stream.getvalue(), 'x.pth')

@@ -18,7 +18,7 @@ from mmcae.checkpoint.load_report import (
     note_resized,
 )
 
-from ..layers import spread_bias_table
+from ..layers import num_bias_rows, spread_bias_table
 
 Grid = tuple[int, int]
 
@@ -133,8 +133,7 @@ def fit_bias_tables(
     """
     for name, (rows, columns) in grids.items():
         table = state_dict.get(name)
-        wanted = (2 * rows - 1) * (2 * columns - 1) + 3
-        if table is None or table.shape[0] == wanted:
+        if table is None or table.shape[0] == num_bias_rows((rows, columns)):
             continue
         side = (_square_side(table.shape[0] - 3, name) + 1) // 2
         state_dict[name] = spread_bias_table(

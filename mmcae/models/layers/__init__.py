@@ -18,7 +18,11 @@ from .init import (
 )
 from .masking import PatchSplit, check_mask, select_tokens, split_patches
 from .position import sincos_position
-from .relative_position import RelativePositionBias, spread_bias_table
+from .relative_position import (
+    RelativePositionBias,
+    num_bias_rows,
+    spread_bias_table,
+)
 
 __all__ = [
     'NORM_CFG',
@@ -35,6 +39,7 @@ __all__ = [
     'init_module_',
     'linear',
     'norm_layer',
+    'num_bias_rows',
     'rescale_blocks_',
     'select_tokens',
     'sincos_position',

@@ -135,6 +135,15 @@ class RelativePositionBias(BaseModule):
         return relative_position_bias(self, grid)
 
 
+def num_bias_rows(window: tuple[int, int]) -> int:
+    """Rows of the bias table of a window: offsets, and three for the class.
+
+    Args:
+        window: Rows and columns of the patch grid.
+    """
+    return (2 * window[0] - 1) * (2 * window[1] - 1) + 3
+
+
 def add_relative_position(
     module: nn.Module, window_size: tuple[int, int], num_heads: int
 ) -> None:
@@ -143,10 +152,9 @@ def add_relative_position(
     The table starts at zero, as in the authors' fine-tuning (mmpretrain
     draws it from a normal distribution).
     """
-    num_rows = (2 * window_size[0] - 1) * (2 * window_size[1] - 1) + 3
     module.window_size = tuple(window_size)  # type: ignore[assignment]
     module.relative_position_bias_table = nn.Parameter(
-        torch.zeros(num_rows, num_heads)
+        torch.zeros(num_bias_rows(window_size), num_heads)
     )
     module.register_buffer(
         'relative_position_index', relative_position_index(window_size)
