@@ -11,7 +11,7 @@ data_preprocessor = dict(
     std=[89.25] * 3,
     to_rgb=True)
 
-pipeline = [
+test_pipeline = [
     dict(type='mmcae.LoadImage'),
     dict(
         type='mmpretrain.Resize',
@@ -20,6 +20,7 @@ pipeline = [
         interpolation='bicubic'),
     dict(type='mmpretrain.PackInputs'),
 ]
+train_pipeline = test_pipeline
 
 train_dataloader = dict(
     batch_size=64,
@@ -31,7 +32,7 @@ train_dataloader = dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
         data_prefix='train',
-        pipeline=pipeline))
+        pipeline=train_pipeline))
 
 val_dataloader = dict(
     batch_size=200,
@@ -43,7 +44,7 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix='test',
         test_mode=True,
-        pipeline=pipeline))
+        pipeline=test_pipeline))
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1, ))
 
 test_dataloader = val_dataloader

@@ -15,9 +15,20 @@ _base_ = [
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
-# Each crop is drawn once and clipped to the image, as by the authors.
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(clip=True)
+train_pipeline = [
+    dict(type='mmcae.LoadImage'),
+    dict(
+        type='mmcae.RandomResizedCrop',
+        size=224,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        interpolation='bicubic',
+        # As in the authors' code, a crop is drawn once and cut to the image.
+        clip=True,
+    ),
+    dict(type='mmcae.RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmpretrain.PackInputs'),
+]
 batch_size = 2048
 train_dataloader = dict(
     batch_size=batch_size, dataset=dict(pipeline=train_pipeline))

@@ -12,11 +12,17 @@ model = dict(
         type='mmcae.SweepLinearHead',
         lrs=[0.8, 1.6, 3.2, 6.4, 12.8, 25.6]))
 
-# The rates are the head's alone.
-optim_wrapper = _base_.optim_wrapper
-optim_wrapper.update(
-    _delete_=True, constructor='mmcae.SweepOptimWrapperConstructor')
-optim_wrapper.optimizer.pop('lr')
+# The optimizer has no `lr` of its own: the constructor takes those of the head.
+optim_wrapper = dict(
+    constructor='mmcae.SweepOptimWrapperConstructor',
+    optimizer=dict(
+        _delete_=True,
+        type='mmcae.LARS',
+        momentum=0.9,
+        weight_decay=0.0,
+        trust_coefficient=0.001,
+    ),
+)
 
 # `accuracy/top1` is the best's, `lr0.8/top1` that of one.
 val_evaluator = dict(_delete_=True, type='mmcae.SweepAccuracy', topk=(1, 5))

@@ -24,10 +24,25 @@ model = dict(
 
 max_epochs, warmup_epochs = 15, 3
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=warmup_epochs)
-param_scheduler[1].update(
-    begin=warmup_epochs, end=max_epochs, T_max=max_epochs - warmup_epochs)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6,
+        begin=0,
+        end=warmup_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=1.25e-4,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
 default_hooks = dict(
     logger=dict(interval=47),
     checkpoint=dict(interval=max_epochs, save_optimizer=False))

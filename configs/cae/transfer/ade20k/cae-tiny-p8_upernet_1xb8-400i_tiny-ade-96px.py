@@ -98,9 +98,23 @@ optim_wrapper = dict(
     optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(layer_decay_rate=0.9))
 
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=warmup_iters)
-param_scheduler[1].update(end=max_iters + 1)
+param_scheduler = [
+    dict(
+        type='mmcae.FullWarmupLR',
+        start_factor=1e-6,
+        begin=0,
+        end=warmup_iters,
+        by_epoch=False,
+    ),
+    dict(
+        type='PolyLR',
+        power=1.0,
+        eta_min=0.0,
+        begin=0,
+        end=max_iters + 1,
+        by_epoch=False,
+    ),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 4)
 default_hooks = dict(checkpoint=dict(interval=max_iters // 4))
 auto_scale_lr = dict(base_batch_size=8)

@@ -6,10 +6,6 @@ checkpoint = (
     'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
 width = 1024
 
-neck = _base_.model.neck
-neck[0].update(embed_dims=width)
-neck[1].update(in_channels=[width] * 4)
-
 model = dict(
     # Blocks 8, 12, 16 and 24. Layer scales, of the checkpoint, began at 1e-5.
     backbone=dict(
@@ -18,7 +14,20 @@ model = dict(
         layer_scale_init_value=1e-5,
         weight_init='beit',
         init_cfg=dict(checkpoint=checkpoint)),
-    neck=neck)
+    neck=[
+        dict(
+            type='mmcae.FeaturePyramid',
+            embed_dims=width,
+            norm_cfg=dict(type='SyncBN', requires_grad=True),
+        ),
+        dict(
+            type='FPN',
+            in_channels=[width] * 4,
+            out_channels=256,
+            num_outs=5,
+        ),
+    ],
+)
 
 # A gentler layer decay, a lower peak.
 optim_wrapper = dict(

@@ -13,9 +13,6 @@ palette = [(230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25)]
 scale, width, channels = (128, 96), 64, 32
 
 norm_cfg = dict(type='BN', requires_grad=True)
-neck = _base_.model.neck
-neck[0].update(embed_dims=width, norm_cfg=norm_cfg, patch_size=8)
-neck[1].update(in_channels=[width] * 4, out_channels=channels)
 
 model = dict(
     # Normalised as in the pretraining.
@@ -33,7 +30,20 @@ model = dict(
         drop_path_rate=0.0,
         with_cp=False,
         init_cfg=dict(checkpoint=checkpoint)),
-    neck=neck,
+    neck=[
+        dict(
+            type='mmcae.FeaturePyramid',
+            embed_dims=width,
+            norm_cfg=norm_cfg,
+            patch_size=8,
+        ),
+        dict(
+            type='FPN',
+            in_channels=[width] * 4,
+            out_channels=channels,
+            num_outs=5,
+        ),
+    ],
     # Digits are 10 to 50 pixels wide and high.
     rpn_head=dict(
         in_channels=channels,
@@ -83,8 +93,22 @@ train_pipeline = [
         ]),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=scale)
+# Annotations after `Resize`: predictions are compared at the original size.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=(
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+        ),
+    ),
+]
 
 metainfo = dict(classes=classes, palette=palette)
 loader = dict(num_workers=0, persistent_workers=False)
@@ -107,8 +131,23 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(layer_decay_rate=0.9))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=20)
+param_scheduler = [
+    dict(
+        type='mmcae.FullWarmupLR',
+        start_factor=0.001,
+        begin=0,
+        end=20,
+        by_epoch=False,
+    ),
+    dict(
+        type='MultiStepLR',
+        milestones=[9, 11],
+        gamma=0.1,
+        begin=0,
+        end=_base_.max_epochs,
+        by_epoch=True,
+    ),
+]
 train_cfg = dict(val_interval=3)
 default_hooks = dict(logger=dict(interval=8))
 auto_scale_lr = dict(base_batch_size=8)
