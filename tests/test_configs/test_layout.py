@@ -2,6 +2,7 @@
 """How the config files are written: a reader opens one and sees the run."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,3 +72,14 @@ def test_files__write_lists_out(subtests):
 def test_files__write_lists_out__detects_changes():
     tree = ast.parse("a[1].update(b=2)\na[0] = 1\na.insert(0, 'c')\nd = a[0]")
     assert len(list(changes_in_place(tree))) == 3
+
+
+def test_bases__name_the_method_then_the_backbone(subtests):
+    """One spelling of the backbone, as in the names of the configs."""
+    method = '(cae|classifier|upernet|mask-rcnn|cascade-mask-rcnn)'
+    backbone = '(beit-(small|base|large)-p16|tiny-p8)'
+    pattern = re.compile(f'{method}_{backbone}(_[a-z0-9-]+)?')
+    for path in config_files():
+        if path.parent.name == 'models':
+            with subtests.test(path.name):
+                assert pattern.fullmatch(path.stem)

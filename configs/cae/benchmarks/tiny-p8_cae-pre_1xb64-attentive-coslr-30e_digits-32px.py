@@ -2,7 +2,7 @@
 #
 #   python tools/train.py CONFIG --cfg-options checkpoint=PATH
 _base_ = [
-    '../../_base_/models/tiny-p8_digits-32px.py',
+    '../../_base_/models/classifier_tiny-p8_digits-32px.py',
     '../../_base_/datasets/digits_cls_32.py',
     '../../_base_/schedules/tiny_attentive_30e.py',
     '../../_base_/default_runtime.py',

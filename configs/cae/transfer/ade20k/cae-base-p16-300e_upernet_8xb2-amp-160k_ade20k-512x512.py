@@ -8,7 +8,7 @@ checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
 _base_ = [
-    '../../../_base_/models/cae-base-p16_upernet.py',
+    '../../../_base_/models/upernet_beit-base-p16.py',
     '../../../_base_/datasets/ade20k_512.py',
     '../../../_base_/schedules/upernet_adamw_160k.py',
     '../../../_base_/segmentation_runtime.py',

@@ -8,7 +8,7 @@ checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
 
 _base_ = [
-    '../../../_base_/models/cae-base-p16_mask-rcnn.py',
+    '../../../_base_/models/mask-rcnn_beit-base-p16.py',
     '../../../_base_/datasets/coco_instance_cae.py',
     '../../../_base_/schedules/mask-rcnn_adamw_12e.py',
     '../../../_base_/detection_runtime.py',

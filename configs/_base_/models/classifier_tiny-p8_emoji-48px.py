@@ -1,5 +1,5 @@
 # The same for the tiny CAE of emoji.
-_base_ = './tiny-p8_digits-32px.py'
+_base_ = './classifier_tiny-p8_digits-32px.py'
 
 checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-30e_emoji-48px/epoch_30.pth'
 
