@@ -6,6 +6,7 @@ import functools
 import warnings
 from typing import Any
 
+from mmcae.config.renamed import current_name
 from mmcae.config.search_path import resource_root
 
 
@@ -40,11 +41,27 @@ def register_zoo() -> None:
 def register_configs() -> None:
     """Let ``_base_ = 'mmcae::cae/NAME.py'`` find mmcae's packaged configs.
 
-    mmengine looks the package up in a fixed table of module names.
+    mmengine looks the package up in a fixed table of module names. Its hub and
+    its configs split ``mmcae::PATH`` by one function, which is where the old
+    name of a config is replaced.
     """
+    from mmengine.config import config
     from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.hub import hub
 
     MODULE2PACKAGE.setdefault('mmcae', 'mmcae')
+    split = config._get_package_and_cfg_path
+    if hasattr(split, '__wrapped__'):
+        return
+
+    @functools.wraps(split)
+    def split_and_rename(cfg_path: str) -> tuple[str, str]:
+        if cfg_path.startswith('mmcae::'):
+            cfg_path = current_name(cfg_path)
+        return split(cfg_path)
+
+    for module in (config, hub):
+        module._get_package_and_cfg_path = split_and_rename
 
 
 def _explain_failures(hub: Any) -> None:
@@ -62,6 +79,7 @@ def _explain_failures(hub: Any) -> None:
 
     @functools.wraps(find)
     def get(cls: Any, model_name: str) -> Any:
+        model_name = current_name(model_name)
         try:
             return find(cls, model_name)
         except ValueError:

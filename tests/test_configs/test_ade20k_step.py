@@ -14,7 +14,7 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmseg')
 
-NAME = 'cae-base-p16-300e_upernet_8xb2-amp-160k_ade20k-512x512'
+NAME = 'upernet_beit-base-p16_cae-300e-pre_8xb2-amp-160k_ade20k-512x512'
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmdet.models')
 
-NAME = 'cae-{}_mask-rcnn_16xb2-amp-12e_coco'
-BASE, LARGE = 'base-p16-300e', 'large-p16-1600e'
+NAME = 'mask-rcnn_beit-{}_16xb2-amp-12e_coco'
+BASE, LARGE = 'base-p16_cae-300e-pre', 'large-p16_cae-1600e-pre'
 
 
 @pytest.fixture(scope='module', params=[BASE, LARGE])

@@ -3,7 +3,7 @@
 # starts from, on digits drawn onto photographs:
 #
 #   python tools/dataset_converters/tiny_ade.py data/tiny-ade
-_base_ = './cae-base-p16-300e_upernet_8xb2-amp-160k_ade20k-512x512.py'
+_base_ = './upernet_beit-base-p16_cae-300e-pre_8xb2-amp-160k_ade20k-512x512.py'
 
 checkpoint = (
     'work_dirs/cae_tiny-p8_1xb32-coslr-80e_digits-32px/epoch_80.pth')

@@ -1,6 +1,6 @@
 # Mask R-CNN on COCO from the large encoder of 1600 epochs: the authors' recipe
 # (54.5 box AP, 47.5 mask AP). 16 GPUs x 2 = 32.
-_base_ = './cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco.py'
+_base_ = './mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco.py'
 
 checkpoint = (
     'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')

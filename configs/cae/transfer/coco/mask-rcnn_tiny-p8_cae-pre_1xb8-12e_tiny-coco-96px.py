@@ -3,7 +3,7 @@
 # from, on digits drawn onto photographs:
 #
 #   python tools/dataset_converters/tiny_coco.py data/tiny-coco
-_base_ = './cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco.py'
+_base_ = './mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco.py'
 
 checkpoint = (
     'work_dirs/cae_tiny-p8_1xb32-coslr-80e_digits-32px/epoch_80.pth')

@@ -1,6 +1,6 @@
 # UPerNet on ADE20K from the large encoder of 1600 epochs: the authors' recipe
 # (54.9 mIoU). 8 GPUs x 2 = 16.
-_base_ = './cae-base-p16-300e_upernet_8xb2-amp-160k_ade20k-512x512.py'
+_base_ = './upernet_beit-base-p16_cae-300e-pre_8xb2-amp-160k_ade20k-512x512.py'
 
 checkpoint = (
     'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
