@@ -1,11 +1,13 @@
-# Hooks, environment and logs shared by all configs.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Hooks, environment and logs that all configs share."""
+
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 default_hooks = dict(
     runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(
-        type='CheckpointHook', interval=10, max_keep_ckpts=3))
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+)
 
 # Names the tokenizer in each checkpoint (its weights are not stored there)
 # and counts unreadable images.
@@ -19,4 +21,5 @@ custom_hooks = [
 log_processor = dict(
     window_size=50,
     mean_pattern=r'.*(loss|time|grad_norm)|'
-    r'(train/)?(main|align|acc|acc_position|cosine|latent_std|psnr)$')
+    r'(train/)?(main|align|acc|acc_position|cosine|latent_std|psnr)$',
+)

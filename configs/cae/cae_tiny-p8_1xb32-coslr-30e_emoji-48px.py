@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """A CAE of emoji for one CPU core: 3,050 colored drawings at 48 px.
 
-    python tools/dataset_converters/emoji.py data/emoji PACKAGES
+python tools/dataset_converters/emoji.py data/emoji PACKAGES
 """
 
 _base_ = [
@@ -39,9 +39,7 @@ train_dataloader = dict(
 )
 
 model = dict(
-    data_preprocessor=dict(
-        mean=[204.0, 191.3, 178.5], std=[76.5, 74.0, 86.7]
-    ),
+    data_preprocessor=dict(mean=[204.0, 191.3, 178.5], std=[76.5, 74.0, 86.7]),
     backbone=dict(
         arch=dict(
             embed_dims=width, num_heads=3, feedforward_channels=4 * width

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """A CAE of digits on photographs for one CPU core.
 
-It learns from crops of 48 px of 1,024 unlabeled scenes. `benchmarks/transfer.py`
+It learns from 48 px crops of 1,024 unlabeled scenes. `benchmarks/transfer.py`
 runs it.
 
     python tools/dataset_converters/tiny_ade.py data/scenes --train 1024 \\

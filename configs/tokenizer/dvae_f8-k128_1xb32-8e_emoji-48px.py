@@ -1,8 +1,10 @@
-# A tokenizer for coloured drawings at 48 px: 128 words, 8 px a token.
-#
-#     python tools/dataset_converters/emoji.py data/emoji PACKAGES
-#     python tools/train.py \
-#         configs/tokenizer/dvae_f8-k128_1xb32-8e_emoji-48px.py
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A tokenizer for emoji, colored drawings at 48 px: 128 codes.
+
+python tools/dataset_converters/emoji.py data/emoji PACKAGES
+python tools/train.py CONFIG
+"""
+
 _base_ = './dvae_f8-k64_1xb32-13e_digits-32px.py'
 
 data_root = 'data/emoji/train'
@@ -19,13 +21,13 @@ pipeline = [
     ),
     dict(type='mmpretrain.PackInputs'),
 ]
-train_dataloader = dict(
-    dataset=dict(data_root=data_root, pipeline=pipeline))
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
 
 model = dict(
     vocab_size=128,
     pixel_mean=(0.80, 0.75, 0.70),  # of the emoji's pixels in [0, 1]
-    pixel_std=(0.30, 0.29, 0.34))
+    pixel_std=(0.30, 0.29, 0.34),
+)
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, end=20, by_epoch=False),
@@ -40,4 +42,5 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=max_epochs)
 default_hooks = dict(
-    logger=dict(interval=95), checkpoint=dict(interval=max_epochs))
+    logger=dict(interval=95), checkpoint=dict(interval=max_epochs)
+)

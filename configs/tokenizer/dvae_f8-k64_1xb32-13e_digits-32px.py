@@ -1,10 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-# A tokenizer that a CPU trains in about twenty seconds: 64 words, 8 px a
-# token, for the 8x8 digits that ship with scikit-learn, at 32 px.
-#
-#     python tools/dataset_converters/digits.py data/digits
-#     python tools/train.py \
-#         configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py
+"""A tokenizer that a CPU trains in about twenty seconds: 64 codes.
+
+The images are the 8x8 digits that ship with scikit-learn, at 32 px.
+
+    python tools/dataset_converters/digits.py data/digits
+    python tools/train.py CONFIG
+"""
+
 _base_ = '../_base_/default_runtime.py'
 
 data_root = 'data/digits/train'
@@ -19,7 +21,8 @@ pipeline = [
         size=image_size,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmpretrain.PackInputs'),
 ]
 
@@ -33,7 +36,9 @@ train_dataloader = dict(
         type='mmcae.FolderDataset',
         data_root=data_root,
         cache=True,
-        pipeline=pipeline))
+        pipeline=pipeline,
+    ),
+)
 
 model = dict(
     type='mmcae.DVAE',
@@ -51,11 +56,13 @@ model = dict(
         type='mmpretrain.SelfSupDataPreprocessor',
         mean=[0.0] * 3,
         std=[255.0] * 3,
-        to_rgb=True))
+        to_rgb=True,
+    ),
+)
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01)
+)
 
 # A falling rate over the second half of the steps is worth about 1 dB.
 param_scheduler = [
@@ -66,7 +73,8 @@ param_scheduler = [
         end_factor=0.0,
         begin=max_epochs // 2,
         end=max_epochs,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
@@ -77,5 +85,7 @@ custom_hooks = [
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=43),  # an epoch
     checkpoint=dict(
-        type='CheckpointHook', interval=max_epochs, save_optimizer=False))
+        type='CheckpointHook', interval=max_epochs, save_optimizer=False
+    ),
+)
 randomness = dict(seed=0)

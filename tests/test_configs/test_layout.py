@@ -74,6 +74,19 @@ def test_files__write_lists_out__detects_changes():
     assert len(list(changes_in_place(tree))) == 3
 
 
+def test_files__begin_with_license_and_docstring(subtests):
+    first = '# Copyright (c) mmcae contributors. Licensed under Apache-2.0.\n'
+    for path in config_files():
+        with subtests.test(path.name):
+            text = path.read_text('utf-8')
+            assert text.startswith(f'{first}"""')
+            tree = ast.parse(text)
+            assert ast.get_docstring(tree)
+            # What is inherited stands first.
+            if '_base_' in assigned(tree):
+                assert ast.unparse(tree.body[1]).startswith('_base_ = ')
+
+
 def test_bases__name_the_method_then_the_backbone(subtests):
     """One spelling of the backbone, as in the names of the configs."""
     method = '(cae|classifier|upernet|mask-rcnn|cascade-mask-rcnn)'

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Digits of scikit-learn as a folder of images, for CAE at 32 px.
 
-    python tools/dataset_converters/digits.py data/digits
+python tools/dataset_converters/digits.py data/digits
 """
 
 data_root = 'data/digits/train'

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """ImageNet for CAE: 224 px for the encoder, 112 px for the tokenizer.
 
-Eight processes make the official batch of 2,048 and 625 steps an epoch.
+Eight processes make the authors' batch of 2048 and 625 steps an epoch.
 """
 
 data_root = 'data/imagenet/'

@@ -1,5 +1,10 @@
-# CAE-base with Mask R-CNN: the authors' detection model. Anchors, assigners,
-# samplers, mask head and test settings are those of mmdetection's ResNet-50.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""CAE-base with Mask R-CNN: the authors' detection model.
+
+Anchors, assigners, samplers, mask head and test settings are those of
+mmdetection's model with a ResNet-50.
+"""
+
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 norm_cfg = dict(type='SyncBN', requires_grad=True)
@@ -22,15 +27,13 @@ model = dict(
         use_rel_pos_bias=False,
         drop_path_rate=0.2,
         layer_scale_init_value=0.1,
-        with_cp=True),
+        with_cp=True,
+    ),
     neck=[
+        dict(type='mmcae.FeaturePyramid', embed_dims=width, norm_cfg=norm_cfg),
         dict(
-            type='mmcae.FeaturePyramid', embed_dims=width, norm_cfg=norm_cfg),
-        dict(
-            type='FPN',
-            in_channels=[width] * 4,
-            out_channels=256,
-            num_outs=5),
+            type='FPN', in_channels=[width] * 4, out_channels=256, num_outs=5
+        ),
     ],
     # Four convolutions with norm and one layer instead of two layers; GIoU of
     # the decoded boxes instead of L1 of their codes.
@@ -42,6 +45,8 @@ model = dict(
             conv_out_channels=256,
             norm_cfg=norm_cfg,
             reg_decoded_bbox=True,
-            loss_bbox=dict(
-                _delete_=True, type='GIoULoss', loss_weight=10.0))),
-    train_cfg=dict(rpn_proposal=dict(max_per_img=2000)))
+            loss_bbox=dict(_delete_=True, type='GIoULoss', loss_weight=10.0),
+        )
+    ),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=2000)),
+)

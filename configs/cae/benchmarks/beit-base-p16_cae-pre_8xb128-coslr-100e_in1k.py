@@ -4,12 +4,8 @@
 They report 83.6 % with their encoder of 300 epochs. 8 GPUs x 128 images x 4
 accumulated batches are their batch of 4096 (they ran 32 x 128).
 
-The encoder to start from, in any format (ours, the authors', OpenMMLab's):
-
-    python tools/train.py CONFIG --cfg-options checkpoint=PATH
-
-The values are those of the authors' fine-tuning script. A comment says so where
-the script is silent and their code decides.
+The values are those of the authors' fine-tuning script. A comment says so
+where the script is silent and their code decides.
 """
 
 _base_ = [
@@ -17,6 +13,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
+# --cfg-options checkpoint=PATH names another encoder, see README.md.
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
 )

@@ -1,19 +1,23 @@
-# Linear probing of CAE-base on ImageNet-1K: the authors' recipe.
-# (The authors report 64.5 % for the encoder of 300 epochs.)
-# 8 GPUs x 2048 = 16384, 78 steps an epoch. With less memory accumulate, e.g.
-# train_dataloader.batch_size=512 optim_wrapper.accumulative_counts=4.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Linear probing of CAE-base on ImageNet-1K: the authors' recipe.
+
+They report 64.5 % with their encoder of 300 epochs.
+
+8 GPUs x 2048 images are a batch of 16384, and 78 steps an epoch. With less
+memory, accumulate: `train_dataloader.batch_size=512
+optim_wrapper.accumulative_counts=4`.
+"""
+
 _base_ = [
     '../../_base_/datasets/imagenet_probe_224.py',
     '../../_base_/schedules/linear_90e.py',
     '../../_base_/default_runtime.py',
 ]
 
-# The encoder to measure, in any format (ours, the authors', OpenMMLab's):
-#
-#   python tools/train.py CONFIG \
-#       --cfg-options checkpoint=PATH
+# --cfg-options checkpoint=PATH names another encoder, see README.md.
 checkpoint = (
-    'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth')
+    'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
+)
 
 train_pipeline = [
     dict(type='mmcae.LoadImage'),
@@ -31,7 +35,8 @@ train_pipeline = [
 ]
 batch_size = 2048
 train_dataloader = dict(
-    batch_size=batch_size, dataset=dict(pipeline=train_pipeline))
+    batch_size=batch_size, dataset=dict(pipeline=train_pipeline)
+)
 
 model = dict(
     type='mmpretrain.ImageClassifier',
@@ -48,10 +53,13 @@ model = dict(
         weight_init='xavier',
         frozen_stages=12,  # all blocks, and what is before and after them
         init_cfg=dict(
-            type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+        ),
+    ),
     # BatchNorm without learned parameters, statistics of each GPU.
     neck=dict(
-        type='mmpretrain.ClsBatchNormNeck', input_features=768, eps=1e-6),
+        type='mmpretrain.ClsBatchNormNeck', input_features=768, eps=1e-6
+    ),
     head=dict(
         type='mmpretrain.LinearClsHead',
         num_classes=1000,
@@ -59,7 +67,10 @@ model = dict(
         loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
         # Limits of ten deviations: none of the draws is an outlier.
         init_cfg=dict(
-            type='TruncNormal', layer='Linear', std=0.01, a=-0.1, b=0.1)))
+            type='TruncNormal', layer='Linear', std=0.01, a=-0.1, b=0.1
+        ),
+    ),
+)
 
 custom_hooks = [
     # Each GPU trains with its own batch statistics; their running means are

@@ -1,18 +1,22 @@
-# Linear probing of CAE-base on ImageNet-1K with several learning rates at
-# once: the authors' recipe, whose rate is 6.4, for each of them.
-#
-#   python tools/train.py CONFIG \
-#       --cfg-options checkpoint=PATH model.head.lrs="[1.6,3.2,6.4]"
-#
-# The rates are those of the whole batch of 16384, see --auto-scale-lr.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Linear probing of CAE-base with several learning rates at once.
+
+Each rate trains a classifier of its own by the authors' recipe, whose rate is
+6.4. The rates hold for the whole batch of 16384 (see --auto-scale-lr).
+
+    python tools/train.py CONFIG --cfg-options checkpoint=PATH \\
+        model.head.lrs="[1.6,3.2,6.4]"
+"""
+
 _base_ = './beit-base-p16_cae-pre_8xb2048-linear-coslr-90e_in1k.py'
 
 model = dict(
     head=dict(
-        type='mmcae.SweepLinearHead',
-        lrs=[0.8, 1.6, 3.2, 6.4, 12.8, 25.6]))
+        type='mmcae.SweepLinearHead', lrs=[0.8, 1.6, 3.2, 6.4, 12.8, 25.6]
+    )
+)
 
-# The optimizer has no `lr` of its own: the constructor takes those of the head.
+# The optimizer has no `lr`: the constructor takes the rates of the head.
 optim_wrapper = dict(
     constructor='mmcae.SweepOptimWrapperConstructor',
     optimizer=dict(
@@ -31,4 +35,5 @@ test_evaluator = val_evaluator
 custom_hooks = [*_base_.custom_hooks, dict(type='mmcae.SweepAccuracyHook')]
 
 default_hooks = dict(
-    checkpoint=dict(save_best='accuracy/top1', rule='greater'))
+    checkpoint=dict(save_best='accuracy/top1', rule='greater')
+)

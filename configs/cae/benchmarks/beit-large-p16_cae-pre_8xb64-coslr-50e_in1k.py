@@ -3,10 +3,6 @@
 
 They report 86.2 % with their encoder of 1600 epochs. 8 GPUs x 64 images x 8
 accumulated batches are a batch of 4096.
-
-The encoder to start from, in any format (ours, the authors', OpenMMLab's):
-
-    python tools/train.py CONFIG --cfg-options checkpoint=PATH
 """
 
 _base_ = './beit-base-p16_cae-pre_8xb128-coslr-100e_in1k.py'
@@ -19,7 +15,7 @@ max_epochs, warmup_epochs = 50, 5
 peak_lr, floor_lr = 2e-3, 1e-6
 
 model = dict(
-    # The layer scales come from the checkpoint; pretraining began them at 1e-5.
+    # Layer scales come from the checkpoint. They started at 1e-5.
     backbone=dict(
         arch='large',
         drop_path_rate=0.2,

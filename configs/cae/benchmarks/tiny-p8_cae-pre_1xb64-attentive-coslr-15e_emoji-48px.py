@@ -1,6 +1,6 @@
-# Attentive probing of the tiny CAE on labelled emoji.
-#
-#   python tools/train.py CONFIG --cfg-options checkpoint=PATH
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Attentive probing of the tiny CAE on labeled emoji."""
+
 _base_ = [
     '../../_base_/models/classifier_tiny-p8_emoji-48px.py',
     '../../_base_/datasets/emoji_cls_48.py',
@@ -13,11 +13,14 @@ model = dict(
         out_type='raw',
         final_norm=True,
         use_rel_pos_bias=False,
-        frozen_stages=4),
+        frozen_stages=4,
+    ),
     head=dict(
         type='mmcae.AttentiveProbeHead',
         num_heads=3,
-        loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0)))
+        loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
+    ),
+)
 
 max_epochs, warmup_epochs = 15, 3
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
@@ -42,7 +45,8 @@ param_scheduler = [
 ]
 default_hooks = dict(
     logger=dict(interval=47),
-    checkpoint=dict(interval=max_epochs, save_optimizer=False))
+    checkpoint=dict(interval=max_epochs, save_optimizer=False),
+)
 custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),

@@ -1,12 +1,16 @@
-# A detection run that a CPU finishes in a few minutes: the same parts at the
-# width of `cae_tiny-p8_1xb32-coslr-80e_digits-32px`, whose encoder it starts
-# from, on digits drawn onto photographs:
-#
-#   python tools/dataset_converters/tiny_coco.py data/tiny-coco
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A detection run that a CPU finishes in a few minutes.
+
+The model has the parts of Mask R-CNN with CAE-base, at the width of
+cae_tiny-p8_1xb32-coslr-80e_digits-32px, whose encoder it starts from. The
+images are digits drawn onto photographs:
+
+    python tools/dataset_converters/tiny_coco.py data/tiny-coco
+"""
+
 _base_ = './mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco.py'
 
-checkpoint = (
-    'work_dirs/cae_tiny-p8_1xb32-coslr-80e_digits-32px/epoch_80.pth')
+checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-80e_digits-32px/epoch_80.pth'
 data_root = 'data/tiny-coco/'
 classes = ('zero', 'one', 'four', 'seven')
 palette = [(230, 25, 75), (60, 180, 75), (0, 130, 200), (255, 225, 25)]
@@ -23,13 +27,15 @@ model = dict(
             embed_dims=width,
             num_layers=4,
             num_heads=2,
-            feedforward_channels=4 * width),
+            feedforward_channels=4 * width,
+        ),
         img_size=32,
         patch_size=8,
         out_indices=(0, 1, 2, 3),
         drop_path_rate=0.0,
         with_cp=False,
-        init_cfg=dict(checkpoint=checkpoint)),
+        init_cfg=dict(checkpoint=checkpoint),
+    ),
     neck=[
         dict(
             type='mmcae.FeaturePyramid',
@@ -48,7 +54,8 @@ model = dict(
     rpn_head=dict(
         in_channels=channels,
         feat_channels=channels,
-        anchor_generator=dict(scales=[4])),
+        anchor_generator=dict(scales=[4]),
+    ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=channels),
         bbox_head=dict(
@@ -56,24 +63,31 @@ model = dict(
             conv_out_channels=channels,
             fc_out_channels=128,
             num_classes=len(classes),
-            norm_cfg=norm_cfg),
+            norm_cfg=norm_cfg,
+        ),
         mask_roi_extractor=dict(out_channels=channels),
         mask_head=dict(
             num_convs=2,
             in_channels=channels,
             conv_out_channels=channels,
-            num_classes=len(classes))),
+            num_classes=len(classes),
+        ),
+    ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32))),
+        rcnn=dict(sampler=dict(num=32)),
+    ),
     test_cfg=dict(
-        rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(max_per_img=10)))
+        rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(max_per_img=10)
+    ),
+)
 
 resize = dict(
     type='RandomChoiceResize',
     scales=[(112, 84), (128, 96), (144, 108)],
-    keep_ratio=True)
+    keep_ratio=True,
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -87,10 +101,12 @@ train_pipeline = [
                     type='RandomCrop',
                     crop_type='absolute_range',
                     crop_size=(64, 96),
-                    allow_negative_crop=True),
+                    allow_negative_crop=True,
+                ),
                 resize,
             ],
-        ]),
+        ],
+    ),
     dict(type='PackDetInputs'),
 ]
 # Annotations after `Resize`: predictions are compared at the original size.
@@ -115,22 +131,26 @@ loader = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
-    **loader)
+        data_root=data_root, metainfo=metainfo, pipeline=train_pipeline
+    ),
+    **loader,
+)
 val_dataloader = dict(
     dataset=dict(
-        data_root=data_root, metainfo=metainfo, pipeline=test_pipeline),
-    **loader)
+        data_root=data_root, metainfo=metainfo, pipeline=test_pipeline
+    ),
+    **loader,
+)
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    ann_file=data_root + 'annotations/instances_val2017.json')
+val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
 # Models of this width are faster in float32; nothing in them is deep.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(lr=2e-3),
-    paramwise_cfg=dict(layer_decay_rate=0.9))
+    paramwise_cfg=dict(layer_decay_rate=0.9),
+)
 param_scheduler = [
     dict(
         type='mmcae.FullWarmupLR',
