@@ -9,15 +9,16 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
 )
 
-# Names the tokenizer in each checkpoint (its weights are not stored there)
-# and counts unreadable images.
+# The first hook writes into each checkpoint which tokenizer was used, because
+# the tokenizer's weights are not stored there. The second counts unreadable
+# images.
 custom_hooks = [
     dict(type='mmcae.TokenizerRecordHook'),
     dict(type='mmcae.DataHealthHook'),
 ]
 
-# Printed training numbers are means over the last 50 iterations; those of a
-# validation are its own.
+# Training numbers are printed as means over the last 50 iterations, numbers of
+# a validation as they are.
 log_processor = dict(
     window_size=50,
     mean_pattern=r'.*(loss|time|grad_norm)|'

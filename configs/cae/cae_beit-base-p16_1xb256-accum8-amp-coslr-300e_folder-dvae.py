@@ -9,7 +9,8 @@
 
 _base_ = './cae_beit-base-p16_1xb256-accum8-amp-coslr-300e_folder.py'
 
-# Sizes as in the tokenizer's config; weights of another shape are refused.
+# These sizes are those of the tokenizer's config: weights of another shape are
+# refused.
 model = dict(
     target_generator=dict(
         _delete_=True,
@@ -26,5 +27,5 @@ model = dict(
     )
 )
 
-# This tokenizer takes plain pixels in [0, 1].
+# This tokenizer takes pixels in [0, 1].
 data_preprocessor = dict(second_mean=[0.0] * 3, second_std=[255.0] * 3)

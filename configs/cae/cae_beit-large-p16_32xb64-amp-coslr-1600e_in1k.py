@@ -26,7 +26,7 @@ optim_wrapper = dict(
         lr=1.5e-3,  # the peak at a batch of 2048, used as written
         betas=(0.9, 0.999),  # the default of their code
         weight_decay=0.05,
-        fused=True,  # one kernel for all tensors, the same values
+        fused=True,  # one kernel updates all tensors; values stay the same
     ),
     clip_grad=dict(max_norm=3.0),  # L2 norm over all gradients
     # Their code does not decay vectors (norms, biases, layer scales). It does

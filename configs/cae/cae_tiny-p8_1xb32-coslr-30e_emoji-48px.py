@@ -13,7 +13,7 @@ _base_ = [
 
 data_root = 'data/emoji/train'
 tokenizer = 'work_dirs/dvae_f8-k128_1xb32-8e_emoji-48px/epoch_8.pth'
-lr, max_epochs, warmup_epochs = 1.5e-3, 30, 2  # of 95 steps
+lr, max_epochs, warmup_epochs = 1.5e-3, 30, 2
 image_size, patch_size, width, vocab_size = 48, 8, 96, 128
 grid = (image_size // patch_size, image_size // patch_size)
 

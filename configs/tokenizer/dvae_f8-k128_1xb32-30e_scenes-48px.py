@@ -9,7 +9,7 @@
 _base_ = './dvae_f8-k64_1xb32-13e_digits-32px.py'
 
 data_root = 'data/scenes/images/training'
-max_epochs = 30  # of 32 steps
+max_epochs = 30  # of 32 iterations
 
 pipeline = [
     dict(type='mmcae.LoadImage'),
@@ -26,7 +26,11 @@ train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
 
 model = dict(
     vocab_size=128,
-    pixel_mean=(0.46, 0.44, 0.39),  # of the scenes' pixels in [0, 1]
+    pixel_mean=(
+        0.46,
+        0.44,
+        0.39,
+    ),  # of the scenes' pixels, which lie in [0, 1]
     pixel_std=(0.34, 0.27, 0.29),
 )
 

@@ -8,7 +8,7 @@ python tools/train.py CONFIG
 _base_ = './dvae_f8-k64_1xb32-13e_digits-32px.py'
 
 data_root = 'data/emoji/train'
-max_epochs = 8  # of 95 steps
+max_epochs = 8  # of 95 iterations
 
 pipeline = [
     dict(type='mmcae.LoadImage'),
@@ -25,7 +25,11 @@ train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
 
 model = dict(
     vocab_size=128,
-    pixel_mean=(0.80, 0.75, 0.70),  # of the emoji's pixels in [0, 1]
+    pixel_mean=(
+        0.80,
+        0.75,
+        0.70,
+    ),  # of the emoji's pixels, which lie in [0, 1]
     pixel_std=(0.30, 0.29, 0.34),
 )
 

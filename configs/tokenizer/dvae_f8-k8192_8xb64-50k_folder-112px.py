@@ -19,11 +19,15 @@ _base_ = '../_base_/default_runtime.py'
 
 data_root = 'data/images'
 image_size, downsample, vocab_size = 112, 8, 8192
-batch_size, lr, max_iters = 64, 1e-3, 50000  # a GPU; 8 of them
+batch_size, lr, max_iters = (
+    64,
+    1e-3,
+    50000,
+)  # the batch is that of one GPU of 8
 
 pipeline = [
     dict(type='mmcae.LoadImage'),
-    # The crops and the filter of the second view in pretraining.
+    # Scale and filter are those of the second view in pretraining.
     dict(
         type='mmcae.RandomResizedCrop',
         size=image_size,

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Make mmpretrain's and mmengine's look-ups know mmcae's names."""
+"""Make mmcae's names known to the look-ups of mmpretrain and mmengine."""
 
 import difflib
 import functools
@@ -13,10 +13,10 @@ from mmcae.config.search_path import resource_root
 def register_zoo() -> None:
     """Add mmcae's model index to ``mmpretrain``'s ``ModelHub``.
 
-    mmpretrain reads its own index at the first look-up, which takes seconds
-    and refuses a name that exists. mmcae's entries are therefore added right
-    after that reading, whenever it happens, and replace the two entries of
-    equal name. Calling this again changes nothing.
+    mmpretrain reads its own index at the first look-up. Reading takes seconds,
+    and fails if a name exists already. mmcae's entries are therefore added
+    right after it, and replace the two entries of the same name. Calling this
+    function again changes nothing.
     """
     from mmpretrain.apis.model import ModelHub
 
@@ -65,10 +65,10 @@ def register_configs() -> None:
 
 
 def _explain_failures(hub: Any) -> None:
-    """Let mmpretrain's look-ups say what to do when they fail.
+    """Make mmpretrain's look-ups say what to do when they fail.
 
-    Three places hold `inference_model`; a name that a script imported from
-    them before mmcae keeps mmpretrain's short message.
+    `inference_model` is replaced in the three modules that hold it. A script
+    that imports it before mmcae keeps mmpretrain's short message.
     """
     import mmpretrain
 
@@ -104,9 +104,9 @@ def _explain_failures(hub: Any) -> None:
                 raise
             name = entry.name
         raise NotImplementedError(
-            f"'{name}' has no results to show: it is no classifier; "
-            'fine-tune or probe it (docs/evaluate.md), see its predictions '
-            'with mmcae.apis.reconstruct, or take features with '
+            f"'{name}' has no results to show, because it is not a "
+            'classifier: fine-tune or probe it (docs/evaluate.md), see its '
+            'predictions with mmcae.apis.reconstruct, or take features with '
             'get_model(...).extract_feat(images)'
         )
 
@@ -116,16 +116,17 @@ def _explain_failures(hub: Any) -> None:
 
 
 def _add_entries(hub: Any) -> None:
-    """Put mmcae's entries over mmpretrain's, all of them or none."""
+    """Add mmcae's entries to mmpretrain's, all of them or none."""
     if hub.mmcae_registered:
         return
     from mmcae.zoo.entry import forbid_weights
 
-    # Once is enough, also for a failure: mmpretrain's names must keep working.
+    # Set before the attempt: after a failure, mmpretrain's names must keep
+    # working, and a second attempt would only warn again.
     hub.mmcae_registered = True
 
     class Scratch(hub):
-        """A hub of its own, in which no name can clash."""
+        """A separate hub, in which no name exists already."""
 
         _models_dict: dict[str, Any] = {}
 

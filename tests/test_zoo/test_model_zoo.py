@@ -135,7 +135,7 @@ def test_list_models__finds_by_prefix():
 
 
 @pytest.mark.parametrize('look_up', [get_model, inference])
-def test_weights__that_nobody_publishes_are_refused(look_up):
+def test_weights__that_are_not_published_are_refused(look_up):
     """mmpretrain itself would warn and go on with random weights."""
     name = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'
     with pytest.raises(FileNotFoundError) as caught:
@@ -146,13 +146,13 @@ def test_weights__that_nobody_publishes_are_refused(look_up):
 
 
 @pytest.mark.parametrize('name', [CAE_NAME, FINETUNED_NAME])
-def test_weights__of_openmmlabs_namesake_are_named(name):
+def test_weights__of_openmmlabs_model_of_that_name_are_named(name):
     with pytest.raises(FileNotFoundError, match=r'OpenMMLab.*https://.*pth'):
         get_model(name, pretrained=True)
 
 
 @pytest.mark.slow
-def test_weights__of_openmmlabs_namesake_fit():
+def test_weights__of_openmmlabs_model_of_that_name_fit():
     root = Path(mmpretrain.__file__).parent / '.mim/configs/cae/benchmarks'
     config = Config.fromfile(root / 'beit-base-p16_8xb128-coslr-100e_in1k.py')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -179,7 +179,7 @@ def test_inference_model__a_pretraining_model_is_no_classifier(built):
         inference(model)
 
 
-def test_inference_model__theirs_keep_their_message():
+def test_inference_model__mmpretrains_models_keep_their_message():
     name = 'mae_vit-base-p16_8xb512-amp-coslr-300e_in1k'
     with pytest.raises(NotImplementedError, match='No available inferencer'):
         inference(name)

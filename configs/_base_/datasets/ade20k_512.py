@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """ADE20K scene parsing: 150 classes; label 0 ("other") is ignored.
 
-Images are resized to a short side of 512 times 0.5 to 2. From each, a crop of
-512 x 512 is cut of which one class covers at most 75 %.
+Images are resized to a short side of 512 times 0.5 to 2, then cropped to
+512 x 512. If one class covers more than 75 % of a crop, another is drawn.
 
 Transforms have no scope, because mmsegmentation's inferencer looks for their
 bare names.
@@ -26,15 +26,16 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-# Annotations after `Resize`: predictions are compared at the original size.
+# Annotations are loaded after `Resize` and keep their size: predictions are
+# compared at the size of the original image.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),
 ]
-# Multi-scale and flip: `tools/test.py --tta`. The scales are multiples of the
-# test size, as in the authors' tests.
+# `tools/test.py --tta` tests at several scales and with flips. The scales are
+# multiples of the test size, as in the authors' tests.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -2,7 +2,7 @@
 """COCO 2017 with instance masks, augmented as in the authors' code.
 
 Half of the training images are resized to a short side of 480 to 800. The
-others are resized to 400, 500 or 600 and cropped before that.
+others are first resized to a short side of 400, 500 or 600 and cropped.
 
 Transforms have no scope, because mmdetection's inferencer looks for their bare
 names.

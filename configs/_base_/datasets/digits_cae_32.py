@@ -15,7 +15,7 @@ train_pipeline = [
         second_size=32,
         second_interpolation='bicubic',
     ),
-    # 8 of 4 x 4 patches.
+    # Masks 8 of the 4 x 4 patches.
     dict(
         type='mmcae.BlockMaskGenerator',
         input_size=(4, 4),

@@ -13,7 +13,7 @@ here are mmpretrain's, which differ in details:
 
 data_root = 'data/imagenet/'
 
-# ImageNet's statistics, as in pretraining.
+# ImageNet's mean and deviation, as in pretraining.
 data_preprocessor = dict(
     type='mmpretrain.ClsDataPreprocessor',
     num_classes=1000,
@@ -21,7 +21,7 @@ data_preprocessor = dict(
     std=[58.395, 57.12, 57.375],
     to_rgb=True,
 )
-# Images are BGR until the data preprocessor.
+# Images are BGR until the data preprocessor converts them.
 bgr_mean = data_preprocessor['mean'][::-1]
 bgr_std = data_preprocessor['std'][::-1]
 
@@ -34,13 +34,13 @@ train_pipeline = [
         interpolation='bicubic',
     ),
     dict(type='mmcae.RandomFlip', prob=0.5),
-    # mmpretrain's draw from NumPy's global generator, which is seeded here
-    # from (run seed, epoch, index).
+    # These two draw from NumPy's global generator. `Seeded` seeds it from (run
+    # seed, epoch, index), so that the draws do not depend on the worker.
     dict(
         type='mmcae.Seeded',
         transforms=[
-            # timm's rand-m9-mstd0.5-inc1: two operations, each with
-            # probability .5.
+            # timm's rand-m9-mstd0.5-inc1: two operations, each applied with
+            # probability 0.5.
             dict(
                 type='mmpretrain.RandAugment',
                 policies='timm_increasing',

@@ -29,10 +29,10 @@ model = dict(
     head=dict(
         type='mmcae.CAEHead', loss=dict(type='mmcae.CAELoss', lambd=2.0)
     ),
-    # A local file works as well: checkpoint='weights/dalle_encoder.pth'.
+    # `checkpoint` may also be a local file, 'weights/dalle_encoder.pth'.
     target_generator=dict(
         type='mmcae.DALLEEncoder',
-        precision='auto',  # as the authors: float16 on GPUs
+        precision='auto',  # float16 on GPUs, as in the authors' code
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://download.openmmlab.com/mmselfsup/1.x/'

@@ -2,7 +2,7 @@
 """CAE-large as the authors intended it: ViT-L/16.
 
 Regressor and decoder are as wide as the encoder. Initial weights are rescaled
-by depth as in BEiT, and layer scales start at 1e-5.
+by depth, as in BEiT, and layer scales start at 1e-5.
 """
 
 _base_ = './cae_beit-base-p16.py'

@@ -1,8 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A CAE of width 64 for one CPU core: four encoder blocks, one of each other.
+"""A CAE of width 64 for one CPU core.
 
-The sizes are those for digits at 32 px. The configs for other images override
-them.
+The encoder has four blocks, regressor and decoder have one each. Image size,
+number of codes and normalization are those of the digits. The configs for
+other images override them.
 """
 
 tokenizer = 'work_dirs/dvae_f8-k64_1xb32-13e_digits-32px/epoch_13.pth'

@@ -11,9 +11,10 @@ norm_cfg = dict(type='SyncBN', requires_grad=True)
 width = 768
 
 model = dict(
-    # Blocks 4, 6, 8 and 12 without the final norm; no relative positions. The
-    # position table is the checkpoint's, frozen: `img_size` stays that of the
-    # pretraining, and each batch resizes the table once, to its own grid.
+    # The features are the outputs of blocks 4, 6, 8 and 12, without the final
+    # norm. There is no relative position bias. The position table comes from
+    # the checkpoint and is not trained: `img_size` is that of pretraining, and
+    # the table is resized to the grid of each batch.
     backbone=dict(
         _delete_=True,
         type='mmcae.CAEViT',
@@ -35,8 +36,9 @@ model = dict(
             type='FPN', in_channels=[width] * 4, out_channels=256, num_outs=5
         ),
     ],
-    # Four convolutions with norm and one layer instead of two layers; GIoU of
-    # the decoded boxes instead of L1 of their codes.
+    # The box head has four convolutions with norm and one linear layer, where
+    # mmdetection's has two linear layers. Its loss is the GIoU of the decoded
+    # boxes, where mmdetection's is the L1 distance of encoded boxes.
     roi_head=dict(
         bbox_head=dict(
             type='ConvFCBBoxHead',

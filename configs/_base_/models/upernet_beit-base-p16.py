@@ -18,9 +18,10 @@ model = dict(
         seg_pad_val=255,
         size=image_size,
     ),
-    # Blocks 4, 6, 8 and 12 without the final norm. The positions are the
-    # checkpoint's, resized and frozen; the relative position biases start at
-    # zero; the layer scales come from the checkpoint.
+    # The features are the outputs of blocks 4, 6, 8 and 12, without the final
+    # norm. The position table of the checkpoint is resized and not trained.
+    # The relative position biases start at zero. The layer scales come from
+    # the checkpoint.
     backbone=dict(
         type='mmcae.CAEViT',
         arch='base',

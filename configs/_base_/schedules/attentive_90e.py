@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Attentive probing: SGD with Nesterov momentum, 90 epochs, 10 of warm-up."""
+"""Attentive probing: SGD, 90 epochs with 10 of warm-up, then half a cosine."""
 
 max_epochs, warmup_epochs = 90, 10
 
@@ -10,14 +10,15 @@ optim_wrapper = dict(
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='SGD',
-        lr=0.4,  # at a batch of 8192, as written
+        lr=0.4,  # at a batch of 8192, used as written
         momentum=0.9,
         nesterov=True,
         weight_decay=0.0,
     ),
 )
 
-# Used with --auto-scale-lr only: the authors did not scale.
+# With --auto-scale-lr, lr is multiplied by the actual batch / 8192. The
+# authors did not scale it.
 auto_scale_lr = dict(base_batch_size=8192)
 
 train_cfg = dict(

@@ -9,9 +9,10 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=3e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
     ),
-    # No gradient clip. No decay for vectors and the class token; the relative
-    # position tables are decayed. (The authors' code means to spare the class
-    # token, too, but looks for it by a name that does not match.)
+    # There is no gradient clip. Vectors (norms, biases, layer scales) and the
+    # class token are not decayed. The tables of the relative position bias
+    # are. The authors' code is meant to exempt the class token, but decays it,
+    # because it looks for another name.
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
         norm_decay_mult=0.0,
@@ -21,9 +22,10 @@ optim_wrapper = dict(
     ),
 )
 
-# At iteration i (from 0) the learning rate is the peak times 1 - i / max_iters,
-# during the warm-up also times 1e-6 + (1 - 1e-6) * i / warmup_iters. (PolyLR
-# arrives at 0 one step before its `end`.)
+# At iteration i (from 0), the learning rate is the peak times
+# 1 - i / max_iters. During the warm-up, it is also multiplied by
+# 1e-6 + (1 - 1e-6) * i / warmup_iters. PolyLR reaches 0 one step before its
+# `end`, which is therefore max_iters + 1.
 param_scheduler = [
     dict(
         type='mmcae.FullWarmupLR',
@@ -63,9 +65,9 @@ default_hooks = dict(
     visualization=dict(type='SegVisualizationHook'),
 )
 
-# What --auto-scale-lr compares with.
+# With --auto-scale-lr, lr is multiplied by the actual batch / 16.
 auto_scale_lr = dict(enable=False, base_batch_size=16)
 
-# Augmentations and drop path differ between ranks. Not `deterministic`: the
-# bilinear upsampling of the heads has no deterministic gradient on GPUs.
+# Augmentation and drop path differ between processes. `deterministic` is off:
+# the bilinear upsampling in the heads has no deterministic gradient on GPUs.
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -16,7 +16,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# --cfg-options checkpoint=PATH names another encoder, see README.md.
+# --cfg-options checkpoint=PATH names another encoder (README.md).
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
 )
@@ -37,7 +37,7 @@ model = dict(
         drop_path_rate=0.0,
         layer_scale_init_value=0.1,
         weight_init='xavier',
-        frozen_stages=12,  # all blocks, and what is before and after them
+        frozen_stages=12,  # all blocks, with patch embedding and final norm
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
         ),
@@ -52,8 +52,9 @@ model = dict(
 )
 
 custom_hooks = [
-    # Each GPU trains with its own batch statistics; their running means are
-    # averaged after an epoch, so that all evaluate, and save, the same model.
+    # Each GPU trains with the statistics of its own batch. After an epoch the
+    # running statistics are averaged, so that all GPUs evaluate and save the
+    # same model.
     dict(type='SyncBuffersHook'),
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),

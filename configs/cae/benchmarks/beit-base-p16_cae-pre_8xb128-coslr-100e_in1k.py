@@ -13,7 +13,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# --cfg-options checkpoint=PATH names another encoder, see README.md.
+# --cfg-options checkpoint=PATH names another encoder (README.md).
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
 )
@@ -52,9 +52,9 @@ model = dict(
             label_smooth_val=0.1,
             mode='original',
         ),
-        # Standard deviation 0.02 within +-2, both times the authors' factor of
-        # 0.001. The limits must be scaled, too: mmengine's `trunc_normal_`
-        # clamps to them, and a rare draw is infinite before.
+        # A standard deviation of 0.02 and limits of +-2, both times the
+        # authors' factor of 0.001. The limits matter: mmengine's
+        # `trunc_normal_` clamps to them, and a rare draw is infinite before.
         init_cfg=dict(
             type='TruncNormal', layer='Linear', std=2e-5, a=-2e-3, b=2e-3
         ),
@@ -104,8 +104,9 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=1024)
 
 # The learning rate changes at each iteration, also between two updates of the
-# weights, so at each update it is the authors'. The floor is a ratio: layer
-# decay scales it as it scales the peak.
+# weights, so at the same share of the training it equals the authors'. The
+# floor is given as a ratio, because layer decay scales it as it scales the
+# peak.
 param_scheduler = [
     dict(
         type='LinearLR',
@@ -138,7 +139,8 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
-    # A resumed run mixes batches and drops paths as an uninterrupted one does.
+    # Makes mixing and drop path of a resumed run those of an uninterrupted
+    # one.
     dict(type='mmcae.IterationSeedHook'),
 ]
 

@@ -14,7 +14,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# --cfg-options checkpoint=PATH names another encoder, see README.md.
+# --cfg-options checkpoint=PATH names another encoder (README.md).
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
 )
@@ -51,12 +51,12 @@ model = dict(
         drop_path_rate=0.0,
         layer_scale_init_value=0.1,
         weight_init='xavier',
-        frozen_stages=12,  # all blocks, and what is before and after them
+        frozen_stages=12,  # all blocks, with patch embedding and final norm
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
         ),
     ),
-    # BatchNorm without learned parameters, statistics of each GPU.
+    # BatchNorm without learned parameters; each GPU has its own statistics.
     neck=dict(
         type='mmpretrain.ClsBatchNormNeck', input_features=768, eps=1e-6
     ),
@@ -65,7 +65,8 @@ model = dict(
         num_classes=1000,
         in_channels=768,
         loss=dict(type='mmpretrain.CrossEntropyLoss', loss_weight=1.0),
-        # Limits of ten deviations: none of the draws is an outlier.
+        # mmengine's `trunc_normal_` clamps to the limits `a` and `b`, and a
+        # rare draw is infinite before. Ten deviations keep it harmless.
         init_cfg=dict(
             type='TruncNormal', layer='Linear', std=0.01, a=-0.1, b=0.1
         ),
@@ -73,8 +74,9 @@ model = dict(
 )
 
 custom_hooks = [
-    # Each GPU trains with its own batch statistics; their running means are
-    # averaged after an epoch, so that all evaluate, and save, the same model.
+    # Each GPU trains with the statistics of its own batch. After an epoch the
+    # running statistics are averaged, so that all GPUs evaluate and save the
+    # same model.
     dict(type='SyncBuffersHook'),
     dict(type='mmcae.DataHealthHook'),
     dict(type='mmcae.ProbeSummaryHook'),

@@ -28,7 +28,7 @@ optim_wrapper = dict(
     ),
 )
 
-# `accuracy/top1` is the best's, `lr0.8/top1` that of one.
+# `accuracy/top1` is that of the best rate, `lr0.8/top1` that of the rate 0.8.
 val_evaluator = dict(_delete_=True, type='mmcae.SweepAccuracy', topk=(1, 5))
 test_evaluator = val_evaluator
 

@@ -15,7 +15,8 @@ max_epochs, warmup_epochs = 50, 5
 peak_lr, floor_lr = 2e-3, 1e-6
 
 model = dict(
-    # Layer scales come from the checkpoint. They started at 1e-5.
+    # Layer scales come from the checkpoint; in pretraining they started at
+    # 1e-5.
     backbone=dict(
         arch='large',
         drop_path_rate=0.2,

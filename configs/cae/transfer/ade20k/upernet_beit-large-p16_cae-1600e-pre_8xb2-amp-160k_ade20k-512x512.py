@@ -12,7 +12,8 @@ checkpoint = (
 width = 1024
 
 model = dict(
-    # Blocks 8, 12, 16 and 24. Layer scales, of the checkpoint, began at 1e-5.
+    # The features are the outputs of blocks 8, 12, 16 and 24. Layer scales
+    # come from the checkpoint; in pretraining they started at 1e-5.
     backbone=dict(
         arch='large',
         out_indices=(7, 11, 15, 23),
@@ -26,7 +27,7 @@ model = dict(
     auxiliary_head=dict(in_channels=width),
 )
 
-# A gentler layer decay, a lower peak.
+# The layer decay is milder than for base, and the peak is lower.
 optim_wrapper = dict(
     optimizer=dict(lr=4e-5), paramwise_cfg=dict(layer_decay_rate=0.95)
 )

@@ -24,8 +24,8 @@ scale, crop_size, width = (384, 96), (96, 96), 64
 max_iters, warmup_iters = 400, 20
 
 norm_cfg = dict(type='BN', requires_grad=True)
-# Seven of eight pixels are photograph: with equal weights the first hundreds
-# of iterations would only learn that.
+# Seven of eight pixels belong to the photograph. With equal weights, the model
+# would learn nothing else in the first hundreds of iterations.
 head = dict(
     channels=width,
     num_classes=len(classes),
@@ -33,7 +33,7 @@ head = dict(
     loss_decode=dict(class_weight=[0.2, 1.0, 1.0, 1.0, 1.0]),
 )
 model = dict(
-    # Normalised as in the pretraining.
+    # Normalized as in pretraining.
     data_preprocessor=dict(mean=[76.5] * 3, std=[89.25] * 3, size=crop_size),
     backbone=dict(
         arch=dict(
@@ -64,7 +64,8 @@ train_pipeline = [
         ratio_range=(1.0, 1.5),
         keep_ratio=True,
     ),
-    # Most of every crop is photograph; a mirrored digit is no digit.
+    # There is no `cat_max_ratio`, because the photograph covers most of every
+    # crop, and no flip, because a mirrored digit is no digit.
     dict(type='RandomCrop', crop_size=crop_size),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
@@ -108,7 +109,8 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-# Models of this width are faster in float32; nothing in them is deep.
+# Models of this size are faster in float32. Their four blocks need only a mild
+# layer decay.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(lr=2e-3),

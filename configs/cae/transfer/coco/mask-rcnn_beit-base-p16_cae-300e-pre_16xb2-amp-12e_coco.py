@@ -11,7 +11,7 @@ _base_ = [
     '../../../_base_/detection_runtime.py',
 ]
 
-# --cfg-options checkpoint=PATH names another encoder, see benchmarks/README.md.
+# --cfg-options checkpoint=PATH names another encoder (benchmarks/README.md).
 checkpoint = (
     'work_dirs/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k/epoch_300.pth'
 )

@@ -19,7 +19,7 @@ scale, width, channels = (128, 96), 64, 32
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(
-    # Normalised as in the pretraining.
+    # Normalized as in pretraining.
     data_preprocessor=dict(mean=[76.5] * 3, std=[89.25] * 3),
     backbone=dict(
         arch=dict(
@@ -91,7 +91,7 @@ resize = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    # No flip: a mirrored digit is no digit.
+    # There is no flip, because a mirrored digit is no digit.
     dict(
         type='RandomChoice',
         transforms=[
@@ -109,7 +109,8 @@ train_pipeline = [
     ),
     dict(type='PackDetInputs'),
 ]
-# Annotations after `Resize`: predictions are compared at the original size.
+# Annotations are loaded after `Resize` and keep their size: predictions are
+# compared at the size of the original image.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=scale, keep_ratio=True),
@@ -145,7 +146,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
-# Models of this width are faster in float32; nothing in them is deep.
+# Models of this size are faster in float32. Their four blocks need only a mild
+# layer decay.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(lr=2e-3),
