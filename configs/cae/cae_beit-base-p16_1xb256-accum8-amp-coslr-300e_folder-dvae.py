@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""CAE-base on any folder of images, with a tokenizer trained on that folder.
+r"""CAE-base on any folder of images, with a tokenizer trained on that folder.
 
-    python tools/train.py \\
-        configs/tokenizer/dvae_f8-k8192_8xb64-50k_folder-112px.py \\
+    python tools/train.py \
+        configs/tokenizer/dvae_f8-k8192_8xb64-50k_folder-112px.py \
         --cfg-options data_root=PATH
     python tools/train.py CONFIG --cfg-options data_root=PATH
 """

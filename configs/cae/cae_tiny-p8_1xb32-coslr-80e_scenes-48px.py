@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A CAE of digits on photographs for one CPU core.
+r"""A CAE of digits on photographs for one CPU core.
 
 It learns from 48 px crops of 1,024 unlabeled scenes. `benchmarks/transfer.py`
 runs it.
 
-    python tools/dataset_converters/tiny_ade.py data/scenes --train 1024 \\
+    python tools/dataset_converters/tiny_ade.py data/scenes --train 1024 \
         --val 0 --seed 100
 """
 

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A tokenizer for 48 px crops of digits on photographs: 128 codes.
+r"""A tokenizer for 48 px crops of digits on photographs: 128 codes.
 
-    python tools/dataset_converters/tiny_ade.py data/scenes \\
+    python tools/dataset_converters/tiny_ade.py data/scenes \
         --train 1024 --val 0 --seed 100
     python tools/train.py CONFIG
 """

@@ -79,7 +79,7 @@ def test_files__begin_with_license_and_docstring(subtests):
     for path in config_files():
         with subtests.test(path.name):
             text = path.read_text('utf-8')
-            assert text.startswith(f'{first}"""')
+            assert text.startswith((f'{first}"""', f'{first}r"""'))
             tree = ast.parse(text)
             assert ast.get_docstring(tree)
             # What is inherited stands first.

@@ -110,21 +110,17 @@ def listed_models() -> dict[str, dict]:
     }
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        name
-        for name, model in sorted(listed_models().items())
-        if 'transfer' not in model['Config']
-    ],
-)
-def test_get_model__gives_ours(name):
-    """Its size is tested with the metafiles' numbers."""
-    with torch.device('meta'):
-        model = get_model(name)
-    if type(model).__name__ == 'ImageClassifier':
-        model = model.backbone
-    assert type(model).__module__.startswith('mmcae.models')
+def test_get_model__gives_ours(subtests):
+    """The sizes are tested with the numbers of the metafiles."""
+    for name, entry in sorted(listed_models().items()):
+        if 'transfer' in entry['Config']:
+            continue
+        with subtests.test(name):
+            with torch.device('meta'):
+                model = get_model(name)
+            if type(model).__name__ == 'ImageClassifier':
+                model = model.backbone
+            assert type(model).__module__.startswith('mmcae.models')
 
 
 def test_list_models__finds_by_prefix():
@@ -186,7 +182,7 @@ def test_inference_model__mmpretrains_models_keep_their_message():
 
 
 def test_inference_model__from_a_file_with_class_names(tmp_path, monkeypatch):
-    assert list_models(FINETUNED_NAME)  # the index is read when asked
+    assert list_models(FINETUNED_NAME)  # reads the index
     entry = ModelHub._models_dict[FINETUNED_NAME]
     config = Config.fromfile(entry.config)
     config.model.backbone.arch = dict(

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Labeled digits for classifiers, normalized as the tiny CAE sees them.
+r"""Labeled digits for classifiers, normalized as the tiny CAE sees them.
 
-    python tools/dataset_converters/digits.py data/digits-classes \\
+    python tools/dataset_converters/digits.py data/digits-classes \
         --class-folders
 """
 

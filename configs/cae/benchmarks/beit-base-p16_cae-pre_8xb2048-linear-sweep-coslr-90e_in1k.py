@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Linear probing of CAE-base with several learning rates at once.
+r"""Linear probing of CAE-base with several learning rates at once.
 
 Each rate trains a classifier of its own by the authors' recipe, whose rate is
 6.4. The rates hold for the whole batch of 16384 (see --auto-scale-lr).
 
-    python tools/train.py CONFIG --cfg-options checkpoint=PATH \\
+    python tools/train.py CONFIG --cfg-options checkpoint=PATH \
         model.head.lrs="[1.6,3.2,6.4]"
 """
 
