@@ -25,6 +25,7 @@ from mmcae.checkpoint.official import to_official
 from .batches import Batch
 from .implementation import Implementation, Part, leaf
 from .sizes import Size
+from .stand_ins import stand_ins
 
 _CLASS = 'VisionTransformerForMaskedImageModeling'
 
@@ -191,7 +192,9 @@ def _import(repository: Path) -> Any:
         )
     sys.path.insert(0, str(repository))
     try:
-        return getattr(importlib.import_module('models.modeling_cae'), _CLASS)
+        with stand_ins():
+            module = importlib.import_module('models.modeling_cae')
+        return getattr(module, _CLASS)
     finally:
         sys.path.remove(str(repository))
 

@@ -1,0 +1,168 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Modules that the authors' repository imports and its CAE does not use.
+
+Importing their model imports their whole training code, which asks for
+packages of 2021: ``torch._six``, which torch has removed, requests, attrs,
+tensorboardX and timm. (It asks for einops too, which mmpretrain brings.) A
+measured step calls nothing of them but four small functions of timm. So each
+module that is not installed gets a stand-in while the repository is imported.
+"""
+
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def stand_ins() -> Iterator[list[str]]:
+    """Within the context, imports of missing modules give stand-ins.
+
+    All installed modules are imported first. So no library sees a stand-in
+    for a package that it can do without.
+
+    Yields:
+        Names of the modules that are stand-ins.
+    """
+    missing = [name for name in _CONTENTS if not _importable(name)]
+    for name in missing:
+        sys.modules[name] = _StandIn(name, _CONTENTS[name])
+    try:
+        yield missing
+    finally:
+        for name in missing:
+            del sys.modules[name]
+
+
+class _StandIn(ModuleType):
+    """A module in which every name exists, and only the given ones work.
+
+    Args:
+        name: Of the missing module.
+        contents: What the repository uses while it is imported, or when a
+            model is built.
+    """
+
+    def __init__(self, name: str, contents: dict[str, Any]) -> None:
+        super().__init__(name)
+        self.__dict__.update(contents)
+
+    def __getattr__(self, name: str) -> Callable:
+        if name.startswith('__'):  # Python asks for __path__ and the like
+            raise AttributeError(name)
+        full_name = f'{self.__name__}.{name}'
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise ModuleNotFoundError(
+                f"the authors' code calls {full_name}, and no module "
+                f'{self.__name__} is installed here: install it'
+            )
+
+        return refuse
+
+
+def _importable(name: str) -> bool:
+    with warnings.catch_warnings():
+        # timm says that these modules have moved.
+        warnings.simplefilter('ignore', FutureWarning)
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            return False
+    return True
+
+
+class _Field:
+    """What `_attr_ib` leaves in the body of a class."""
+
+    def __init__(self, default: Any, validator: Callable | None) -> None:
+        self.default, self.validator = default, validator
+
+
+def _attr_ib(
+    default: Any = inspect.Parameter.empty, validator: Callable | None = None
+) -> Any:
+    """Declare an argument of the constructor, as ``attr.ib`` does."""
+    return _Field(default, validator)
+
+
+def _attr_s(eq: bool = True, repr: bool = True) -> Callable[[type], type]:
+    """Give a class its ``__init__``, as ``attr.s`` does.
+
+    The methods that ``eq`` and ``repr`` ask for are not made: the classes of
+    the ``dall_e`` folder are modules, which have their own.
+    """
+
+    def decorate(cls: type) -> type:
+        fields = {
+            name: field
+            for name, field in vars(cls).items()
+            if isinstance(field, _Field)
+        }
+        for name in fields:
+            delattr(cls, name)
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        signature = inspect.Signature(
+            inspect.Parameter(name, kind, default=field.default)
+            for name, field in fields.items()
+        )
+
+        def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            for name, value in given.arguments.items():
+                setattr(self, name, value)
+            for name, field in fields.items():
+                if field.validator is not None:
+                    field.validator(self, field, getattr(self, name))
+            if hasattr(self, '__attrs_post_init__'):
+                self.__attrs_post_init__()
+
+        cls.__init__ = construct  # type: ignore[misc]
+        return cls
+
+    return decorate
+
+
+def _register_model(build: Callable) -> Callable:
+    """Leave a function as it is: no model is asked for by its name."""
+    return build
+
+
+def _to_2tuple(value: Any) -> tuple:
+    """Height and width, from both or from one number for both."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,) * 2
+
+
+def _drop_path(x: Tensor, rate: float = 0.0, training: bool = False) -> Tensor:
+    """Drop a residual branch for some samples, and scale the others."""
+    if not rate or not training:
+        return x
+    shape = (len(x),) + (1,) * (x.ndim - 1)
+    kept = torch.rand(shape, dtype=x.dtype, device=x.device) >= rate
+    return x * kept / (1 - rate)
+
+
+_CONTENTS: dict[str, dict[str, Any]] = {
+    'torch._six': dict(inf=float('inf')),
+    'requests': {},
+    'attr': dict(s=_attr_s, ib=_attr_ib),
+    'tensorboardX': {},
+    # Parents come first. A newer timm may lack some of these modules only.
+    'timm': {},
+    'timm.models': {},
+    'timm.models.layers': dict(
+        drop_path=_drop_path,
+        to_2tuple=_to_2tuple,
+        trunc_normal_=nn.init.trunc_normal_,
+    ),
+    'timm.models.registry': dict(register_model=_register_model),
+    'timm.utils': {},
+}
