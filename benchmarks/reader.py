@@ -30,14 +30,14 @@ if reader == 'torch':
         return torch.load(path, 'cpu', weights_only=True)
 else:
     import importlib, mmcae
-    # The modules that have had the function, the oldest first. Importing the
+    # Modules that have had the function, the oldest first. An import of the
     # newest from an old checkout would find the one of an installed mmcae.
-    places = ('utils.checkpoint_io', 'checkpoint.reading')
+    modules = ('utils.checkpoint_io', 'checkpoint.reading')
     root = mmcae.__path__[0]
-    for place in places:
-        if os.path.exists(os.path.join(root, *place.split('.')) + '.py'):
+    for module in modules:
+        if os.path.exists(os.path.join(root, *module.split('.')) + '.py'):
             break
-    read = importlib.import_module('mmcae.' + place).read_checkpoint
+    read = importlib.import_module('mmcae.' + module).read_checkpoint
 
 def peak(key):
     with open('/proc/self/status') as file:

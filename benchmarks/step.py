@@ -84,8 +84,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-peaks',
         action='store_true',
-        help='do not measure peak memory, for which each implementation runs '
-        'in a process of its own',
+        help='do not measure the peak memory of each implementation, for '
+        'which it runs in another process',
     )
     parser.add_argument(
         '--peak-tflops',
@@ -201,7 +201,7 @@ def measure_memory(
 def print_peak(args: argparse.Namespace, size: Size) -> None:
     """Run two steps of one implementation, and print the peak memory.
 
-    This is what the process does that `peak_of` starts.
+    `peak_of` runs this in another process.
     """
     device = prepare(args)
     only, precision = args.peak_of, args.precisions[0]
@@ -218,7 +218,7 @@ def print_peak(args: argparse.Namespace, size: Size) -> None:
 def peak_of(name: str, precision: str, batch_size: int) -> int:
     """Run this tool for one implementation; returns its peak in bytes.
 
-    A process of its own has no memory of other implementations.
+    In this process, memory of the other implementations would count too.
     """
     command = [sys.executable, *sys.argv, '--peak-of', name]
     command += ['--precisions', precision, '--batch-sizes', str(batch_size)]

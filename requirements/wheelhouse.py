@@ -35,6 +35,10 @@ from pins import TESTED, is_cuda, normalise, read_pins
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOTS = ('mmcae', 'timm')
+REQUIRED_BY_TORCH = (
+    *('filelock', 'fsspec', 'jinja2', 'markupsafe', 'mpmath', 'networkx'),
+    *('setuptools', 'sympy', 'typing-extensions'),
+)
 # What an image for deep learning has, and why we think so. The two largest
 # wheels are here because they alone are more than `LIMIT_MB`.
 IMAGE = {
@@ -42,21 +46,15 @@ IMAGE = {
     'torchvision': 'comes with torch, and must fit its build',
     'numpy': 'comes with torchvision',
     'pillow': 'comes with torchvision',
-    **dict.fromkeys(
-        (
-            'filelock', 'fsspec', 'jinja2', 'markupsafe', 'mpmath',
-            'networkx', 'setuptools', 'sympy', 'typing-extensions',
-        ),
-        'torch requires it',
-    ),
+    **dict.fromkeys(REQUIRED_BY_TORCH, 'torch requires it'),
     'opencv-python': 'most have it, or opencv-python-headless (54 MB)',
     'scipy': 'most have it (35 MB)',
-}  # fmt: skip
-# Built from these files alone: a clone may hold anything else.
+}
+# mmcae's wheel is built from a copy of these alone: a clone may hold anything.
 SOURCES = (
-    'mmcae', 'configs', 'tools', 'demo', 'model-index.yml', 'setup.py',
-    'setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE',
-)  # fmt: skip
+    *('mmcae', 'configs', 'tools', 'demo', 'model-index.yml', 'setup.py'),
+    *('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'),
+)
 LIMIT_MB = 60
 # Wheels of PyTorch ask for this glibc too, or for a newer one.
 NEWEST_GLIBC = 28
@@ -210,9 +208,9 @@ class Fetcher:
         """
         # A wheel in pip's cache may be one with compiled operators.
         options = ['--no-cache-dir', '--build-constraint', str(TESTED)]
-        wheel = self._pip('wheel', *options, source, check=True)
+        wheel = self._pip('wheel', *options, source, show_errors=True)
         if wheel is None:
-            sys.exit(f'pip built no wheel of {source}')
+            sys.exit(f'pip could not build {source}, see above')
         if not self.target.runs(wheel):
             sys.exit(
                 f'{source} has compiled code and no wheel for Python '
@@ -221,26 +219,23 @@ class Fetcher:
         return wheel
 
     def _pip(
-        self, command: str, *options: str, check: bool = False
+        self, command: str, *options: str, show_errors: bool = False
     ) -> Path | None:
-        """Run pip; returns the new wheel, or ``None`` if pip failed."""
+        """Run pip; returns the new wheel, ``None`` if pip failed."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             where = '-d' if command == 'download' else '-w'
+            line = [sys.executable, '-m', 'pip', command, '-q', '--no-deps']
+            line += os.environ.get('PIP_FLAGS', '').split()
             result = subprocess.run(
-                [
-                    sys.executable, '-m', 'pip', command, '-q', '--no-deps',
-                    *os.environ.get('PIP_FLAGS', '').split(),
-                    where, folder, *options,
-                ],
+                [*line, where, folder, *options],
                 env={**os.environ, 'MMCV_WITH_OPS': '0'},
                 stdout=subprocess.DEVNULL,
-                stderr=None if check else subprocess.DEVNULL,
-            )  # fmt: skip
-            if result.returncode and check:
-                sys.exit(f'this failed: pip {command} {" ".join(options)}')
-            for wheel in Path(folder).glob('*.whl'):
-                return wheel.replace(self.folder / wheel.name)
-        return None
+                stderr=None if show_errors else subprocess.DEVNULL,
+            )
+            wheels = list(Path(folder).glob('*.whl'))
+            if result.returncode or not wheels:
+                return None
+            return wheels[0].replace(self.folder / wheels[0].name)
 
 
 def empty(folder: Path) -> None:

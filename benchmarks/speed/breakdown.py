@@ -73,7 +73,7 @@ def _time(
     if kept:
         gradient = torch.full_like(kept[0], 1e-3)
         second = clock(lambda: kept[0].backward(gradient))[0]
-    # In training, too, each pass allocates its gradients anew.
+    # As in training, each pass allocates its gradients.
     implementation.model.zero_grad(set_to_none=True)
     return first, second
 

@@ -1,11 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Modules that the authors' repository imports and its CAE does not use.
+"""Stand-ins for modules that the authors' repository imports.
 
-Importing their model imports their whole training code, which asks for
-packages of 2021: ``torch._six``, which torch has removed, requests, attrs,
-tensorboardX and timm. (It asks for einops too, which mmpretrain brings.) A
-measured step calls nothing of them but four small functions of timm. So each
-module that is not installed gets a stand-in while the repository is imported.
+An import of the authors' model imports their training code too, which needs
+``torch._six`` (which torch has removed), requests, attrs, tensorboardX and
+timm. It also needs einops, which mmpretrain requires anyway. But a training
+step uses only four small functions of timm. So each of these modules that is
+not installed gets a stand-in while the repository is imported.
 """
 
 import importlib
@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def stand_ins() -> Iterator[list[str]]:
-    """Within the context, imports of missing modules give stand-ins.
+    """Within the context, an import of a missing module finds a stand-in.
 
-    All installed modules are imported first. So no library sees a stand-in
-    for a package that it can do without.
+    All installed modules are imported before. A library that works without
+    one of the missing packages thus never finds a stand-in for it.
 
     Yields:
         Names of the modules that are stand-ins.
@@ -42,12 +42,14 @@ def stand_ins() -> Iterator[list[str]]:
 
 
 class _StandIn(ModuleType):
-    """A module in which every name exists, and only the given ones work.
+    """A module that has every name, so that each can be imported.
+
+    A function that is not among the contents raises an error when called.
 
     Args:
-        name: Of the missing module.
-        contents: What the repository uses while it is imported, or when a
-            model is built.
+        name: Name of the missing module.
+        contents: Contents that the repository uses during its import or in a
+            training step.
     """
 
     def __init__(self, name: str, contents: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ def _importable(name: str) -> bool:
 
 
 class _Field:
-    """What `_attr_ib` leaves in the body of a class."""
+    """An argument of a constructor, declared in the body of a class."""
 
     def __init__(self, default: Any, validator: Callable | None) -> None:
         self.default, self.validator = default, validator
@@ -96,8 +98,8 @@ def _attr_ib(
 def _attr_s(eq: bool = True, repr: bool = True) -> Callable[[type], type]:
     """Give a class its ``__init__``, as ``attr.s`` does.
 
-    The methods that ``eq`` and ``repr`` ask for are not made: the classes of
-    the ``dall_e`` folder are modules, which have their own.
+    ``eq`` and ``repr`` have no effect: the classes of the ``dall_e`` folder
+    are modules, and keep the methods of modules.
     """
 
     def decorate(cls: type) -> type:
@@ -132,12 +134,12 @@ def _attr_s(eq: bool = True, repr: bool = True) -> Callable[[type], type]:
 
 
 def _register_model(build: Callable) -> Callable:
-    """Leave a function as it is: no model is asked for by its name."""
+    """Return the function as it is: no model is built by its name."""
     return build
 
 
 def _to_2tuple(value: Any) -> tuple:
-    """Height and width, from both or from one number for both."""
+    """Height and width, from a pair or from one number for both."""
     return tuple(value) if isinstance(value, tuple | list) else (value,) * 2
 
 
@@ -155,7 +157,7 @@ _CONTENTS: dict[str, dict[str, Any]] = {
     'requests': {},
     'attr': dict(s=_attr_s, ib=_attr_ib),
     'tensorboardX': {},
-    # Parents come first. A newer timm may lack some of these modules only.
+    # A newer timm may lack some of these modules.
     'timm': {},
     'timm.models': {},
     'timm.models.layers': dict(

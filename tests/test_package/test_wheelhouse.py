@@ -4,6 +4,7 @@
 Nothing is downloaded: the wheels are made here, and pip is replaced.
 """
 
+import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -156,6 +157,14 @@ def test_fetcher__compiled_code_for_another_python_is_refused(
         fetch(Requirement('compiled'))
 
 
+def test_fetcher__a_failed_build_ends_the_script(tmp_path, monkeypatch):
+    failed = SimpleNamespace(returncode=1)
+    monkeypatch.setattr(subprocess, 'run', lambda *_, **__: failed)
+    fetch = wheelhouse.Fetcher(tmp_path, TARGET, {'broken': '1.0'})
+    with pytest.raises(SystemExit, match=r'could not build broken==1\.0'):
+        fetch(Requirement('broken'))
+
+
 def test_fetcher__mmcae_is_built_from_its_sources_alone(tmp_path, monkeypatch):
     seen = []
 
@@ -181,6 +190,14 @@ def test_main__names_a_python_that_it_does_not_understand(
     with pytest.raises(SystemExit):
         wheelhouse.main()
     assert "'312' is no version such as 3.12" in capsys.readouterr().err
+
+
+def test_sources__have_all_that_setup_copies_into_the_wheel():
+    path = wheelhouse.ROOT / 'setup.py'
+    spec = importlib.util.spec_from_file_location('mmcae_setup', path)
+    setup = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(setup)
+    assert set(setup.MIM_ENTRIES) <= set(wheelhouse.SOURCES)
 
 
 def test_empty__only_what_an_earlier_run_wrote_is_removed(tmp_path):
