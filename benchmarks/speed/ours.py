@@ -83,7 +83,7 @@ class Ours(MMEngineImplementation):
 
         with torch.no_grad(), self.autocast():
             patches = model.backbone.embed(batch.images)
-            visible = model.backbone(patches, split)[:, 1:]
+            visible = model.backbone.encode(patches, split)[:, 1:]
             latent = neck.regress(visible, split, grid)
             target = model.latent_target(batch.images, split, patches)
             logits = neck.decode(latent, split, grid)

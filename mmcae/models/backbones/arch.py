@@ -70,6 +70,35 @@ def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
     return [index % depth for index in out_indices]
 
 
+def block_windows(
+    window_size: tuple[int, int] | None,
+    global_indices: Sequence[int] | None,
+    depth: int,
+) -> list[tuple[int, int] | None]:
+    """Choose the blocks that attend in windows.
+
+    Args:
+        window_size: Rows and columns of the windows; None for no windows.
+        global_indices: Blocks that attend to the whole grid; negative
+            indices count from the end. None spreads four of them evenly, so
+            that the last block is one.
+        depth: Number of blocks.
+
+    Returns:
+        The window of each block, None where it attends to the whole grid.
+
+    Raises:
+        ValueError: See `block_indices`.
+    """
+    if window_size is None:
+        return [None] * depth
+    if global_indices is None:
+        whole = [-(-depth * quarter // 4) - 1 for quarter in range(1, 5)]
+    else:
+        whole = block_indices(global_indices, depth)
+    return [None if i in whole else window_size for i in range(depth)]
+
+
 def layer_depth(
     param_name: str, prefix: str, num_layers: int
 ) -> tuple[int, int]:

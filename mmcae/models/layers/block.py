@@ -49,15 +49,14 @@ class EncoderBlock(BaseModule):
         feedforward_channels: Hidden width of the feed-forward network.
         layer_scale_init_value: Initial layer scale; 0 or None leaves the
             scales out.
-        window_size: Patch grid of a relative position bias of this block.
-            Defaults to None, no such bias.
-        attn_window: Windows that attend by themselves, see `SelfAttention`.
+        bias_grid: Patch grid of the relative position bias. Defaults to
+            None, no such bias.
+        window_size: Attention window, see `SelfAttention`.
         drop_rate: Dropout after the projections.
         attn_drop_rate: Dropout of the attention weights.
         drop_path_rate: Rate of stochastic depth, per sample.
         bias: See `SelfAttention`.
         qk_scale: See `SelfAttention`.
-        act_cfg: Activation. Defaults to exact GELU.
         norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
         with_cp: Whether only the input is kept for the backward pass, which
             then computes the block again: less memory, same gradients.
@@ -70,14 +69,13 @@ class EncoderBlock(BaseModule):
         num_heads: int,
         feedforward_channels: int,
         layer_scale_init_value: float | None = 0.1,
+        bias_grid: tuple[int, int] | None = None,
         window_size: tuple[int, int] | None = None,
-        attn_window: tuple[int, int] | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         bias: bool | str = 'qv_bias',
         qk_scale: float | None = None,
-        act_cfg: dict = dict(type='GELU'),
         norm_cfg: dict = NORM_CFG,
         with_cp: bool = False,
         init_cfg: dict | None = None,
@@ -89,44 +87,32 @@ class EncoderBlock(BaseModule):
             embed_dims,
             num_heads,
             bias=bias,
+            bias_grid=bias_grid,
             window_size=window_size,
-            attn_window=attn_window,
             attn_drop_rate=attn_drop_rate,
             proj_drop_rate=drop_rate,
             qk_scale=qk_scale,
         )
         self.ln2 = norm_layer(norm_cfg, embed_dims)
-        self.ffn = FeedForward(
-            embed_dims, feedforward_channels, drop_rate, act_cfg
-        )
+        self.ffn = FeedForward(embed_dims, feedforward_channels, drop_rate)
         self.drop_path = DropPath(drop_path_rate)
-        # Where mmcv's FFN has it. The block applies it, behind the layer
-        # scale, which is float32 also under autocast.
+        # mmcv's FFN holds it under this name. The block itself applies it,
+        # after the layer scale, which is float32 also under autocast.
         self.ffn.dropout_layer = self.drop_path
         self.gamma_1 = scale_parameter(layer_scale_init_value, embed_dims)
         self.gamma_2 = scale_parameter(layer_scale_init_value, embed_dims)
 
     def forward(
-        self,
-        x: Tensor,
-        rel_pos_bias: Tensor | None = None,
-        grid: tuple[int, int] | None = None,
+        self, x: Tensor, grid: tuple[int, int] | None = None
     ) -> Tensor:
         """Transform tokens ``(B, N, D)``; see `SelfAttention.forward`."""
         if self.with_cp and torch.is_grad_enabled():
             # It also restores the random state, so drop path is repeated.
-            return checkpoint(
-                self._transform, x, rel_pos_bias, grid, use_reentrant=False
-            )
-        return self._transform(x, rel_pos_bias, grid)
+            return checkpoint(self._transform, x, grid, use_reentrant=False)
+        return self._transform(x, grid)
 
-    def _transform(
-        self,
-        x: Tensor,
-        rel_pos_bias: Tensor | None,
-        grid: tuple[int, int] | None,
-    ) -> Tensor:
-        attended = self.attn(self.ln1(x), rel_pos_bias, grid)
+    def _transform(self, x: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        attended = self.attn(self.ln1(x), grid)
         x = x + self.drop_path(scaled(attended, self.gamma_1))
         return x + self.drop_path(scaled(self.ffn(self.ln2(x)), self.gamma_2))
 
@@ -150,7 +136,6 @@ class RegressorBlock(BaseModule):
         drop_path_rate: Rate of stochastic depth, per sample.
         qkv_bias: Whether query and value have a learned bias.
         qk_scale: Factor of the scores. Defaults to ``head_dim ** -0.5``.
-        act_cfg: Activation. Defaults to exact GELU.
         norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
         with_cp: See `EncoderBlock`.
         init_cfg: Initialization config of mmengine. Defaults to None.
@@ -167,7 +152,6 @@ class RegressorBlock(BaseModule):
         drop_path_rate: float = 0.0,
         qkv_bias: bool = True,
         qk_scale: float | None = None,
-        act_cfg: dict = dict(type='GELU'),
         norm_cfg: dict = NORM_CFG,
         with_cp: bool = False,
         init_cfg: dict | None = None,
@@ -186,9 +170,7 @@ class RegressorBlock(BaseModule):
             proj_drop_rate=drop_rate,
             qk_scale=qk_scale,
         )
-        self.ffn = FeedForward(
-            embed_dims, feedforward_channels, drop_rate, act_cfg
-        )
+        self.ffn = FeedForward(embed_dims, feedforward_channels, drop_rate)
         self.drop_path = DropPath(drop_path_rate)
         scales = [
             scale_parameter(layer_scale_init_value or 1.0, embed_dims)

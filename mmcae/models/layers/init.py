@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import CrossAttention, SelfAttention
 
-INIT_FAMILIES = ('xavier', 'beit')
+WEIGHT_INITS = ('xavier', 'beit')
 STD = 0.02
 
 
@@ -30,11 +30,11 @@ def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
     return tensor.clamp_(-std, std)
 
 
-def check_family(family: str) -> str:
+def check_weight_init(family: str) -> str:
     """Return ``family``, or raise ``ValueError`` if there is none such."""
-    if family not in INIT_FAMILIES:
+    if family not in WEIGHT_INITS:
         raise ValueError(
-            f'weight_init must be one of {INIT_FAMILIES}, got {family!r}'
+            f'weight_init must be one of {WEIGHT_INITS}, got {family!r}'
         )
     return family
 
@@ -51,7 +51,7 @@ def init_module_(module: nn.Module, family: str) -> None:
             both, biases are zero, norms are one and zero, and convolutions
             are truncated normal.
     """
-    check_family(family)
+    check_weight_init(family)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             if family == 'xavier':

@@ -16,7 +16,7 @@ from ..layers import (
     Linear,
     PatchSplit,
     RegressorBlock,
-    check_family,
+    check_weight_init,
     drop_path_rates,
     init_module_,
     norm_layer,
@@ -95,7 +95,7 @@ class CAENeck(BaseModule):
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.in_channels = in_channels or embed_dims
-        self.weight_init = check_family(weight_init)
+        self.weight_init = check_weight_init(weight_init)
         shared: dict[str, Any] = dict(
             embed_dims=embed_dims,
             num_heads=num_heads,

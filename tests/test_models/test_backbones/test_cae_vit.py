@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """`CAEViT` and `CAEPretrainViT`."""
 
 import pytest
@@ -6,6 +7,7 @@ from helpers.recordings import Recording, relative_error
 from mmengine.registry import MODELS
 
 from mmcae.models import CAEPretrainViT, CAEViT
+from mmcae.models.backbones.cae_vit import FIXED_ARGUMENTS
 from mmcae.utils import from_official
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=128)
@@ -59,9 +61,8 @@ def test_forward__finetuned_logits_equal_the_authors():
     assert relative_error(logits, expected) < 1e-5
 
 
-@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('out_type', ['raw', 'featmap', 'avg_featmap'])
-def test_forward__equals_mmpretrains_vit(shared, out_type):
+def test_forward__equals_mmpretrains_vit(out_type):
     from mmpretrain.models import BEiTViT
 
     config = dict(
@@ -71,8 +72,7 @@ def test_forward__equals_mmpretrains_vit(shared, out_type):
         out_type=out_type,
         out_indices=[0, 2],
         use_abs_pos_emb=True,
-        use_rel_pos_bias=not shared,
-        use_shared_rel_pos_bias=shared,
+        use_rel_pos_bias=True,
         final_norm=out_type != 'avg_featmap',
     )
     theirs, ours = BEiTViT(**config), CAEViT(**config)
@@ -148,8 +148,16 @@ def test_load__final_norm_lands_in_the_pooled_norm():
     assert pooled.ln2.weight.eq(3.0).all()
 
 
-def test_load__relative_tables_are_shared_out_and_resized():
-    shared = build(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
+def test_load__a_shared_bias_table_is_copied_to_each_block_and_resized():
+    from mmpretrain.models import BEiTViT
+
+    shared = BEiTViT(
+        arch=ARCH,
+        img_size=64,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=False,
+        use_shared_rel_pos_bias=True,
+    )
     torch.nn.init.normal_(shared.rel_pos_bias.relative_position_bias_table)
     state = shared.state_dict()
     own = build()
@@ -211,7 +219,10 @@ def test_get_layer_depth__equals_mmpretrains():
         (dict(out_type='mean'), "got 'mean'"),
         (dict(out_indices=3), 'no block 3 among 3'),
         (dict(weight_init='normal'), "got 'normal'"),
-        (dict(use_shared_rel_pos_bias=True), 'not both'),
+        (dict(use_shared_rel_pos_bias=True), r'only False: remove .*BEiTViT'),
+        (dict(with_cls_token=False), 'only True'),
+        (dict(layer_cfgs=dict(bias=True)), r'layer_cfgs=.*only \{\}'),
+        (dict(patch_cfg=dict(padding=0)), r'patch_cfg=.*by CAEViT'),
         (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5'),
         (
             dict(arch={**ARCH, 'embed_dims': 30, 'num_heads': 5}),
@@ -222,6 +233,13 @@ def test_get_layer_depth__equals_mmpretrains():
 def test_init__bad_arguments_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
+
+
+def test_init__takes_the_values_that_mmpretrains_configs_give():
+    build(**FIXED_ARGUMENTS)
+    build(CAEPretrainViT, **FIXED_ARGUMENTS)
+    with pytest.raises(TypeError, match="CAEViT has no argument 'out_typ'"):
+        build(out_typ='raw')
 
 
 def test_pretrain__refuses_relative_positions():

@@ -135,7 +135,7 @@ def test_onednn_works__not_if_the_operation_fails(monkeypatch, fault):
 
 @pytest.mark.filterwarnings('ignore')
 def test_watched__exporters_see_pytorchs_operations():
-    ffn, x = FeedForward(8, 16, 0.0, dict(type='GELU')), torch.randn(2, 3, 8)
+    ffn, x = FeedForward(8, 16, 0.0), torch.randn(2, 3, 8)
     with use_kernels(linear='onednn', activation='recompute'):
         traced = str(torch.jit.trace(ffn, x).inlined_graph)
         exported = torch.export.export(ffn, (x,)).graph
@@ -160,7 +160,7 @@ def test_feed_forward__leaves_a_wrapped_layer_to_itself():
         def forward(self, input):
             return super().forward(input) + 1
 
-    ffn = FeedForward(8, 16, 0.0, dict(type='GELU'))
+    ffn = FeedForward(8, 16, 0.0)
     adapted = Adapted(16, 8)
     adapted.load_state_dict(ffn.layers[1].state_dict())
     x = torch.randn(2, 3, 8)

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Pure functions and initial weights, against the authors' statistics."""
 
 import math
@@ -7,10 +8,10 @@ import torch
 
 from mmcae.models import CAENeck, CAEPretrainViT
 from mmcae.models.layers import (
+    extend_bias_table,
     select_tokens,
     sincos_position,
     split_patches,
-    spread_bias_table,
     trunc_normal_,
 )
 
@@ -195,11 +196,11 @@ def test_neck__drop_path_grows_linearly_in_both_stacks():
         assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
 
 
-def test_spread_bias_table__keeps_near_and_outermost_offsets():
+def test_extend_bias_table__keeps_near_and_outermost_offsets():
     torch.manual_seed(0)
     table = torch.randn(7 * 7 + 3, 2)
-    assert torch.allclose(spread_bias_table(table, (4, 4), (4, 4)), table)
-    spread = spread_bias_table(table, (4, 4), (6, 9))
+    assert torch.allclose(extend_bias_table(table, (4, 4), (4, 4)), table)
+    spread = extend_bias_table(table, (4, 4), (6, 9))
     assert spread.shape == (11 * 17 + 3, 2)
     assert torch.equal(spread[-3:], table[-3:])
     old = table[:-3].view(7, 7, 2)

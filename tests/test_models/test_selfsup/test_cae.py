@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Behaviour of `CAE` beyond the recorded numbers."""
 
 import pytest
