@@ -22,6 +22,11 @@ RENAMED: list[tuple[str, str, str]] = [
         'spread_bias_table',
         'extend_bias_table',
     ),
+    (
+        'mmcae.models.target_generators.common',
+        'select_places',
+        'select_patches',
+    ),
 ]
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The tokenizer's fast paths against the plain ones, and its kept casts."""
+"""The tokenizer's fast paths give what the plain ones give."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Which tokens DALL-E's encoder gives, and in which order.
 
-The recorded tokens are nearly all the same word, so here they vary.
+The recorded tokens are nearly all equal; the tokens of this encoder differ.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def images():
 def encoder(images):
     torch.manual_seed(0)
     module = DALLEEncoder(**SIZES)
-    # No word is the likeliest everywhere.
+    # Otherwise a few codes would be the likeliest everywhere.
     module.blocks.output.conv.b.data -= module(images).mean((0, 2, 3))
     assert module.tokenize(images).unique().numel() > 20
     return module
@@ -52,9 +52,9 @@ def test_tokenize__with_a_mask_goes_image_by_image(encoder, images):
     assert encoder.tokenize(images, torch.zeros_like(mask)).shape == (0,)
 
 
-def test_tokenize__in_parts_is_the_same(encoder, images, monkeypatch):
+def test_tokenize__slices_of_rows_change_nothing(encoder, images, monkeypatch):
     whole = encoder.tokenize(images)
-    monkeypatch.setattr(f'{MODULE}._ROWS', 7)
+    monkeypatch.setattr(f'{MODULE}._NUM_ROWS', 7)
     assert torch.equal(encoder.tokenize(images), whole)
 
 
@@ -73,7 +73,9 @@ def test_tokenize__onednn_equals_torch(encoder, images):
     assert torch.equal(*found)
 
 
-def test_tokenize__tells_which_share_agrees(encoder, images, monkeypatch):
+def test_tokenize__logs_which_share_agrees_with_float32(
+    encoder, images, monkeypatch
+):
     lines = []
     monkeypatch.setattr(
         f'{MODULE}.print_log', lambda text, **_: lines.append(text)
@@ -101,7 +103,7 @@ def test_tokenize__last_layer_is_float32_whatever_the_weights(encoder, images):
     assert torch.equal(half.tokenize(images), expected)
 
 
-def test_tokenize__refuses_a_height_that_does_not_fit(encoder, images):
+def test_tokenize__refuses_a_height_that_is_no_multiple(encoder, images):
     with pytest.raises(ValueError, match=r'30 x 48 pixels.* multiple of 8'):
         encoder.tokenize(images[:, :, :30])
 
