@@ -3,12 +3,12 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .attention import CrossAttention, SelfAttention
+from .block import EncoderBlock, RegressorBlock
 
 WEIGHT_INITS = ('xavier', 'beit')
 STD = 0.02
@@ -16,14 +16,15 @@ STD = 0.02
 
 @torch.no_grad()
 def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
-    """Fill with a normal distribution cut at one ``std`` on either side.
+    """Fill with a normal distribution that is cut at ``-std`` and ``std``.
 
-    The authors cut at the standard deviation itself, so the real standard
-    deviation is 0.54 times ``std`` (mmengine's default cut lies at 2).
+    The authors cut at the standard deviation itself, so that the standard
+    deviation of the result is 0.54 times ``std``.
 
-    By the inverse of the distribution function, as in PyTorch 2.9. That of
-    2.14 draws until all values lie inside: the same seed would give other
-    weights, in this tensor and in all that are drawn after it.
+    The numbers come from the inverse of the distribution function, as in
+    PyTorch 2.9. PyTorch 2.14 draws again until all values lie inside: with
+    it, the same seed would give other weights, in this tensor and in all
+    that are drawn after it.
     """
     inside = math.erf(1 / math.sqrt(2))  # share within one `std`
     tensor.uniform_(-inside, inside).erfinv_().mul_(std * math.sqrt(2))
@@ -31,7 +32,7 @@ def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
 
 
 def check_weight_init(family: str) -> str:
-    """Return ``family``, or raise ``ValueError`` if there is none such."""
+    """Return ``family``, or raise ``ValueError`` if there is no such one."""
     if family not in WEIGHT_INITS:
         raise ValueError(
             f'weight_init must be one of {WEIGHT_INITS}, got {family!r}'
@@ -74,16 +75,19 @@ def init_module_(module: nn.Module, family: str) -> None:
 
 
 @torch.no_grad()
-def rescale_blocks_(blocks: Iterable[Any]) -> None:
+def rescale_blocks_(
+    blocks: Iterable[EncoderBlock | RegressorBlock],
+) -> None:
     """Divide the output layers of block ``l`` by ``sqrt(2 l)`` (BEiT).
 
     Args:
         blocks: Encoder, decoder or regressor blocks in order; ``l`` counts
-            from one. The attention's output projection and the second
+            from one. The output projection of the attention and the second
             linear layer of the feed-forward network are divided.
     """
     for depth, block in enumerate(blocks, start=1):
-        attention = getattr(block, 'attn', None) or block.cross_attn
+        is_encoder = isinstance(block, EncoderBlock)
+        attention = block.attn if is_encoder else block.cross_attn
         factor = math.sqrt(2.0 * depth)
         attention.proj.weight.div_(factor)
         block.ffn.layers[1].weight.div_(factor)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""When which kernel is taken, and when PyTorch's own way must be left."""
+"""Which kernel is chosen when, and when it must be PyTorch's own."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from mmcae.models.layers import Linear, use_kernels
 from mmcae.models.layers.feed_forward import FeedForward
 from mmcae.models.ops import choice as kernels
 from mmcae.models.ops.choice import (
-    chosen,
     explicit_attention,
+    kernel_choice,
     onednn_conv,
     onednn_conv_works,
     onednn_linear,
@@ -20,21 +20,21 @@ from mmcae.models.ops.linear import _gradients
 
 
 class Subclass(torch.Tensor):
-    """Stands for sharded, quantised, ... tensors."""
+    """Like tensors that are sharded, quantized and so on."""
 
 
-def test_use_kernels__beats_the_environment(monkeypatch):
+def test_use_kernels__overrides_the_environment(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, 'torch')
-    assert chosen('linear') == 'torch'
+    assert kernel_choice('linear') == 'torch'
     with use_kernels(linear='onednn'):
-        assert chosen('linear') == 'onednn'
-    assert chosen('linear') == 'torch'
+        assert kernel_choice('linear') == 'onednn'
+    assert kernel_choice('linear') == 'torch'
 
 
 def test_use_kernels__is_undone_by_an_error():
     with pytest.raises(KeyError), use_kernels(conv='torch'):
         raise KeyError
-    assert chosen('conv') == 'auto'
+    assert kernel_choice('conv') == 'auto'
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_explicit_attention__is_for_short_bfloat16(dtype, keys, expected):
 
 
 @pytest.mark.skipif(not onednn_works(), reason='no oneDNN')
-def test_onednn_linear__auto_needs_much_work_and_a_slow_mkl(monkeypatch):
+def test_onednn_linear__auto_is_for_large_products_and_a_slow_mkl(monkeypatch):
     x, weight = torch.ones(4, 25, 1000), torch.ones(100, 1000)
     monkeypatch.setattr(kernels, 'mkl_is_slow', lambda: True)
     assert onednn_linear(x, weight)
@@ -70,7 +70,7 @@ def test_onednn_linear__auto_needs_much_work_and_a_slow_mkl(monkeypatch):
 
 
 @pytest.mark.skipif(not onednn_works(), reason='no oneDNN')
-def test_onednn_linear__forced_still_leaves_what_it_cannot():
+def test_onednn_linear__forced_is_still_for_plain_float32_only():
     x, weight = torch.ones(3, 8), torch.nn.Parameter(torch.ones(5, 8))
     with use_kernels(linear='onednn'):
         assert onednn_linear(x, weight)
@@ -85,9 +85,9 @@ def test_onednn_linear__forced_still_leaves_what_it_cannot():
 @pytest.mark.skipif(
     not onednn_conv_works(torch.float32), reason='no oneDNN convolution'
 )
-def test_onednn_conv__is_for_frozen_networks_in_known_precisions():
+def test_onednn_conv__is_for_frozen_networks_in_two_precisions():
     x = torch.ones(2, 3, 4, 4)
-    assert not onednn_conv(x)  # a gradient may be wanted
+    assert not onednn_conv(x)  # a gradient may be needed
     with torch.no_grad():
         assert onednn_conv(x)
         for other in (x.half(), x.double(), x[:0], x.to('meta')):
@@ -134,7 +134,7 @@ def test_onednn_works__not_if_the_operation_fails(monkeypatch, fault):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_watched__exporters_see_pytorchs_operations():
+def test_is_traced__exporters_see_pytorchs_operations():
     ffn, x = FeedForward(8, 16, 0.0), torch.randn(2, 3, 8)
     with use_kernels(linear='onednn', activation='recompute'):
         traced = str(torch.jit.trace(ffn, x).inlined_graph)
@@ -155,7 +155,7 @@ def test_gradients__are_computed_only_where_needed(asked):
     assert tuple(gradient is not None for gradient in found) == needed
 
 
-def test_feed_forward__leaves_a_wrapped_layer_to_itself():
+def test_feed_forward__calls_a_replaced_layer():
     class Adapted(Linear):
         def forward(self, input):
             return super().forward(input) + 1

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Cross-entropy in slices of rows, against PyTorch's."""
+"""Cross-entropy in slices of rows gives what PyTorch's gives."""
 
 from importlib import import_module
 
@@ -17,7 +17,7 @@ module = import_module('mmcae.models.ops.cross_entropy')
 
 @pytest.fixture(autouse=True)
 def _few_rows(monkeypatch):
-    monkeypatch.setattr(module, '_ROWS', 5)
+    monkeypatch.setattr(module, '_NUM_ROWS', 5)
 
 
 def both(dtype, rows=12, classes=40, spread=3.0):
@@ -57,7 +57,7 @@ def test_cross_entropy__of_half_precision_is_computed_in_float32(dtype):
     torch.testing.assert_close(our_grad, their_grad)
 
 
-def test_cross_entropy__keeps_no_copy_in_float32():
+def test_cross_entropy__saves_no_copy_in_float32():
     kept = []
 
     def keep(tensor):
