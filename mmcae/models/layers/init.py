@@ -19,7 +19,8 @@ def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
     """Fill with a normal distribution that is cut at ``-std`` and ``std``.
 
     The authors cut at the standard deviation itself, so that the standard
-    deviation of the result is 0.54 times ``std``.
+    deviation of the result is 0.54 times ``std`` (mmengine cuts at twice the
+    standard deviation).
 
     The numbers come from the inverse of the distribution function, as in
     PyTorch 2.9. PyTorch 2.14 draws again until all values lie inside: with
@@ -31,31 +32,31 @@ def trunc_normal_(tensor: Tensor, std: float = STD) -> Tensor:
     return tensor.clamp_(-std, std)
 
 
-def check_weight_init(family: str) -> str:
-    """Return ``family``, or raise ``ValueError`` if there is no such one."""
-    if family not in WEIGHT_INITS:
+def check_weight_init(weight_init: str) -> str:
+    """Return ``weight_init``; raise ``ValueError`` if there is no such one."""
+    if weight_init not in WEIGHT_INITS:
         raise ValueError(
-            f'weight_init must be one of {WEIGHT_INITS}, got {family!r}'
+            f'weight_init must be one of {WEIGHT_INITS}, got {weight_init!r}'
         )
-    return family
+    return weight_init
 
 
 @torch.no_grad()
-def init_module_(module: nn.Module, family: str) -> None:
+def init_module_(module: nn.Module, weight_init: str) -> None:
     """Draw every layer of a module from one of the two families.
 
     Args:
         module: Its linear layers, norms and convolutions are filled.
-        family: ``'xavier'`` (small and base recipes): Xavier uniform linear
-            weights, the stacked query-key-value matrix as one of shape
-            ``(3 D, D)``. ``'beit'`` (large recipe): truncated normal. In
-            both, biases are zero, norms are one and zero, and convolutions
-            are truncated normal.
+        weight_init: ``'xavier'`` (small and base recipes): Xavier uniform
+            linear weights, where queries, keys and values are one matrix of
+            shape ``(3 D, D)``. ``'beit'`` (large recipe): truncated normal.
+            In both, biases are zero, norms are one and zero, and
+            convolutions are truncated normal.
     """
-    check_weight_init(family)
+    check_weight_init(weight_init)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            if family == 'xavier':
+            if weight_init == 'xavier':
                 nn.init.xavier_uniform_(layer.weight)
             else:
                 trunc_normal_(layer.weight)

@@ -74,8 +74,8 @@ class DALLEConv(nn.Module):
         Args:
             x: ``(B, in, H, W)``.
             relu: Whether ReLU is applied to the result.
-            gain: Factor of the result before ReLU. It must be a power of
-                two: then multiplying the weights by it is exact.
+            gain: Factor of the result before ReLU, a power of two; it is
+                multiplied into the weights.
 
         Returns:
             ``(B, out, H, W)``.
@@ -114,6 +114,8 @@ class DALLEBlock(nn.Module):
     ):
         super().__init__()
         self.gain = gain
+        # Multiplying weights by a power of two is exact.
+        self.folds_gain = math.frexp(gain)[0] == 0.5
         self.id_path: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.id_path = DALLEConv(in_channels, out_channels, 1)
@@ -134,7 +136,7 @@ class DALLEBlock(nn.Module):
         *inner, last = (m for m in self.res_path if isinstance(m, DALLEConv))
         for conv in inner:
             path = conv(path, relu=True)
-        if math.frexp(self.gain)[0] == 0.5:
+        if self.folds_gain:
             return last(path, gain=self.gain).add_(self.id_path(x))
         return torch.add(self.id_path(x), last(path), alpha=self.gain)
 

@@ -99,20 +99,18 @@ def test_init__bias_kinds_have_mmpretrains_tensors(bias):
     assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
-@pytest.mark.parametrize(
-    ('out_type', 'shape'),
-    [
+def test_forward__any_image_size(subtests):
+    for out_type, shape in (
         ('raw', (2, 25, 32)),
         ('cls_token', (2, 32)),
         ('featmap', (2, 32, 4, 6)),
         ('avg_featmap', (2, 32)),
-    ],
-)
-def test_forward__any_image_size(out_type, shape):
-    model = build(out_type=out_type)
-    assert model(torch.randn(2, 3, 64, 96))[0].shape == shape
-    # 60 x 90 is padded to whole patches.
-    assert model(torch.randn(2, 3, 60, 90))[0].shape == shape
+    ):
+        with subtests.test(out_type=out_type):
+            model = build(out_type=out_type)
+            assert model(torch.randn(2, 3, 64, 96))[0].shape == shape
+            # 60 x 90 is padded to whole patches.
+            assert model(torch.randn(2, 3, 60, 90))[0].shape == shape
 
 
 def test_pos_embed__rows_are_row_major_on_any_grid():
@@ -137,7 +135,7 @@ def test_load__resizes_the_position_table():
     assert error < 1e-5
 
 
-def test_load__final_norm_lands_in_the_pooled_norm():
+def test_load__final_norm_becomes_the_pooled_norm():
     pretrained = build(CAEPretrainViT)
     with torch.no_grad():
         pretrained.ln1.weight.fill_(3.0)
@@ -148,7 +146,7 @@ def test_load__final_norm_lands_in_the_pooled_norm():
     assert pooled.ln2.weight.eq(3.0).all()
 
 
-def test_load__a_shared_bias_table_is_copied_to_each_block_and_resized():
+def test_load__a_shared_bias_table_is_copied_and_resized():
     from mmpretrain.models import BEiTViT
 
     shared = BEiTViT(
@@ -211,28 +209,31 @@ def test_get_layer_depth__equals_mmpretrains():
     assert ours.get_layer_depth('head.fc.weight', 'backbone.') == (4, 5)
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
-        (dict(arch='huge'), "got 'huge'"),
-        (dict(arch=dict(embed_dims=8)), 'feedforward_channels'),
-        (dict(out_type='mean'), "got 'mean'"),
-        (dict(out_indices=3), 'no block 3 among 3'),
-        (dict(weight_init='normal'), "got 'normal'"),
-        (dict(use_shared_rel_pos_bias=True), r'only False: remove .*BEiTViT'),
-        (dict(with_cls_token=False), 'only True'),
-        (dict(layer_cfgs=dict(bias=True)), r'layer_cfgs=.*only \{\}'),
-        (dict(patch_cfg=dict(padding=0)), r'patch_cfg=.*by CAEViT'),
-        (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5'),
-        (
-            dict(arch={**ARCH, 'embed_dims': 30, 'num_heads': 5}),
-            'embed_dims=30',
-        ),
-    ],
-)
-def test_init__bad_arguments_are_named(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        build(**kwargs)
+BAD_ARGUMENTS = [
+    (dict(arch='huge'), "got 'huge'"),
+    (dict(arch=dict(embed_dims=8)), 'feedforward_channels'),
+    (dict(out_type='mean'), "got 'mean'"),
+    (dict(out_indices=3), 'no block 3 among 3'),
+    (dict(weight_init='normal'), "got 'normal'"),
+    (dict(use_shared_rel_pos_bias=True), r'only False: remove .*BEiTViT'),
+    (dict(with_cls_token=False), 'only True'),
+    (dict(layer_cfgs=dict(bias=True)), r'layer_cfgs=.*only \{\}'),
+    (dict(patch_cfg=dict(padding=0)), r'patch_cfg=.*by CAEViT'),
+    (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5'),
+    (
+        dict(arch={**ARCH, 'embed_dims': 30, 'num_heads': 5}),
+        'embed_dims=30',
+    ),
+]
+
+
+def test_init__bad_arguments_are_named(subtests):
+    for kwargs, message in BAD_ARGUMENTS:
+        with (
+            subtests.test(**kwargs),
+            pytest.raises(ValueError, match=message),
+        ):
+            build(**kwargs)
 
 
 def test_init__takes_the_values_that_mmpretrains_configs_give():

@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 from mmcae.models.layers import use_kernels
 from mmcae.models.target_generators import DALLEEncoder, map_pixels
-from mmcae.models.target_generators.dalle_layers import DALLEConv
 
 SIZES = dict(n_hid=8, vocab_size=32)
 MODULE = 'mmcae.models.target_generators.dalle_encoder'
@@ -117,20 +116,6 @@ def test_arrange__is_channels_last_on_cpus(encoder, images):
     arranged = encoder.arrange(images)
     assert arranged.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(arranged, images)
-
-
-def test_conv__follows_the_inputs_precision_and_the_gain():
-    conv = DALLEConv(2, 3, 1)
-    x = torch.randn(1, 2, 4, 4)
-    for dtype in (torch.float32, torch.bfloat16):
-        for gain in (1.0, 0.5, 0.25):
-            found = conv(x.to(dtype), gain=gain)
-            assert found.dtype == dtype
-            expected = conv(x) * gain
-            close = 1e-5 if dtype == torch.float32 else 2e-2
-            torch.testing.assert_close(
-                found.float(), expected, rtol=close, atol=close
-            )
 
 
 def test_init_weights__of_a_list_with_prefix(encoder, tmp_path):

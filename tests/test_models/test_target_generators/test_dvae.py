@@ -169,22 +169,24 @@ def test_reconstruct__depends_on_each_token_locally():
     assert difference[0, :, :8, :8].sum() == 0
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
+def test_constructor__refuses_bad_sizes(subtests):
+    for kwargs, message in (
         (dict(downsample=6), 'downsample=6'),
         (dict(hidden_channels=(8,)), '1 widths'),
         (dict(temperature_end=0.0), 'positive'),
-    ],
-)
-def test_constructor__refuses_bad_sizes(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(**kwargs)
+    ):
+        with (
+            subtests.test(**kwargs),
+            pytest.raises(ValueError, match=message),
+        ):
+            tiny(**kwargs)
 
 
 def test_forward__refuses_other_images():
     with pytest.raises(ValueError, match=r'\(1, 3, 10, 8\)'):
         tiny()(torch.rand(1, 3, 10, 8))
+    with pytest.raises(ValueError, match=r'\(3, 8, 8\)'):
+        tiny()(torch.rand(3, 8, 8))
     with pytest.raises(ValueError, match='one view'):
         tiny()([torch.rand(1, 3, 8, 8)] * 2)
 

@@ -37,24 +37,22 @@ def test_use_kernels__is_undone_by_an_error():
     assert kernel_choice('conv') == 'auto'
 
 
-@pytest.mark.parametrize(
-    ('dtype', 'keys', 'expected'),
-    [
+def test_explicit_attention__is_for_short_bfloat16(subtests):
+    for dtype, keys, expected in (
         (torch.bfloat16, 256, True),
         (torch.bfloat16, 257, False),
         (torch.float16, 9, False),
         (torch.float32, 9, False),
-    ],
-)
-def test_explicit_attention__is_for_short_bfloat16(dtype, keys, expected):
-    q = torch.ones(1, 2, 5, 4, dtype=dtype)
-    k = torch.ones(1, 2, keys, 4, dtype=dtype)
-    assert explicit_attention(q, k) is expected
-    with use_kernels(attention='explicit'):
-        assert explicit_attention(q, k)
-    with use_kernels(attention='fused'):
-        assert not explicit_attention(q, k)
-    assert not explicit_attention(q.to('meta'), k.to('meta'))
+    ):
+        with subtests.test(dtype=dtype, keys=keys):
+            q = torch.ones(1, 2, 5, 4, dtype=dtype)
+            k = torch.ones(1, 2, keys, 4, dtype=dtype)
+            assert explicit_attention(q, k) is expected
+            with use_kernels(attention='explicit'):
+                assert explicit_attention(q, k)
+            with use_kernels(attention='fused'):
+                assert not explicit_attention(q, k)
+            assert not explicit_attention(q.to('meta'), k.to('meta'))
 
 
 @pytest.mark.skipif(not onednn_works(), reason='no oneDNN')
@@ -147,12 +145,13 @@ def test_is_traced__exporters_see_pytorchs_operations():
         assert 'mkldnn' not in text
 
 
-@pytest.mark.parametrize('asked', [0, 1, 2])
-def test_gradients__are_computed_only_where_needed(asked):
-    needed = tuple(i == asked for i in range(3))
+def test_gradients__are_computed_only_where_needed(subtests):
     x, weight = torch.ones(2, 5, 8), torch.ones(4, 8)
-    found = _gradients(needed, torch.ones(2, 5, 4), x, weight, False)
-    assert tuple(gradient is not None for gradient in found) == needed
+    for asked in range(3):
+        needed = tuple(i == asked for i in range(3))
+        with subtests.test(needed=needed):
+            found = _gradients(needed, torch.ones(2, 5, 4), x, weight, False)
+            assert tuple(grad is not None for grad in found) == needed
 
 
 def test_feed_forward__calls_a_replaced_layer():
