@@ -172,7 +172,7 @@ def check_frozen(frozen_stages, final_norm):
     )
     ours, theirs = CAEViT(**config).train(), BEiTViT(**config)
     wanted = {n: p.requires_grad for n, p in theirs.named_parameters()}
-    wanted['pos_embed'] = False  # in ours the table is never trained
+    wanted['pos_embed'] = False  # ours never trains the table
     assert {n: p.requires_grad for n, p in ours.named_parameters()} == wanted
     in_training = [layer.training for layer in theirs.layers]
     assert [layer.training for layer in ours.layers] == in_training
@@ -193,7 +193,7 @@ def test_interpolate_mode__positions_are_resized_as_mmpretrains(mode):
     config = dict(
         arch='deit-tiny',
         use_abs_pos_emb=True,
-        use_rel_pos_bias=False,  # theirs needs SciPy before 1.14
+        use_rel_pos_bias=False,  # mmpretrain's needs SciPy before 1.14
         interpolate_mode=mode,
     )
     source = CAEViT(**config, img_size=96).state_dict()
@@ -213,8 +213,8 @@ def test_interpolate_mode__positions_are_resized_as_mmpretrains(mode):
     ('ours', 'theirs', 'other'),
     [
         (CAEViT, BEiTViT, {'use_abs_pos_emb'}),
-        # None fails in theirs, and ``'b'`` is ``'base'``; ours draws its
-        # weights without an `init_cfg`.
+        # mmpretrain's default of the layer scale, None, raises an error;
+        # ``'b'`` is ``'base'``; ours needs no `init_cfg` to draw weights.
         (
             CAEPretrainViT,
             TheirPretrainViT,

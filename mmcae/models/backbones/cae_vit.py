@@ -180,7 +180,7 @@ class CAEViT(ReportedLoad, BaseBackbone):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed: nn.Parameter | None = None
         if use_abs_pos_emb:
-            # A parameter, not a buffer: it is one in every checkpoint.
+            # A parameter that is never trained, as in mmpretrain.
             table = sincos_position(
                 self.patch_resolution, self.embed_dims, self.num_extra_tokens
             )
@@ -208,7 +208,7 @@ class CAEViT(ReportedLoad, BaseBackbone):
             )
             for window, rate in zip(windows, rates, strict=True)
         )
-        # An encoder without one of these norms has no tensors of it.
+        # A norm that is not used is the identity and has no tensors.
         self.ln1, self.ln2 = (
             norm_layer(norm_cfg, self.embed_dims) if wanted else nn.Identity()
             for wanted in (final_norm, out_type == 'avg_featmap')

@@ -170,7 +170,7 @@ class SelfAttention(BaseModule):
         """Attend within sequences, and project the result.
 
         Windows are projected before they are put together: attention and
-        projection then keep one tensor for the backward pass, not two.
+        projection then save one tensor for the backward pass, not two.
 
         Args:
             qkv: Queries, keys and values, ``(B, N, 3 D)``.

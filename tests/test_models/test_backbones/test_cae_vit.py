@@ -118,7 +118,8 @@ def test_pos_embed__rows_are_row_major_on_any_grid():
     wide = build(img_size=(32, 96)).pos_embed
     assert wide.shape == (1, 13, 32)
     assert not wide.requires_grad
-    # Token (row 1, column 3) is 1 + 1 * 6 + 3 there, 1 + 1 * 4 + 3 here.
+    # The token of row 1 and column 3 is number 1 + 1 * 6 + 3 on the wide grid
+    # and 1 + 1 * 4 + 3 on the square one.
     assert torch.equal(wide[0, 10], square[0, 8])
 
 

@@ -140,7 +140,7 @@ def test_load__pretrained_encoder_fits_every_dense_variant():
     ):
         model = build(**kwargs)
         result = model.load_state_dict(pretrained.state_dict(), strict=False)
-        # Relative positions start at zero: pretraining has none.
+        # Pretrained files have no relative position bias: it stays zero.
         for key in result.missing_keys:
             assert key.endswith('relative_position_bias_table')
             assert not model.get_parameter(key).any()

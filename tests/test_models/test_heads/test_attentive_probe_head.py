@@ -18,7 +18,7 @@ def head():
 
 @pytest.mark.parametrize(
     ('width', 'heads', 'count'),
-    # The authors' 3,137,512 and 5,231,592 without their unused LayerNorm.
+    # The authors have 3,137,512 and 5,231,592, with a LayerNorm not used.
     [(768, 12, 3_137_512 - 1_536), (1024, 16, 5_231_592 - 2_048)],
 )
 def test_init__has_as_many_parameters_as_the_authors_use(width, heads, count):

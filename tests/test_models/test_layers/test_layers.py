@@ -162,10 +162,10 @@ def test_beit__has_the_authors_statistics(beit):
 def test_trunc_normal__a_seed_gives_the_same_weights_with_every_torch():
     weights = trunc_normal_(torch.empty(1000))
     following = torch.rand(1)
-    # Of seed 0, recorded with PyTorch 2.9.1.
+    # Recorded with seed 0 and PyTorch 2.9.1.
     expected = [-0.00012812, 0.00952839, -0.01550758, -0.01356598]
     assert weights[:4].tolist() == pytest.approx(expected, abs=1e-7)
-    # One draw for each value, however many of them lie outside.
+    # Exactly one number is drawn for each value.
     torch.manual_seed(0)
     torch.rand(1000)
     assert torch.equal(torch.rand(1), following)

@@ -52,7 +52,7 @@ def test_forward__odd_grids_are_rounded_as_the_authors_do(
     inputs = features(*grid)
     coarsest = FeaturePyramid(8)(inputs)[3]
     assert coarsest.shape[2:] == rounded_down
-    # What their code does: `MaxPool2d(kernel_size=2, stride=2)`.
+    # The authors' code has `MaxPool2d(kernel_size=2, stride=2)`.
     assert torch.equal(coarsest, F.max_pool2d(inputs[3], 2, 2))
     larger = FeaturePyramid(8, ceil_mode=True)(inputs)[3]
     assert larger.shape[2:] == rounded_up

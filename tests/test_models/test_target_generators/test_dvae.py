@@ -185,8 +185,8 @@ def test_constructor__refuses_bad_sizes(subtests):
 def test_forward__refuses_other_images():
     with pytest.raises(ValueError, match=r'\(1, 3, 10, 8\)'):
         tiny()(torch.rand(1, 3, 10, 8))
-    with pytest.raises(ValueError, match=r'\(3, 8, 8\)'):
-        tiny()(torch.rand(3, 8, 8))
+    with pytest.raises(ValueError, match=r'\(1, 3, 4, 8, 8\)'):
+        tiny()(torch.rand(1, 3, 4, 8, 8))
     with pytest.raises(ValueError, match='one view'):
         tiny()([torch.rand(1, 3, 8, 8)] * 2)
 
