@@ -6,9 +6,12 @@ has positions unless ``use_abs_pos_emb=False`` is given.
 """
 
 import inspect
+from pathlib import Path
 
+import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import BEiTViT
 from mmpretrain.models import CAEPretrainViT as TheirPretrainViT
 from mmpretrain.registry import MODELS
@@ -186,6 +189,22 @@ def test_layer_depth__equals_mmpretrains():
     for name in theirs.state_dict():
         depth = ours.get_layer_depth('backbone.' + name, 'backbone.')
         assert depth == theirs.get_layer_depth(name)
+
+
+def test_config__mmpretrains_fine_tuning_works_with_our_type(subtests):
+    folder = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
+    found = sorted(folder.glob('*/benchmarks/beit-base-p16_8xb*.py'))
+    assert len(found) > 4
+    for file in found:
+        with subtests.test(config=str(file.relative_to(folder))):
+            config = Config.fromfile(file).model.backbone
+            assert config.type == 'BEiTViT'
+            config.pop('init_cfg', None)
+            config.setdefault('use_abs_pos_emb', False)
+            with torch.device('meta'):
+                expected = shapes(MODELS.build(config))
+                config.type = 'mmcae.CAEViT'
+                assert shapes(MODELS.build(config)) == expected
 
 
 @pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])

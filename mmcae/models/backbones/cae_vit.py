@@ -368,6 +368,6 @@ def _check_fixed(name: str, given: dict[str, Any]) -> None:
         if value != FIXED_ARGUMENTS[argument]:
             raise ValueError(
                 f'{argument}={value!r} is not supported by {name}, only '
-                f'{FIXED_ARGUMENTS[argument]!r}: remove the argument, or use '
-                'mmpretrain.BEiTViT'
+                f'{FIXED_ARGUMENTS[argument]!r}: set other arguments, such '
+                'as bias or use_rel_pos_bias, or use mmpretrain.BEiTViT'
             )

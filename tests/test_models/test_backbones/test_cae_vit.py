@@ -216,7 +216,10 @@ BAD_ARGUMENTS = [
     (dict(out_type='mean'), "got 'mean'"),
     (dict(out_indices=3), 'no block 3 among 3'),
     (dict(weight_init='normal'), "got 'normal'"),
-    (dict(use_shared_rel_pos_bias=True), r'only False: remove .*BEiTViT'),
+    (
+        dict(use_shared_rel_pos_bias=True),
+        'or use_rel_pos_bias',
+    ),
     (dict(with_cls_token=False), 'only True'),
     (dict(layer_cfgs=dict(bias=True)), r'layer_cfgs=.*only \{\}'),
     (dict(patch_cfg=dict(padding=0)), r'patch_cfg=.*by CAEViT'),
