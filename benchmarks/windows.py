@@ -121,11 +121,10 @@ def measure_blocks(
             arch['embed_dims'],
             arch['num_heads'],
             arch['feedforward_channels'],
-            window_size=(window or grid) if rel_pos else None,
-            attn_window=window,
+            bias_grid=(window or grid) if rel_pos else None,
+            window_size=window,
         ).to(args.device)
-        more = (None, grid)
-        found[name], steps[name] = measure(block, x, args.precision, *more)
+        found[name], steps[name] = measure(block, x, args.precision, grid)
     return time_steps(found, steps, args)
 
 

@@ -85,7 +85,7 @@ class Ours(MMEngineImplementation):
         # Inputs of the components, as a step would compute them.
         with torch.no_grad(), self.autocast():
             patches = model.backbone.embed(batch.images)
-            visible = model.backbone(patches, split)[:, 1:]
+            visible = model.backbone.encode(patches, split)[:, 1:]
             latent = neck.regress(visible, split, grid)
             target = model.latent_target(batch.images, split, patches)
             logits = neck.decode(latent, split, grid)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Models: encoder, regressor and decoder, losses, tokenizers."""
+"""Models: encoders, regressor and decoder, heads, losses, tokenizers."""
 
 import mmcae.namespace_guard  # noqa: F401
 
@@ -8,7 +8,13 @@ from .heads import AttentiveProbeHead, CAEHead, SweepLinearHead
 from .losses import CAELoss
 from .necks import CAENeck, FeaturePyramid
 from .selfsup import CAE, CAEDataPreprocessor
-from .target_generators import DVAE, DALLEDecoder, DALLEEncoder
+from .target_generators import (
+    DVAE,
+    DALLEDecoder,
+    DALLEEncoder,
+    map_pixels,
+    unmap_pixels,
+)
 
 __all__ = [
     'CAE',
@@ -24,4 +30,6 @@ __all__ = [
     'DALLEEncoder',
     'FeaturePyramid',
     'SweepLinearHead',
+    'map_pixels',
+    'unmap_pixels',
 ]

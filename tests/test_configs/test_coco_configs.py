@@ -260,7 +260,7 @@ def test_window__changes_the_attention_only():
     everywhere = [
         i
         for i, layer in enumerate(model.layers)
-        if layer.attn.attn_window is None
+        if layer.attn.window_size is None
     ]
     assert everywhere == [2, 5, 8, 11]
 

@@ -1,14 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What mmpretrain's tests ask of its CAE and its ``BEiTViT``, asked of ours.
+"""What mmpretrain tests of its own CAE and ``BEiTViT`` holds for ours, too.
 
-Two things differ on purpose. ``'small'`` is the authors' model, and
-`CAEViT` has positions unless ``use_abs_pos_emb=False`` is given.
+Two things differ on purpose: ``'small'`` is the authors' model, and `CAEViT`
+has positions unless ``use_abs_pos_emb=False`` is given.
 """
 
 import inspect
+from pathlib import Path
 
+import mmpretrain
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import BEiTViT
 from mmpretrain.models import CAEPretrainViT as TheirPretrainViT
 from mmpretrain.registry import MODELS
@@ -16,6 +19,7 @@ from mmpretrain.structures import DataSample
 
 from mmcae.models import CAEPretrainViT, CAEViT
 from mmcae.models.backbones.arch import AUTHORS_SMALL
+from mmcae.models.backbones.cae_vit import FIXED_ARGUMENTS
 
 NAMES = sorted(BEiTViT.arch_zoo)
 SHARED_NAMES = [name for name in NAMES if name not in AUTHORS_SMALL]
@@ -25,7 +29,7 @@ CUSTOM = dict(
 
 
 def arguments(cls):
-    """Defaults of the constructor's arguments, of parents too if passed on."""
+    """Defaults of the constructor's arguments, and of those of its parents."""
     defaults = {}
     for parent in reversed(cls.__mro__):
         if parent.__module__.startswith(('mmcae', 'mmpretrain')):
@@ -51,43 +55,45 @@ def test_arch__the_authors_small_is_the_only_name_that_differs():
         assert BEiTViT.arch_zoo[name]['embed_dims'] == 768
 
 
-@pytest.mark.parametrize('name', SHARED_NAMES)
 @pytest.mark.parametrize('ours', [CAEViT, CAEPretrainViT])
-def test_arch__every_name_gives_mmpretrains_tensors(ours, name):
-    config = dict(arch=name, use_abs_pos_emb=True)
+def test_arch__every_name_gives_mmpretrains_tensors(ours, subtests):
+    config = dict(use_abs_pos_emb=True)
     if ours is CAEPretrainViT:
         config.update(final_norm=True, out_type='raw', use_rel_pos_bias=False)
-    with torch.device('meta'):
-        expected = shapes(BEiTViT(**config))
-        assert shapes(ours(**config)) == expected
-        assert shapes(ours(**{**config, 'arch': name.upper()})) == expected
+    for name in SHARED_NAMES:
+        with subtests.test(arch=name), torch.device('meta'):
+            expected = shapes(BEiTViT(arch=name, **config))
+            assert shapes(ours(arch=name, **config)) == expected
+            assert shapes(ours(arch=name.upper(), **config)) == expected
 
 
 @pytest.mark.parametrize('ours', [CAEViT, CAEPretrainViT])
-def test_arch__an_unknown_name_is_answered_with_all_known(ours):
+def test_arch__the_error_for_an_unknown_name_lists_the_known(ours):
     with pytest.raises(ValueError, match="'unknown'") as error:
         ours(arch='unknown')
     for name in NAMES:
         assert repr(name) in str(error.value)
 
 
-def test_arch__a_dict_names_what_it_lacks():
+def test_arch__the_error_for_an_incomplete_dict_names_the_missing():
     lacking = {k: v for k, v in CUSTOM.items() if k != 'embed_dims'}
     with pytest.raises(ValueError, match='embed_dims'):
         CAEViT(arch=lacking)
 
 
-@pytest.mark.parametrize('arch', [None, 12, ('embed_dims', 8)])
-def test_arch__is_a_name_or_a_dict(arch):
-    with pytest.raises(ValueError, match='name or a dict'):
-        CAEViT(arch=arch)
+def test_arch__is_a_name_or_a_dict(subtests):
+    for arch in (None, 12, ('embed_dims', 8)):
+        with (
+            subtests.test(arch=arch),
+            pytest.raises(ValueError, match='name or a dict'),
+        ):
+            CAEViT(arch=arch)
 
 
-def test_arch__sizes_from_a_dict_are_those_of_the_parts():
+def test_arch__a_dict_sets_the_sizes_of_the_parts():
     model = CAEViT(arch=CUSTOM, use_abs_pos_emb=False)
     assert (model.embed_dims, model.num_layers) == (128, 24)
     assert model.pos_embed is None
-    assert model.rel_pos_bias is None
     for layer in model.layers:
         assert layer.attn.num_heads == 16
         assert layer.ffn.feedforward_channels == 1024
@@ -115,50 +121,52 @@ def test_base__each_branch_is_dropped_once():
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize(
-    'out_indices', [{1: 1}, [0, 13], [0, 12], [-13], 'last', [0.5], None]
-)
-def test_out_indices__that_are_no_blocks_are_named(out_indices):
-    with pytest.raises(ValueError, match='out_indices'):
-        CAEViT(arch='deit-tiny', out_indices=out_indices)
+def test_out_indices__other_than_blocks_are_refused(subtests):
+    for indices in ({1: 1}, [0, 13], [0, 12], [-13], 'last', [0.5], None):
+        with (
+            subtests.test(out_indices=indices),
+            pytest.raises(ValueError, match='out_indices'),
+        ):
+            CAEViT(arch='deit-tiny', out_indices=indices)
 
 
-def test_out_indices__a_list_of_the_caller_stays_as_it_is():
+def test_out_indices__the_callers_list_is_not_changed():
     out_indices = [-3, -2, -1]
     model = CAEViT(arch='deit-tiny', out_indices=out_indices)
     assert model.out_indices == [9, 10, 11]
     assert out_indices == [-3, -2, -1]
 
 
-@pytest.mark.parametrize(
-    ('config', 'expected'),
-    [
+def test_base__outputs(subtests):
+    for config, expected in (
         (dict(), [(1, 768)]),
         (dict(out_type='cls_token'), [(1, 768)]),
         (dict(out_type='raw'), [(1, 197, 768)]),
         (dict(out_type='featmap'), [(1, 768, 14, 14)]),
         (dict(out_indices=[-3, -2, -1]), [(1, 768)] * 3),
-    ],
-)
-def test_base__outputs(config, expected):
-    model = CAEViT(arch='b', drop_path_rate=0.1, **config)
-    outputs = model(torch.randn(1, 3, 224, 224))
-    assert isinstance(outputs, tuple)
-    assert [tuple(output.shape) for output in outputs] == expected
+    ):
+        with subtests.test(**config):
+            model = CAEViT(arch='b', drop_path_rate=0.1, **config)
+            outputs = model(torch.randn(1, 3, 224, 224))
+            assert isinstance(outputs, tuple)
+            assert [tuple(output.shape) for output in outputs] == expected
 
 
-def test_forward__needs_no_memory_on_the_meta_device():
+def test_forward__runs_on_the_meta_device():
     with torch.device('meta'):
         images = torch.empty(2, 3, 224, 224)
         (out,) = CAEViT(arch='eva-giant', out_type='cls_token')(images)
     assert out.shape == (2, 1408)
 
 
-@pytest.mark.parametrize('frozen_stages', [-1, 0, 1, 11, 12])
-@pytest.mark.parametrize('final_norm', [False, True])
-def test_frozen_stages__freezes_what_mmpretrain_freezes(
-    frozen_stages, final_norm
-):
+def test_frozen_stages__freezes_what_mmpretrain_freezes(subtests):
+    for stages in (-1, 0, 1, 11, 12):
+        for final_norm in (False, True):
+            with subtests.test(frozen_stages=stages, final_norm=final_norm):
+                check_frozen(stages, final_norm)
+
+
+def check_frozen(frozen_stages, final_norm):
     config = dict(
         arch='deit-tiny',
         frozen_stages=frozen_stages,
@@ -167,7 +175,7 @@ def test_frozen_stages__freezes_what_mmpretrain_freezes(
     )
     ours, theirs = CAEViT(**config).train(), BEiTViT(**config)
     wanted = {n: p.requires_grad for n, p in theirs.named_parameters()}
-    wanted['pos_embed'] = False  # in ours the table is never trained
+    wanted['pos_embed'] = False  # ours never trains the table
     assert {n: p.requires_grad for n, p in ours.named_parameters()} == wanted
     in_training = [layer.training for layer in theirs.layers]
     assert [layer.training for layer in ours.layers] == in_training
@@ -183,12 +191,28 @@ def test_layer_depth__equals_mmpretrains():
         assert depth == theirs.get_layer_depth(name)
 
 
+def test_config__mmpretrains_fine_tuning_works_with_our_type(subtests):
+    folder = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
+    found = sorted(folder.glob('*/benchmarks/beit-base-p16_8xb*.py'))
+    assert len(found) > 4
+    for file in found:
+        with subtests.test(config=str(file.relative_to(folder))):
+            config = Config.fromfile(file).model.backbone
+            assert config.type == 'BEiTViT'
+            config.pop('init_cfg', None)
+            config.setdefault('use_abs_pos_emb', False)
+            with torch.device('meta'):
+                expected = shapes(MODELS.build(config))
+                config.type = 'mmcae.CAEViT'
+                assert shapes(MODELS.build(config)) == expected
+
+
 @pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
 def test_interpolate_mode__positions_are_resized_as_mmpretrains(mode):
     config = dict(
         arch='deit-tiny',
         use_abs_pos_emb=True,
-        use_rel_pos_bias=False,  # theirs needs SciPy before 1.14
+        use_rel_pos_bias=False,  # mmpretrain's needs SciPy before 1.14
         interpolate_mode=mode,
     )
     source = CAEViT(**config, img_size=96).state_dict()
@@ -208,8 +232,8 @@ def test_interpolate_mode__positions_are_resized_as_mmpretrains(mode):
     ('ours', 'theirs', 'other'),
     [
         (CAEViT, BEiTViT, {'use_abs_pos_emb'}),
-        # None fails in theirs, and ``'b'`` is ``'base'``; ours draws its
-        # weights without an `init_cfg`.
+        # mmpretrain's default of the layer scale, None, raises an error;
+        # ``'b'`` is ``'base'``; ours needs no `init_cfg` to draw weights.
         (
             CAEPretrainViT,
             TheirPretrainViT,
@@ -218,7 +242,7 @@ def test_interpolate_mode__positions_are_resized_as_mmpretrains(mode):
     ],
 )
 def test_init__takes_every_argument_with_the_same_default(ours, theirs, other):
-    mine = arguments(ours)
+    mine = {**arguments(ours), **FIXED_ARGUMENTS}
     differing = {
         name
         for name, default in arguments(theirs).items()

@@ -8,7 +8,26 @@ import pytest
 from mmcae.utils.old_names import old_names
 
 #: (module, old name, name of today).
-RENAMED: list[tuple[str, str, str]] = []
+RENAMED: list[tuple[str, str, str]] = [
+    ('mmcae.models.backbones.cae_pretrain_vit', 'Embedded', 'PatchEmbedding'),
+    ('mmcae.models.layers', 'check_family', 'check_weight_init'),
+    ('mmcae.models.layers', 'spread_bias_table', 'extend_bias_table'),
+    (
+        'mmcae.models.layers.relative_position',
+        'resize_bias_table',
+        'interpolate_bias_table',
+    ),
+    (
+        'mmcae.models.layers.relative_position',
+        'spread_bias_table',
+        'extend_bias_table',
+    ),
+    (
+        'mmcae.models.target_generators.common',
+        'select_places',
+        'select_patches',
+    ),
+]
 
 
 def test_old_names__give_the_object_of_today():

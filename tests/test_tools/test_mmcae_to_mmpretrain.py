@@ -89,10 +89,13 @@ def test_tool__encoder_of_pretraining(pool, tmp_path):
 def test_convert__shared_tables_and_full_biases():
     sizes = Recording('evaluation_tiny').config
     config = classifier_config('finetune', sizes, bias=True)
+    # Only mmpretrain's encoder can share a table; the names are the same.
     config['backbone'].update(
+        type='mmpretrain.BEiTViT',
+        use_abs_pos_emb=True,
         use_rel_pos_bias=False,
         use_shared_rel_pos_bias=True,
-        layer_scale_init_value=None,
+        layer_scale_init_value=0,
     )
     torch.manual_seed(0)
     ours = MODELS.build(config).eval()

@@ -107,8 +107,8 @@ def _pretraining(model: Any, cfg: Config) -> list[Part]:
     neck, tokenizer = model.neck, model.target_generator
     shown, hidden = split.visible.shape[1], split.masked.shape[1]
     patches, embed = _count(lambda: model.backbone.embed(images))
-    visible, encode = _count(lambda: model.backbone(patches, split)[:, 1:])
-    encode += embed
+    encoded, encode = _count(lambda: model.backbone.encode(patches, split))
+    visible, encode = encoded[:, 1:], encode + embed
     _, target = _count(lambda: model.latent_target(images, split, patches))
     latent, regress = _count(lambda: neck.regress(visible, split, grid))
     _, decode = _count(lambda: neck.decode(latent, split, grid))

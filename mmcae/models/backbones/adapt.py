@@ -6,8 +6,7 @@ report of the load. None of them knows the encoder.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
@@ -18,7 +17,7 @@ from mmcae.checkpoint.load_report import (
     note_resized,
 )
 
-from ..layers import num_bias_rows, spread_bias_table
+from ..layers import extend_bias_table, num_bias_rows
 
 Grid = tuple[int, int]
 
@@ -27,14 +26,15 @@ def _square_side(num_patches: int, name: str) -> int:
     side = math.isqrt(num_patches)
     if side * side != num_patches:
         raise ValueError(
-            f'`{name}` of the checkpoint has {num_patches} patches, which is '
-            'no square grid: it can be loaded into the same grid only'
+            f'`{name}` of the checkpoint is for {num_patches} patches, which '
+            'do not form a square grid: load it into an encoder of the same '
+            'grid'
         )
     return side
 
 
 def fit_position_table(
-    state_dict: dict[str, Any],
+    state_dict: dict[str, Tensor],
     name: str,
     grid: Grid,
     num_extra_tokens: int,
@@ -47,41 +47,38 @@ def fit_position_table(
         name: Name of the table, ``(1, num_extra_tokens + L, D)``; nothing
             happens if it is missing.
         grid: Rows and columns of the encoder's grid.
-        num_extra_tokens: 1 with a class token, else 0. The row of a class
-            token that the encoder does not have is dropped.
-        mode: Of the interpolation, such as ``'bicubic'``.
+        num_extra_tokens: Tokens before the patches, such as a class token.
+        mode: Mode of the interpolation, such as ``'bicubic'``.
 
     Raises:
         ValueError: If the table's own grid is not square.
     """
-    table: Tensor | None = state_dict.get(name)
-    if table is None:
-        return
+    table = state_dict.get(name)
     num_patches = grid[0] * grid[1]
-    if not num_extra_tokens and table.shape[1] == num_patches + 1:
-        table = table[:, 1:]
-    if table.shape[1] != num_extra_tokens + num_patches:
-        side = _square_side(table.shape[1] - num_extra_tokens, name)
-        table = resize_pos_embed(
-            table, (side, side), grid, mode, num_extra_tokens
-        )
-    if table.shape != state_dict[name].shape:
-        note_resized(name, state_dict[name].shape, table.shape)
-    state_dict[name] = table
+    if table is None or table.shape[1] == num_extra_tokens + num_patches:
+        return
+    side = _square_side(table.shape[1] - num_extra_tokens, name)
+    state_dict[name] = resize_pos_embed(
+        table, (side, side), grid, mode, num_extra_tokens
+    )
+    note_resized(name, table.shape, state_dict[name].shape)
 
 
 def move_final_norm(
-    state_dict: dict[str, Any], prefix: str, has_final: bool, has_pooled: bool
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    has_final: bool,
+    has_pooled: bool,
 ) -> None:
     """Load the final norm into the pooled norm of an encoder without one.
 
-    The authors' fine-tuning does so (their ``encoder.norm`` becomes
-    ``fc_norm``); without it the pooled norm would start afresh. Norms that
-    the encoder does not have are dropped.
+    The authors' fine-tuning does the same (their ``encoder.norm`` becomes
+    ``fc_norm``); otherwise the pooled norm would start from ones and zeros.
+    Norms that the encoder does not have are dropped.
 
     Args:
         state_dict: Changed in place.
-        prefix: Of the encoder's names.
+        prefix: Prefix of the encoder's names.
         has_final: Whether the encoder normalizes its output (``ln1``).
         has_pooled: Whether it normalizes the mean of the patches (``ln2``).
     """
@@ -98,35 +95,35 @@ def move_final_norm(
 
 
 def copy_shared_bias(
-    state_dict: dict[str, Any], prefix: str, num_layers: int
+    state_dict: dict[str, Tensor], prefix: str, tables: Sequence[str]
 ) -> None:
-    """Give each block its copy of a bias table that the blocks shared.
+    """Copy a bias table that all blocks shared to each block (BEiT's files).
 
     Args:
         state_dict: Changed in place.
-        prefix: Of the encoder's names.
-        num_layers: Number of blocks.
+        prefix: Prefix of the encoder's names.
+        tables: Names of the blocks' own tables; nothing happens if there
+            are none.
     """
     shared = f'{prefix}rel_pos_bias.relative_position_'
-    if f'{shared}bias_table' not in state_dict:
+    if not tables or f'{shared}bias_table' not in state_dict:
         return
     table = state_dict.pop(f'{shared}bias_table')
     state_dict.pop(f'{shared}index', None)
-    for i in range(num_layers):
-        name = f'{prefix}layers.{i}.attn.relative_position_bias_table'
+    for name in tables:
         state_dict[name] = table.clone()
         note_renamed(f'{shared}bias_table', name)
 
 
 def fit_bias_tables(
-    state_dict: dict[str, Any], grids: Mapping[str, Grid]
+    state_dict: dict[str, Tensor], grids: Mapping[str, Grid]
 ) -> None:
     """Resize tables of relative position biases to other grids.
 
     Args:
         state_dict: Changed in place.
-        grids: Rows and columns that each table is for, by the table's name.
-            Blocks that attend in windows have tables of the window.
+        grids: Rows and columns wanted, by the table's name. A block that
+            attends in windows has a table for its window.
 
     Raises:
         ValueError: If a table's own grid is not square.
@@ -136,20 +133,20 @@ def fit_bias_tables(
         if table is None or table.shape[0] == num_bias_rows((rows, columns)):
             continue
         side = (_square_side(table.shape[0] - 3, name) + 1) // 2
-        state_dict[name] = spread_bias_table(
+        state_dict[name] = extend_bias_table(
             table, (side, side), (rows, columns)
         )
         note_resized(name, table.shape, state_dict[name].shape)
 
 
 def renew_bias_indices(
-    state_dict: dict[str, Any], indices: Mapping[str, Tensor]
+    state_dict: dict[str, Tensor], indices: Mapping[str, Tensor]
 ) -> None:
-    """Set the indices into bias tables; files of pretraining lack them.
+    """Set the indices into bias tables: pretrained files do not have them.
 
     Args:
         state_dict: Changed in place.
-        indices: The encoder's own, by their names.
+        indices: The encoder's own indices, by their names.
     """
     for name, index in indices.items():
         state_dict[name] = index

@@ -15,16 +15,16 @@ def _arch(dims: int, layers: int, heads: int) -> dict[str, int]:
     )
 
 
-# The authors' small model: 12 heads of 32 channels. Under these names
-# mmpretrain has another one, of 768 channels and 8 blocks.
+# The authors' small model, with 12 heads of 32 channels. In mmpretrain these
+# names stand for another model, with 768 channels and 8 blocks.
 AUTHORS_SMALL = dict.fromkeys(['s', 'small'], _arch(384, 12, 12))
-# Every other name means what it means in mmpretrain, the authors' base and
-# large models among them.
+# All other names stand for the same models as in mmpretrain, for the authors'
+# base and large models too.
 ARCH_ZOO: dict[str, dict[str, int]] = {**BEiTViT.arch_zoo, **AUTHORS_SMALL}
 
 
 def arch_settings(arch: str | dict) -> dict[str, int]:
-    """Look up a size by name, or check one given as a dict.
+    """Look up sizes by name, or check sizes that are given as a dict.
 
     Raises:
         ValueError: If there is no such name, the dict lacks keys, or it is
@@ -46,7 +46,7 @@ def arch_settings(arch: str | dict) -> dict[str, int]:
 
 
 def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
-    """Turn indices that may count from the end into plain ones.
+    """Resolve negative indices, which count from the end.
 
     Raises:
         ValueError: If there is no such block, or ``out_indices`` is neither
@@ -58,8 +58,8 @@ def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
         isinstance(index, int) for index in out_indices
     ):
         raise ValueError(
-            'out_indices must be the index of a block or a list of such, got '
-            f'{out_indices!r}'
+            'out_indices must be the index of a block or a list of indices, '
+            f'got {out_indices!r}'
         )
     for index in out_indices:
         if not -depth <= index < depth:
@@ -70,10 +70,39 @@ def block_indices(out_indices: int | Sequence[int], depth: int) -> list[int]:
     return [index % depth for index in out_indices]
 
 
+def block_windows(
+    window_size: tuple[int, int] | None,
+    global_indices: Sequence[int] | None,
+    depth: int,
+) -> list[tuple[int, int] | None]:
+    """Choose the blocks that attend in windows.
+
+    Args:
+        window_size: Rows and columns of the windows; None for no windows.
+        global_indices: Blocks that attend to the whole grid; negative
+            indices count from the end. None spreads four of them evenly, so
+            that the last block is one.
+        depth: Number of blocks.
+
+    Returns:
+        The window of each block, None where it attends to the whole grid.
+
+    Raises:
+        ValueError: See `block_indices`.
+    """
+    if window_size is None:
+        return [None] * depth
+    if global_indices is None:
+        whole = [-(-depth * quarter // 4) - 1 for quarter in range(1, 5)]
+    else:
+        whole = block_indices(global_indices, depth)
+    return [None if i in whole else window_size for i in range(depth)]
+
+
 def layer_depth(
     param_name: str, prefix: str, num_layers: int
 ) -> tuple[int, int]:
-    """Depth of a parameter for layer-wise learning-rate decay.
+    """Find the depth of a parameter for layer-wise learning-rate decay.
 
     Args:
         param_name: Name of the parameter.
@@ -82,7 +111,7 @@ def layer_depth(
 
     Returns:
         Depth (0 for the embedding, ``b + 1`` for block ``b``, the largest
-        for everything behind the blocks) and the number of depths,
+        for everything after the blocks) and the number of depths,
         ``num_layers + 2``.
     """
     num_depths = num_layers + 2

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Heads."""
+"""Heads: losses of pretraining, classifiers of probes."""
 
 from .attentive_probe_head import AttentiveProbeHead
 from .cae_head import CAEHead

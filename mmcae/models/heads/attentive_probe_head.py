@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The attentive probe: one learned query reads a frozen encoder.
+"""The attentive probe: one learned query attends to a frozen encoder.
 
 Paper: Context Autoencoder, arXiv 2202.03026, section 4 (attentive probing).
 """
@@ -19,21 +19,21 @@ from ..layers import NORM_CFG, CrossAttention, norm_layer, trunc_normal_
 class AttentiveProbeHead(ClsHead):
     """A query token, one cross-attention, BatchNorm, a linear classifier.
 
-    It stands on the whole, finally normalised sequence of an encoder:
+    Its input is the whole normalized sequence of an encoder:
     ``mmcae.CAEViT(out_type='raw', final_norm=True, use_rel_pos_bias=False)``.
-    Query, key and value have LayerNorms of their own; no position is added,
-    and there is neither a residual nor a feed-forward network. BatchNorm has
-    no learned parameters; in evaluation it uses its running statistics (the
-    authors' code kept using those of the validation batch).
+    Query, key and value each have a LayerNorm; no position is added, and
+    there is neither a residual nor a feed-forward network. BatchNorm has no
+    learned parameters; in evaluation it uses its running statistics (the
+    authors' code uses those of the validation batch).
 
     Args:
         num_classes: Number of classes.
         in_channels: Width ``D`` of the encoder.
-        num_heads: Attention heads, as many as the encoder has.
-        norm_cfg: Normalisation of query, key and value. Defaults to
+        num_heads: Number of attention heads, that of the encoder.
+        norm_cfg: Normalization of query, key and value. Defaults to
             LayerNorm with eps 1e-6.
         bn_eps: Epsilon of the BatchNorm.
-        **kwargs: As for mmpretrain's ``ClsHead``: ``loss``, ``topk``,
+        **kwargs: Arguments of mmpretrain's ``ClsHead``: ``loss``, ``topk``,
             ``cal_acc``, ``init_cfg``.
 
     Raises:
@@ -74,17 +74,17 @@ class AttentiveProbeHead(ClsHead):
         super().init_weights()
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Read the sequence with the query.
+        """Pool the sequence with the query.
 
         Args:
             feats: The encoder's outputs; the last one, class token and patch
                 tokens ``(B, 1 + L, D)``, is used.
 
         Returns:
-            What the classifier sees, ``(B, D)``.
+            Input of the classifier, ``(B, D)``.
 
         Raises:
-            ValueError: If the last output is no sequence of width ``D``.
+            ValueError: If the last output is not a sequence of width ``D``.
         """
         tokens = feats[-1]
         if tokens.ndim != 3 or tokens.shape[-1] != self.in_channels:
@@ -94,14 +94,16 @@ class AttentiveProbeHead(ClsHead):
                 "out_type='raw' in the backbone, and in_channels to its width"
             )
         query = self.norm_q(self.query_token).expand(len(tokens), -1, -1)
-        read = self.cross_attn(query, self.norm_k(tokens), self.norm_v(tokens))
-        return self.bn(read.squeeze(1))
+        pooled = self.cross_attn(
+            query, self.norm_k(tokens), self.norm_v(tokens)
+        )
+        return self.bn(pooled.squeeze(1))
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Classify.
 
         Args:
-            feats: As for :meth:`pre_logits`.
+            feats: See `pre_logits`.
 
         Returns:
             Logits, ``(B, num_classes)``.

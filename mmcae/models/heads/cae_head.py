@@ -40,7 +40,7 @@ class CAEHead(BaseModule):
             latent_target: Alignment target, ``(B, M, D)``.
 
         Returns:
-            ``loss``, the sum to be minimised, and its two terms ``main``
+            ``loss``, the sum to be minimized, and its two terms ``main``
             (token prediction) and ``align`` (weight included).
         """
         main, align = self.loss_module(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Linear classifiers that differ in their learning rate, trained at once."""
+"""Linear classifiers with different learning rates, trained together."""
 
 import copy
 from collections.abc import Sequence
@@ -17,30 +17,31 @@ from mmcae.registry import MODELS
 class SweepLinearHead(ClsHead):
     """One linear classifier for each learning rate, on the same features.
 
-    The features of a frozen encoder cost nearly all of a linear probe's
-    time; here they serve all rates. The classifiers start from the same
-    weights, and as losses are summed, each is trained as if it were alone;
-    `SweepOptimWrapperConstructor` gives each its rate. (One exception:
-    with float16, a gradient that overflows makes the loss scaler skip the
-    step for all.)
+    Computing the features of a frozen encoder takes nearly all the time of a
+    linear probe; here they are computed once for all rates. The classifiers
+    start from the same weights. Their losses are summed, so each is trained
+    as if it were alone; `SweepOptimWrapperConstructor` gives each its rate.
+    (One exception: with float16, a gradient that overflows makes the loss
+    scaler skip the step for all of them.)
 
-    ``accuracy`` is saved with the weights: each classifier's top-1 in the
-    last evaluation, as `SweepAccuracyHook` found it. The one with the
-    highest is *the best*; before any evaluation, the first.
+    ``accuracy`` is saved with the weights: the top-1 accuracy of each
+    classifier in the last evaluation, set by `SweepAccuracyHook`. The
+    classifier with the highest accuracy is *the best*; before the first
+    evaluation that is the first one.
 
     Args:
         num_classes: Number of classes.
         in_channels: Width of the features.
         lrs: The peak learning rates.
-        topk: At most the largest of these many labels are kept of each
-            classifier's prediction.
-        init_cfg: Initialisation of a classifier. Defaults to normal with
-            deviation 0.01.
-        **kwargs: As for mmpretrain's ``ClsHead``: ``loss``.
+        topk: The largest of these numbers says how many labels of each
+            classifier's prediction are kept.
+        init_cfg: Initialization of a classifier. Defaults to a normal
+            distribution with standard deviation 0.01.
+        **kwargs: Arguments of mmpretrain's ``ClsHead``: ``loss``.
 
     Raises:
-        ValueError: If there is no rate, one is not positive, or two have
-            the same name (six digits).
+        ValueError: If there is no rate, one is not positive, or two are
+            equal to six digits and would have the same name.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class SweepLinearHead(ClsHead):
             )
         self.lrs = tuple(lrs)
         self.num_classes = num_classes
-        # Copies draw no random numbers: all else is as without a sweep.
+        # Copies, since drawing weights again would change all random numbers
+        # that are drawn later, compared with a run with one rate.
         linear = nn.Linear(in_channels, num_classes)
         self.fcs = nn.ModuleDict(
             {self.key(name): copy.deepcopy(linear) for name in self.names}
@@ -72,11 +74,11 @@ class SweepLinearHead(ClsHead):
 
     @staticmethod
     def key(name: str) -> str:
-        """Key of a classifier in ``fcs``, where dots are not allowed."""
+        """Return a classifier's key in ``fcs``, which must have no dots."""
         return name.replace('.', '_')
 
     def init_weights(self) -> None:
-        """Draw the weights of the first classifier, copy them to the rest."""
+        """Draw the weights of the first classifier; copy them to the rest."""
         super().init_weights()
         first, *others = self.fcs.values()
         for fc in others:
@@ -88,13 +90,13 @@ class SweepLinearHead(ClsHead):
         return self.names[int(self.accuracy.argmax())]
 
     def all_logits(self, feats: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Classify with all.
+        """Classify with all classifiers.
 
         Args:
             feats: The neck's outputs; the last one, ``(B, D)``, is used.
 
         Returns:
-            For each name, logits ``(B, num_classes)``.
+            Logits ``(B, num_classes)`` by the name of the classifier.
         """
         features = self.pre_logits(feats)
         return {
@@ -102,10 +104,10 @@ class SweepLinearHead(ClsHead):
         }
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Classify with the best.
+        """Classify with the best classifier.
 
         Args:
-            feats: As for :meth:`all_logits`.
+            feats: See `all_logits`.
 
         Returns:
             Logits, ``(B, num_classes)``.
@@ -118,15 +120,15 @@ class SweepLinearHead(ClsHead):
         data_samples: list[DataSample],
         **kwargs: Any,
     ) -> dict[str, Tensor]:
-        """Compute the loss of each.
+        """Compute the loss of each classifier.
 
         Args:
-            feats: As for :meth:`all_logits`.
-            data_samples: With their labels.
-            **kwargs: For the loss module.
+            feats: See `all_logits`.
+            data_samples: Data samples with labels.
+            **kwargs: Arguments of the loss module.
 
         Returns:
-            ``loss_lr0.8`` and so on. mmengine minimises their sum.
+            ``loss_lr0.8`` and so on. mmengine minimizes their sum.
         """
         return {
             f'loss_{name}': self._get_loss(logits, data_samples, **kwargs)[
@@ -140,16 +142,16 @@ class SweepLinearHead(ClsHead):
         feats: tuple[Tensor, ...],
         data_samples: list[DataSample] | None = None,
     ) -> list[DataSample]:
-        """Predict with all.
+        """Predict with all classifiers.
 
         Args:
-            feats: As for :meth:`all_logits`.
-            data_samples: Written to, if given.
+            feats: See `all_logits`.
+            data_samples: Data samples to write to, or None to make new ones.
 
         Returns:
             Data samples with the best classifier's ``pred_score`` and
-            ``pred_label``, and ``sweep_labels``: for each name, its labels
-            from the most probable on.
+            ``pred_label``, and with ``sweep_labels``: for each classifier,
+            the labels by falling probability.
         """
         logits = self.all_logits(feats)
         samples = self._get_predictions(logits[self.best], data_samples)

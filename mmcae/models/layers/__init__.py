@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Small modules and pure functions shared by the models."""
 
+from mmcae.utils.old_names import old_names
+
 from ..ops import Linear, linear, use_kernels
 from .attention import CrossAttention, SelfAttention
 from .block import (
@@ -11,18 +13,14 @@ from .block import (
     norm_layer,
 )
 from .init import (
-    check_family,
+    check_weight_init,
     init_module_,
     rescale_blocks_,
     trunc_normal_,
 )
 from .masking import PatchSplit, check_mask, select_tokens, split_patches
 from .position import sincos_position
-from .relative_position import (
-    RelativePositionBias,
-    num_bias_rows,
-    spread_bias_table,
-)
+from .relative_position import extend_bias_table, num_bias_rows
 
 __all__ = [
     'NORM_CFG',
@@ -31,11 +29,11 @@ __all__ = [
     'Linear',
     'PatchSplit',
     'RegressorBlock',
-    'RelativePositionBias',
     'SelfAttention',
-    'check_family',
     'check_mask',
+    'check_weight_init',
     'drop_path_rates',
+    'extend_bias_table',
     'init_module_',
     'linear',
     'norm_layer',
@@ -44,7 +42,14 @@ __all__ = [
     'select_tokens',
     'sincos_position',
     'split_patches',
-    'spread_bias_table',
     'trunc_normal_',
     'use_kernels',
 ]
+
+__getattr__ = old_names(
+    __name__,
+    {
+        'check_family': 'check_weight_init',
+        'spread_bias_table': 'extend_bias_table',
+    },
+)

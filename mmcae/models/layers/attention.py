@@ -6,8 +6,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..ops import Linear, attention, linear
-from .relative_position import add_relative_position, relative_position_bias
-from .window import attend_in_windows, crop_bias
+from .relative_position import (
+    interpolate_bias_table,
+    num_bias_rows,
+    relative_position_index,
+)
+from .window import apply_to_windows, crop_bias
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -37,11 +41,11 @@ class SelfAttention(BaseModule):
         num_heads: Number of heads, a divisor of ``D``.
         bias: ``'qv_bias'`` for learned query and value biases (the key has
             none), ``True`` for an ordinary bias, ``False`` for none.
-        window_size: Patch grid of the relative position bias. None leaves
-            that bias out.
-        attn_window: Rows and columns of windows that attend by themselves
-            (see `attend_in_windows`); `window_size` is None or the same.
-            Defaults to None, the whole grid.
+        bias_grid: Rows and columns of patches that the relative position
+            bias has a table for. Defaults to None, no such bias.
+        window_size: Rows and columns of attention windows (see
+            `apply_to_windows`); `bias_grid` is then None or the same.
+            Defaults to None: every token attends to the whole grid.
         attn_drop_rate: Dropout of the attention weights.
         proj_drop_rate: Dropout after the output projection.
         qk_scale: Factor of the scores. Defaults to ``head_dim ** -0.5``.
@@ -51,13 +55,16 @@ class SelfAttention(BaseModule):
         ValueError: If the heads do not divide the width.
     """
 
+    relative_position_bias_table: nn.Parameter
+    relative_position_index: Tensor
+
     def __init__(
         self,
         embed_dims: int,
         num_heads: int,
         bias: bool | str = 'qv_bias',
+        bias_grid: tuple[int, int] | None = None,
         window_size: tuple[int, int] | None = None,
-        attn_window: tuple[int, int] | None = None,
         attn_drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
         qk_scale: float | None = None,
@@ -75,10 +82,16 @@ class SelfAttention(BaseModule):
         if bias == 'qv_bias':
             self.q_bias = nn.Parameter(torch.zeros(embed_dims))
             self.v_bias = nn.Parameter(torch.zeros(embed_dims))
-        self.attn_window = attn_window
-        self.has_window = window_size is not None
-        if window_size is not None:
-            add_relative_position(self, window_size, num_heads)
+        self.window_size = window_size
+        self.bias_grid = bias_grid
+        if bias_grid is not None:
+            # Zeros as in the authors' fine-tuning; mmpretrain draws them.
+            self.relative_position_bias_table = nn.Parameter(
+                torch.zeros(num_bias_rows(bias_grid), num_heads)
+            )
+            self.register_buffer(
+                'relative_position_index', relative_position_index(bias_grid)
+            )
         self.proj = Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
@@ -89,19 +102,38 @@ class SelfAttention(BaseModule):
         key_bias = torch.zeros_like(self.q_bias, requires_grad=False)
         return torch.cat([self.q_bias, key_bias, self.v_bias])
 
+    def relative_position_bias(
+        self, grid: tuple[int, int] | None = None
+    ) -> Tensor | None:
+        """Look up the relative position bias.
+
+        Args:
+            grid: Patch grid of the input. The table is interpolated if that
+                is not the table's own grid, which is the default.
+
+        Returns:
+            The bias, ``(num_heads, N, N)`` with ``N = 1 + h * w``; None for
+            a layer without.
+        """
+        if self.bias_grid is None:
+            return None
+        table: Tensor = self.relative_position_bias_table
+        index = self.relative_position_index
+        if grid is not None and tuple(grid) != tuple(self.bias_grid):
+            table = interpolate_bias_table(table, self.bias_grid, grid)
+            index = relative_position_index(grid, table.device)
+        size = len(index)
+        return table[index.flatten()].view(size, size, -1).permute(2, 0, 1)
+
     def forward(
-        self,
-        x: Tensor,
-        rel_pos_bias: Tensor | None = None,
-        grid: tuple[int, int] | None = None,
+        self, x: Tensor, grid: tuple[int, int] | None = None
     ) -> Tensor:
         """Attend over a sequence.
 
         Args:
             x: Tokens, ``(B, N, D)``.
-            rel_pos_bias: A bias shared by all layers, ``(heads, N, N)``.
-            grid: Patch grid of the input, where it differs from the window
-                of the layer's own bias, or the layer attends in windows.
+            grid: Patch grid of the input. Needed if the layer attends in
+                windows, or has a relative position bias for another grid.
 
         Returns:
             Tokens, ``(B, N, D)``.
@@ -110,41 +142,35 @@ class SelfAttention(BaseModule):
             ValueError: If a layer that attends in windows gets no grid.
         """
         qkv = linear(x, self.qkv.weight, self.qkv_bias())
-        if self.attn_window is None:
-            if self.has_window:
-                own_bias = relative_position_bias(self, grid)
-                rel_pos_bias = (
-                    own_bias
-                    if rel_pos_bias is None
-                    else own_bias + rel_pos_bias
-                )
-            x = self.attend(qkv, rel_pos_bias)
+        if self.window_size is None:
+            x = self._attend(qkv, self.relative_position_bias(grid))
         else:
-            x = self.attend_in_windows(qkv, self.attn_window, grid)
+            x = self._attend_in_windows(qkv, self.window_size, grid)
         return self.proj_drop(x)
 
-    def attend_in_windows(
+    def _attend_in_windows(
         self,
         qkv: Tensor,
-        window: tuple[int, int],
+        window_size: tuple[int, int],
         grid: tuple[int, int] | None,
     ) -> Tensor:
-        """Attend inside windows of the grid; see `attend`."""
+        """Attend inside windows of the grid; see `_attend`."""
         if grid is None:
             raise ValueError('attention in windows needs the patch grid')
-        bias = relative_position_bias(self) if self.has_window else None
+        bias = self.relative_position_bias()
 
-        def attend(windows: Tensor, size: tuple[int, int]) -> Tensor:
-            cropped = None if bias is None else crop_bias(bias, window, size)
-            return self.attend(windows, cropped)
+        def window_fn(windows: Tensor, size: tuple[int, int]) -> Tensor:
+            if bias is None:
+                return self._attend(windows, None)
+            return self._attend(windows, crop_bias(bias, window_size, size))
 
-        return attend_in_windows(qkv, grid, window, attend)
+        return apply_to_windows(window_fn, qkv, grid, window_size)
 
-    def attend(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
-        """Attend within sequences and project what was read.
+    def _attend(self, qkv: Tensor, bias: Tensor | None) -> Tensor:
+        """Attend within sequences, and project the result.
 
         Windows are projected before they are put together: attention and
-        projection then keep one tensor for the backward pass, not two.
+        projection then save one tensor for the backward pass, not two.
 
         Args:
             qkv: Queries, keys and values, ``(B, N, 3 D)``.
@@ -162,8 +188,8 @@ class SelfAttention(BaseModule):
 class CrossAttention(BaseModule):
     """Multi-head cross-attention of the regressor (paper, figure 2).
 
-    Query, key and value have projections of their own without bias; learned
-    vectors are added to query and value.
+    Query, key and value each have a projection without bias; learned biases
+    are added to query and value only.
 
     Args:
         embed_dims: Width ``D``.
@@ -205,7 +231,7 @@ class CrossAttention(BaseModule):
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Let queries read from keys and values.
+        """Attend with queries to keys and values.
 
         Args:
             query: ``(B, M, D)``.
@@ -213,7 +239,7 @@ class CrossAttention(BaseModule):
             value: ``(B, N, D)``.
 
         Returns:
-            What the queries read, ``(B, M, D)``.
+            One token for each query, ``(B, M, D)``.
         """
         q = linear(query, self.q.weight, self.q_bias)
         k = linear(key, self.k.weight)

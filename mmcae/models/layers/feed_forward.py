@@ -1,7 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Feed-forward network of the transformer blocks."""
 
-from mmcv.cnn import build_activation_layer
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
@@ -9,31 +8,28 @@ from ..ops import Linear, activated_linear
 
 
 class FeedForward(BaseModule):
-    """Two linear layers with an activation between them.
+    """Two linear layers with GELU between them.
 
-    It has the names of mmcv's ``FFN``, and adds no residual and drops no
-    path. With exact GELU it keeps one hidden tensor for the backward pass
-    instead of two; see `activated_linear`.
+    The tensors have the names of mmcv's ``FFN``; unlike there, the residual
+    and drop path are left to the block. One hidden tensor is kept for the
+    backward pass instead of two; see `activated_linear`.
 
     Args:
         embed_dims: Width ``D``.
         hidden: Hidden width.
         drop_rate: Dropout after each linear layer.
-        act_cfg: Config of the activation.
     """
 
     add_identity = False
 
-    def __init__(
-        self, embed_dims: int, hidden: int, drop_rate: float, act_cfg: dict
-    ) -> None:
+    def __init__(self, embed_dims: int, hidden: int, drop_rate: float) -> None:
         super().__init__()
         self.embed_dims = embed_dims
         self.feedforward_channels = hidden
         self.layers = Sequential(
             Sequential(
                 Linear(embed_dims, hidden),
-                build_activation_layer(act_cfg),
+                nn.GELU(),
                 nn.Dropout(drop_rate),
             ),
             Linear(hidden, embed_dims),

@@ -11,13 +11,13 @@ from torch import Tensor
 class PatchSplit:
     """Which patches are visible and which are masked, as indices.
 
-    Indices have known shapes: picking by them, unlike picking by a boolean
-    mask, needs no synchronisation with a GPU and no break of a compiled
-    graph.
+    The shapes of indices are known. Selecting with them, unlike with a
+    boolean mask, needs no synchronization with a GPU and does not break a
+    compiled graph.
 
     Attributes:
-        visible: Ascending indices of visible patches, int64, ``(B, V)``.
-        masked: Those of masked patches, ``(B, M)``.
+        visible: Ascending indices of the visible patches, int64, ``(B, V)``.
+        masked: Ascending indices of the masked patches, int64, ``(B, M)``.
     """
 
     visible: Tensor
@@ -25,16 +25,16 @@ class PatchSplit:
 
     @property
     def inverse(self) -> 'PatchSplit':
-        """The split that shows what this one masks."""
+        """The split in which visible and masked patches are exchanged."""
         return PatchSplit(self.masked, self.visible)
 
     @property
     def num_patches(self) -> int:
-        """All patches of an image, ``L``."""
+        """Number of patches of an image, ``L``."""
         return self.visible.shape[1] + self.masked.shape[1]
 
     def to(self, device: torch.device) -> 'PatchSplit':
-        """Move the indices, without waiting where memory can be pinned."""
+        """Move the indices, to a GPU without waiting for the copy."""
         if device.type == 'cuda' and self.masked.is_cpu:
             return PatchSplit(
                 self.visible.pin_memory().to(device, non_blocking=True),
@@ -54,32 +54,32 @@ def check_mask(mask: Tensor, num_patches: int) -> Tensor:
         The mask as booleans, ``(B, L)``.
 
     Raises:
-        ValueError: If the mask belongs to another grid, hides nothing, or
-            its rows hide different numbers of patches.
+        ValueError: If the mask belongs to another grid, masks nothing, or
+            its rows mask different numbers of patches.
     """
     mask = mask.flatten(1).to(torch.bool)
     _check_length(mask.shape[1], num_patches)
     counts = mask.sum(dim=1)
     if (counts != counts[0]).any():
         raise ValueError(
-            'every sample of a batch must hide the same number of patches, '
+            'every sample of a batch must mask the same number of patches, '
             f'got {counts.tolist()} masked of {num_patches}'
         )
     if counts[0] == 0:
         raise ValueError(
-            f'the mask hides none of the {num_patches} patches: nothing is '
-            'left to predict'
+            f'the mask masks none of the {num_patches} patches: there is '
+            'nothing to predict'
         )
     return mask
 
 
 def split_patches(mask: Tensor | PatchSplit, num_patches: int) -> PatchSplit:
-    """Turn a mask into indices, once; a split is returned as it is.
+    """Turn a mask into indices; a split is returned unchanged.
 
     Args:
         mask: ``True`` where a patch is masked, ``(B, L)`` or ``(B, h, w)``;
-            or what this function returned. A mask on a GPU makes the host
-            wait, so `CAE` splits it before it gets there.
+            or a split. A mask on a GPU makes the host wait, so `CAE` splits
+            masks before they are moved there.
         num_patches: The number ``L`` of patches of the image.
 
     Returns:
@@ -94,7 +94,7 @@ def split_patches(mask: Tensor | PatchSplit, num_patches: int) -> PatchSplit:
     return _split(mask, num_patches)
 
 
-@torch.compiler.disable  # one break of the graph, not one for each question
+@torch.compiler.disable  # one graph break here instead of one for each check
 def _split(mask: Tensor, num_patches: int) -> PatchSplit:
     mask = check_mask(mask, num_patches)
     num_visible = num_patches - int(mask[0].sum())
@@ -106,25 +106,25 @@ def _split(mask: Tensor, num_patches: int) -> PatchSplit:
 
 
 def select_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """Pick tokens by their indices.
+    """Select tokens by their indices.
 
     Args:
-        tokens: ``(B, L, D)``, or ``(1, L, D)`` to pick from one table for
-            every sample.
-        index: Indices along ``L``, ``(B, N)``; better on the device of the
-            tokens already.
+        tokens: ``(B, L, D)``, or ``(1, L, D)`` to select from the same table
+            for every sample.
+        index: Indices along ``L``, ``(B, N)``. They are copied if they are
+            not on the device of the tokens.
 
     Returns:
-        The picked tokens, ``(B, N, D)``.
+        The selected tokens, ``(B, N, D)``.
     """
     index = index.to(tokens.device)
     rows = index
     if len(tokens) > 1:
         first = torch.arange(len(tokens), device=index.device)
         rows = index + tokens.shape[1] * first[:, None]
-    # `gather` would keep all tokens for the backward pass.
-    picked = tokens.flatten(0, 1).index_select(0, rows.flatten())
-    return picked.unflatten(0, index.shape)
+    # Not `gather`, which would save all tokens for the backward pass.
+    selected = tokens.flatten(0, 1).index_select(0, rows.flatten())
+    return selected.unflatten(0, index.shape)
 
 
 def _check_length(found: int, num_patches: int) -> None:

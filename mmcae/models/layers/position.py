@@ -14,15 +14,15 @@ def sincos_position(
     """Build the frozen two-dimensional sine-cosine position table.
 
     The patch in row ``i`` and column ``j`` gets the four equal chunks
-    ``[sin(i w), cos(i w), sin(j w), cos(j w)]``: the row comes first, the
-    opposite of MAE. On grids that are not square the tokens stay row-major
-    (the authors' construction transposes them there).
+    ``[sin(i w), cos(i w), sin(j w), cos(j w)]``: the row comes first, unlike
+    in MAE. The tokens are row-major on every grid (the authors' construction
+    transposes grids that are not square).
 
     Args:
         grid: Rows and columns of the patch grid.
         embed_dims: Width ``D``, a multiple of four.
         num_extra_tokens: Rows of zeros to put in front (class token).
-        device: Of the table. Defaults to PyTorch's default device.
+        device: Device of the table. Defaults to PyTorch's default device.
 
     Returns:
         A float32 table, ``(1, num_extra_tokens + rows * columns, D)``.

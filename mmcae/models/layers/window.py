@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Attention inside windows, for large images (as ViTDet, arXiv 2203.16527).
 
-The windows at the lower and right edge are smaller where the grid is no
-multiple of the window. That is what padding and masking would compute,
-without computing anything for the padding.
+Where the grid is not a multiple of the window, the windows at the lower and
+right edge are smaller. The result is the same as with padded and masked
+windows, but nothing is computed for the padding.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,15 @@ import torch
 from torch import Tensor
 
 
-def bands(length: int, window: int) -> list[tuple[slice, int]]:
-    """Cut an axis into the part of whole windows and the rest.
+def split_axis(length: int, window: int) -> list[tuple[slice, int]]:
+    """Split an axis into the part that whole windows fill, and the rest.
+
+    Args:
+        length: Number of patches along the axis.
+        window: Side of a window.
 
     Returns:
-        One or two pairs: the part of the axis, and its size of a window.
+        One or two pairs: a part of the axis, and the side of its windows.
     """
     whole = length - length % window
     parts = [(slice(0, whole), window), (slice(whole, length), length - whole)]
@@ -42,12 +46,12 @@ def from_windows(
 def crop_bias(
     bias: Tensor, window: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """Relative position bias of a smaller window.
+    """Crop a relative position bias to a smaller window.
 
     Args:
-        bias: ``(heads, 1 + h * w, 1 + h * w)`` of ``window``.
-        window: The window that the bias belongs to.
-        size: Rows and columns wanted, not more than those of the window.
+        bias: Bias of ``window``, ``(heads, 1 + h * w, 1 + h * w)``.
+        window: Rows and columns of the window that the bias is for.
+        size: Rows and columns wanted, at most those of ``window``.
 
     Returns:
         The bias of the upper left ``size`` patches and the class token.
@@ -60,28 +64,29 @@ def crop_bias(
     return bias[:, kept][:, :, kept]
 
 
-def attend_in_windows(
+def apply_to_windows(
+    window_fn: Callable[[Tensor, tuple[int, int]], Tensor],
     tokens: Tensor,
     grid: tuple[int, int],
-    window: tuple[int, int],
-    attend: Callable[[Tensor, tuple[int, int]], Tensor],
+    window_size: tuple[int, int],
 ) -> Tensor:
-    """Apply attention to each window of the patch grid by itself.
+    """Apply attention to each window of the patch grid separately.
 
-    A class token takes part in every window. What it reads there is
-    averaged, each window counting by its number of patches; with one window
+    The class token takes part in every window. Its outputs are averaged,
+    weighted by the number of patches of each window; with a single window
     that is ordinary attention.
 
     Args:
-        tokens: What attention needs of each token, ``(B, E + L, C)``, with
-            ``E`` extra tokens before the ``L`` patches.
+        window_fn: Attention within windows. Takes their tokens
+            ``(B', E + h * w, C)`` and their size ``(h, w)``, and returns
+            ``(B', E + h * w, D)``.
+        tokens: Input of the attention, ``(B, E + L, C)``, with ``E`` extra
+            tokens before the ``L`` patches.
         grid: Rows and columns of the patch grid.
-        window: Rows and columns of a window.
-        attend: Attention within sequences ``(B', E + h * w, C)`` of windows
-            of the given size, ``(h, w)``; returns ``(B', E + h * w, D)``.
+        window_size: Rows and columns of a window.
 
     Returns:
-        Attended tokens in the order of the input, ``(B, E + L, D)``.
+        Tokens in the order of the input, ``(B, E + L, D)``.
     """
     batch, length = tokens.shape[:2]
     num_patches = grid[0] * grid[1]
@@ -89,15 +94,15 @@ def attend_in_windows(
     extra, patches = tokens.split([num_extra, num_patches], dim=1)
     patches = patches.unflatten(1, grid)
     extra_outs, lines = [], []
-    for rows, height in bands(grid[0], window[0]):
+    for rows, height in split_axis(grid[0], window_size[0]):
         line = []
-        for columns, width in bands(grid[1], window[1]):
+        for columns, width in split_axis(grid[1], window_size[1]):
             size = height, width
             part = patches[:, rows, columns]
             windows = to_windows(part, size)
             copies = extra[:, None].expand(-1, windows.shape[1], -1, -1)
             windows = torch.cat([copies, windows], dim=2)
-            outs = attend(windows.flatten(0, 1), size)
+            outs = window_fn(windows.flatten(0, 1), size)
             outs = outs.unflatten(0, (batch, -1))
             share = part.shape[1] * part.shape[2] / num_patches
             extra_outs.append(outs[:, :, :num_extra].mean(dim=1) * share)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What stands between the encoder and the loss."""
+"""Necks: modules between the encoder and the head."""
 
 from .cae_neck import CAENeck
 from .feature_pyramid import FeaturePyramid

@@ -16,7 +16,7 @@ from ..layers import (
     Linear,
     PatchSplit,
     RegressorBlock,
-    check_family,
+    check_weight_init,
     drop_path_rates,
     init_module_,
     norm_layer,
@@ -37,11 +37,11 @@ class CAENeck(BaseModule):
     into visual tokens. The number of masked patches is read from the mask.
 
     Args:
-        num_classes: Vocabulary ``K`` of the tokenizer.
+        num_classes: Number ``K`` of codes of the tokenizer.
         embed_dims: Width of regressor and decoder.
         regressor_depth: Number of regressor blocks. Defaults to 4.
         decoder_depth: Number of decoder blocks. Defaults to 4.
-        num_heads: Heads of both.
+        num_heads: Number of heads in regressor and decoder.
         mlp_ratio: Hidden width of the feed-forward networks, as a multiple
             of ``embed_dims``.
         qkv_bias: Whether query and value have a learned bias.
@@ -49,16 +49,17 @@ class CAENeck(BaseModule):
             ``head_dim ** -0.5``.
         drop_rate: Dropout after the projections.
         attn_drop_rate: Dropout of the attention weights.
-        drop_path_rate: Stochastic depth of the last block of either stack;
-            earlier blocks grow linearly from 0.
-        norm_cfg: Normalisation. Defaults to LayerNorm with eps 1e-6.
+        drop_path_rate: Stochastic depth of the last block of regressor and
+            decoder; the rates of earlier blocks grow linearly from 0.
+        norm_cfg: Normalization. Defaults to LayerNorm with eps 1e-6.
         layer_scale_init_value: Initial layer scale. Defaults to 0.1.
-        mask_tokens_num: Ignored, deprecated: mmpretrain needs it.
+        mask_tokens_num: Deprecated and ignored. It is accepted because
+            mmpretrain's configs give it.
         in_channels: Width of the encoder. Where it differs from
             ``embed_dims``, a linear layer and a LayerNorm project the
             encoder's latents. `CAE` fills it in. Defaults to ``embed_dims``.
         weight_init: ``'xavier'`` (small, base) or ``'beit'`` (large).
-        with_cp: Whether blocks keep their input only and are computed again
+        with_cp: Whether blocks keep only their input and are computed again
             for the backward pass.
         init_cfg: Initialization config of mmengine. Defaults to None.
     """
@@ -95,7 +96,7 @@ class CAENeck(BaseModule):
         self.num_classes = num_classes
         self.embed_dims = embed_dims
         self.in_channels = in_channels or embed_dims
-        self.weight_init = check_family(weight_init)
+        self.weight_init = check_weight_init(weight_init)
         shared: dict[str, Any] = dict(
             embed_dims=embed_dims,
             num_heads=num_heads,
@@ -137,27 +138,28 @@ class CAENeck(BaseModule):
             rescale_blocks_(self.regressors)
             rescale_blocks_(self.decoders)
             if self.projection is not None:
-                # The authors' rescaled family leaves it at PyTorch's own.
+                # In the authors' large recipe it has PyTorch's own weights.
                 self.projection.reset_parameters()
         trunc_normal_(self.mask_token)
         super().init_weights()
 
     def position(self, grid: tuple[int, int], like: Tensor) -> Tensor:
-        """Positions of all patches at this width, ``(1, L, D)``.
+        """Return the positions of all patches, ``(1, L, D)``.
 
         Args:
             grid: Rows and columns of the patch grid.
-            like: A tensor of the wanted device and type.
+            like: A tensor on the device wanted.
         """
         table = self._positions.get(grid)
         if table is None or table.device != like.device:
             table = sincos_position(grid, self.embed_dims, device=like.device)
-            if not torch.compiler.is_compiling():  # a new graph otherwise
+            # Storing the table would make a compiler build a new graph.
+            if not torch.compiler.is_compiling():
                 self._positions = {grid: table}
         return table
 
     def project(self, latent: Tensor) -> Tensor:
-        """Bring encoder latents ``(B, N, C)`` to this width ``(B, N, D)``."""
+        """Project encoder latents ``(B, N, C)`` to width ``D``."""
         if self.projection is None or self.projection_norm is None:
             return latent
         return self.projection_norm(self.projection(latent))
@@ -178,16 +180,16 @@ class CAENeck(BaseModule):
             grid: Rows and columns of the patch grid, ``L`` in all.
 
         Returns:
-            ``latent_pred``, normalised, ``(B, M, D)``.
+            ``latent_pred``, normalized, ``(B, M, D)``.
         """
         visible = self.project(visible)
         split = split_patches(mask, grid[0] * grid[1])
         table = self.position(grid, visible)
         position_masked = select_tokens(table, split.masked)
-        placed_visible = visible + select_tokens(table, split.visible)
+        visible_with_pos = visible + select_tokens(table, split.visible)
         masked = self.mask_token.expand(*position_masked.shape[:2], -1)
         for block in self.regressors:
-            masked = block(masked, visible, position_masked, placed_visible)
+            masked = block(masked, visible, position_masked, visible_with_pos)
         return self.norm_regressor(masked)
 
     def decode(
@@ -204,7 +206,7 @@ class CAENeck(BaseModule):
             grid: Rows and columns of the patch grid.
 
         Returns:
-            ``logits`` over the vocabulary, ``(B, M, K)``.
+            ``logits`` over the codes, ``(B, M, K)``.
         """
         table = self.position(grid, latent_pred)
         split = split_patches(mask, grid[0] * grid[1])
@@ -225,7 +227,7 @@ class CAENeck(BaseModule):
             visible: Encoder output of the visible patches without class
                 token, ``(B, V, C)``.
             mask: ``True`` where a patch is masked, ``(B, L)``, or what
-                `split_patches` made of that. Every row must hide the same
+                `split_patches` made of that. Every row must mask the same
                 number ``M`` of patches.
             grid: Rows and columns of the patch grid, ``L`` in all.
 
@@ -233,7 +235,7 @@ class CAENeck(BaseModule):
             ``logits``, ``(B, M, K)``, and ``latent_pred``, ``(B, M, D)``.
 
         Raises:
-            ValueError: If rows of the mask hide different numbers.
+            ValueError: If rows of the mask mask different numbers.
         """
         split = split_patches(mask, grid[0] * grid[1])
         latent_pred = self.regress(visible, split, grid)

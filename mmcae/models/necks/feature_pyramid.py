@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Four scales from the four outputs of a plain vision transformer."""
+"""Feature maps of four scales from four blocks of a vision transformer."""
 
 from collections.abc import Sequence
 
@@ -32,14 +32,14 @@ class FeaturePyramid(BaseModule):
 
     Args:
         embed_dims: Width ``D`` of the encoder.
-        norm_cfg: Batch normalisation of the finest level. Defaults to
-            SyncBN, as the authors'; without distributed training it acts as
-            ordinary batch normalisation, also on the CPU.
+        norm_cfg: Batch normalization of the finest level. Defaults to SyncBN
+            as in the authors' code; without distributed training it acts as
+            ordinary batch normalization, also on the CPU.
         patch_size: Side of the encoder's patches, 16 or 8.
-        ceil_mode: What becomes of a grid whose sides are odd (with patches
-            of 8: no multiples of four). False, as in the authors' code: the
-            coarser levels are rounded down, and the last row and column of
-            patches are missing there. True: they are rounded up.
+        ceil_mode: How odd sides of a grid are halved (with patches of 8:
+            sides that are no multiple of four). False, as in the authors'
+            code, rounds the sides of the coarser levels down, which leaves
+            out the last row and column of patches. True rounds them up.
         init_cfg: Initialization config of mmengine. Defaults to None.
 
     Raises:
@@ -77,7 +77,7 @@ class FeaturePyramid(BaseModule):
             names = 'upsample_2x', 'identity', 'downsample_2x', 'downsample_4x'
         self.levels = names
         self.ceil_mode = ceil_mode
-        #: Rows and columns that a grid must have; the coarsest level has one.
+        #: Fewest rows and columns of a grid: the coarsest level needs one.
         self.least_side = 1 if ceil_mode else self.strides[-1] // patch_size
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -88,12 +88,12 @@ class FeaturePyramid(BaseModule):
                 from the earliest block to the last.
 
         Returns:
-            Feature maps of strides 4, 8, 16 and 32; of odd grids see
-            ``ceil_mode``.
+            Feature maps of strides 4, 8, 16 and 32; see ``ceil_mode`` for
+            odd grids.
 
         Raises:
             ValueError: If there are not four feature maps, or they are too
-                small to be shrunk.
+                small for the coarsest level.
         """
         if len(inputs) != len(self.levels):
             raise ValueError(

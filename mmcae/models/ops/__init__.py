@@ -1,7 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Operations that choose their kernel: the only files that know a processor.
+"""Operations that choose their kernel by device, precision and length.
 
-Everybody else calls them as they would call torch.
+Only this package distinguishes processors. All others call its functions as
+they would call torch's.
 """
 
 from .attention import attention

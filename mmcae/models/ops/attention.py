@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Scaled dot-product attention by the kernel that is fastest here."""
+"""Scaled dot-product attention with the fastest kernel."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,7 +26,7 @@ def attention(
         scale: Factor of the scores. Defaults to ``d ** -0.5``.
 
     Returns:
-        What the queries read, ``(B, heads, M, d)``.
+        One vector for each query, ``(B, heads, M, d)``.
     """
     bias = None if bias is None else bias.to(query)
     if not explicit_attention(query, key):
@@ -39,7 +39,7 @@ def attention(
             scale=scale,
         )
     scores = query @ key.transpose(-2, -1)
-    # In place: no gradient needs the unscaled scores.
+    # In place, since no gradient needs the unscaled scores.
     scores = scores.mul_(query.shape[-1] ** -0.5 if scale is None else scale)
     if bias is not None:
         scores = scores.add_(bias)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A convolution with ReLU by the kernel that is fastest here."""
+"""A convolution with ReLU, computed by the fastest kernel."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +14,7 @@ def conv2d_relu(x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
         x: ``(B, in, H, W)``.
         weight: ``(out, in, k, k)`` with an odd ``k``, of the type of ``x``.
         bias: ``(out)``.
-        relu: Whether ReLU follows.
+        relu: Whether ReLU is applied to the result.
 
     Returns:
         ``(B, out, H, W)``.

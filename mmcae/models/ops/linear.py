@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Linear layers that choose their kernel, and keep less for backward."""
+"""Linear layers that choose their kernel and save less for backward."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .choice import (
-    casts_at_use,
-    chosen,
+    is_traced,
+    kernel_choice,
     matmul_onednn,
     onednn_linear,
-    watched,
+    recasts_weight,
 )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Compute ``x weight^T + bias`` with the kernel that `kernels` chooses.
+    """Compute ``x weight^T + bias`` with the kernel that `choice` chooses.
 
     Args:
         x: ``(..., in)``.
@@ -29,13 +29,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``(..., out)``.
     """
     onednn = onednn_linear(x, weight)
-    if onednn or casts_at_use(x, weight):
-        return _Linear.apply(x, weight, bias, _dtype(x), False, onednn)
+    if onednn or recasts_weight(x, weight):
+        return _LinearFunction.apply(x, weight, bias, _dtype(x), False, onednn)
     return F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
-    """`torch.nn.Linear` on `linear`."""
+    """`torch.nn.Linear` that calls `linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``(..., in)`` to ``(..., out)``."""
@@ -47,14 +47,14 @@ def activated_linear(
 ) -> Tensor:
     """Apply activation, dropout, and a linear layer.
 
-    Exact GELU without dropout keeps one tensor for the backward pass instead
-    of two; see `gelu_linear`.
+    Exact GELU without dropout saves one tensor for the backward pass instead
+    of two; see `gelu_linear`. Anything else is applied as it is.
 
     Args:
         x: Input of the activation, ``(..., in)``.
         activation: The activation.
-        drop: Dropout after it.
-        layer: The linear layer, or what stands in its place.
+        drop: Dropout after the activation.
+        layer: The linear layer, or a module that replaced it.
 
     Returns:
         ``(..., out)``.
@@ -67,11 +67,11 @@ def activated_linear(
 
 
 def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """Apply exact GELU, then a linear layer, keeping only ``x``.
+    """Apply exact GELU, then a linear layer; save only ``x`` for backward.
 
-    PyTorch would keep GELU's input and its output, which is a quarter of
-    what a transformer block keeps. Here the backward pass computes the
-    output again: the same numbers, for 0.3 % of the time of a step.
+    PyTorch would save both input and output of GELU; the output is a quarter
+    of what a transformer block saves. Here the backward pass computes the
+    output again: the numbers are the same, and it takes 0.3 % of a step.
 
     Args:
         x: Input of GELU, ``(..., in)``.
@@ -80,18 +80,18 @@ def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     Returns:
         ``(..., out)``.
     """
-    keep = chosen('activation') == 'keep' or watched()
+    keep = kernel_choice('activation') == 'keep' or is_traced()
     if keep or not torch.is_grad_enabled():
         return layer(F.gelu(x))
     weight, bias = layer.weight, layer.bias
     onednn = onednn_linear(x, weight)
-    return _Linear.apply(x, weight, bias, _dtype(x), True, onednn)
+    return _LinearFunction.apply(x, weight, bias, _dtype(x), True, onednn)
 
 
 def _dtype(x: Tensor) -> torch.dtype:
-    """What autocast would compute in; it leaves functions of ours alone."""
+    """The type that autocast would choose: it skips autograd functions."""
     device = x.device.type
-    # Devices such as meta have no autocast; to ask them is an error.
+    # Asking is an error for devices without autocast, such as meta.
     available = torch.amp.is_autocast_available(device)
     if available and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
@@ -102,7 +102,7 @@ def _product(x: Tensor, weight: Tensor, onednn: bool) -> Tensor:
     return matmul_onednn(x, weight) if onednn else x @ weight.t()
 
 
-def _linear(
+def _matmul_bias(
     x: Tensor, weight: Tensor, bias: Tensor | None, onednn: bool
 ) -> Tensor:
     if not onednn:
@@ -118,7 +118,7 @@ def _gradients(
     weight: Tensor,
     onednn: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of input, weight and bias, as far as they are needed."""
+    """Compute the gradients of input, weight and bias that are needed."""
     gradient = gradient.reshape(-1, gradient.shape[-1])
     rows = x.reshape(-1, x.shape[-1])
     of_x = of_weight = of_bias = None
@@ -131,7 +131,7 @@ def _gradients(
     return of_x, of_weight, of_bias
 
 
-class _Linear(torch.autograd.Function):
+class _LinearFunction(torch.autograd.Function):
     """Optional GELU followed by a linear layer.
 
     Saves the input and the uncast weight for the backward pass; the
@@ -153,7 +153,7 @@ class _Linear(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         bias = bias if bias is None else bias.to(dtype)
         entering = F.gelu(x) if gelu else x
-        return _linear(entering, weight.to(dtype), bias, onednn)
+        return _matmul_bias(entering, weight.to(dtype), bias, onednn)
 
     @staticmethod
     @once_differentiable
@@ -166,5 +166,5 @@ class _Linear(torch.autograd.Function):
         )
         if of_x is not None and ctx.gelu:
             of_x = torch.ops.aten.gelu_backward(of_x, x)
-        # Autograd casts them to the types of what they belong to.
+        # Autograd casts each gradient to the type of its tensor.
         return of_x, of_weight, of_bias, None, None, None

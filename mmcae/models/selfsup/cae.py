@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmcae.registry import MODELS
 
-from ..backbones.cae_pretrain_vit import Embedded
+from ..backbones.cae_vit import PatchEmbedding
 from ..layers import PatchSplit, split_patches
 from .health import TokenHealth, latent_health
 from .tokens import KeepTokens, check_pixel_norm, masked_tokens
@@ -156,7 +156,7 @@ class CAE(BaseSelfSupervisor):
             self.keep_tokens,
         )
         patches = self.backbone.embed(images)
-        visible = self.backbone(patches, split)[:, 1:]
+        visible = self.backbone.encode(patches, split)[:, 1:]
         latent_pred = self.neck.regress(visible, split, grid)
         latent_target = self.latent_target(images, split, patches)
         logits = self.neck.decode(latent_pred, split, grid)
@@ -193,7 +193,7 @@ class CAE(BaseSelfSupervisor):
         self,
         images: Tensor,
         mask: Tensor | PatchSplit,
-        patches: Embedded | None = None,
+        patches: PatchEmbedding | None = None,
     ) -> Tensor:
         """Encode the masked patches, Zbar_m = F(X_m), without gradient.
 
@@ -213,8 +213,8 @@ class CAE(BaseSelfSupervisor):
         encoder = self.backbone if shared else self.teacher
         if patches is None or not shared:
             patches = encoder.embed(images)
-        masked = split_patches(mask, patches[0].shape[1]).inverse
-        return self.neck.project(encoder(patches, masked)[:, 1:])
+        masked = split_patches(mask, patches.tokens.shape[1]).inverse
+        return self.neck.project(encoder.encode(patches, masked)[:, 1:])
 
     @torch.no_grad()
     def refresh_teacher(self) -> None:

@@ -1,13 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Target generators: what turns an image into visual tokens."""
+"""Target generators: turn images into visual tokens, and back."""
 
-from mmcae.models.target_generators.dalle_decoder import DALLEDecoder
-from mmcae.models.target_generators.dalle_encoder import DALLEEncoder
-from mmcae.models.target_generators.dalle_layers import (
+from .dalle_decoder import DALLEDecoder
+from .dalle_encoder import DALLEEncoder
+from .dalle_layers import (
     map_pixels,
     unmap_pixels,
 )
-from mmcae.models.target_generators.dvae import DVAE
+from .dvae import DVAE
 
 __all__ = [
     'DVAE',

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What all target generators share: grids, masked places, weights."""
+"""What all target generators share: grids, masked patches, weights."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmcae.checkpoint.reading import load_tokenizer_weights
-from mmcae.models.layers.masking import (
+from mmcae.utils.old_names import old_names
+
+from ..layers.masking import (
     PatchSplit,
     select_tokens,
     split_patches,
@@ -20,11 +22,11 @@ def resolve_grid(length: int, grid: Sequence[int] | None) -> tuple[int, int]:
     """Choose the (height, width) of a flattened token map.
 
     Args:
-        length (int): Number of tokens.
-        grid (Sequence[int], optional): Height and width; square if None.
+        length: Number of tokens.
+        grid: Height and width. None means a square grid.
 
     Returns:
-        tuple[int, int]: Height and width.
+        Height and width.
 
     Raises:
         ValueError: If ``length`` tokens do not fill the grid.
@@ -40,47 +42,48 @@ def resolve_grid(length: int, grid: Sequence[int] | None) -> tuple[int, int]:
     return grid[0], grid[1]
 
 
-def select_places(
+def select_patches(
     features: Tensor, mask: Tensor | PatchSplit | None
 ) -> Tensor:
-    """Flatten a feature map to one row a place, the masked ones if asked.
+    """Flatten a feature map to one row for each patch, or masked patch.
 
     Args:
-        features (Tensor): (B, C, h, w).
-        mask (Tensor | PatchSplit, optional): Boolean (B, L), True = masked;
-            or what ``split_patches`` made of that.
+        features: Feature map, ``(B, C, h, w)``.
+        mask: ``True`` where a patch is masked, bool ``(B, L)``, or what
+            `split_patches` made of that. None selects all patches.
 
     Returns:
-        Tensor: (B L, C), or (N, C) for the N masked places, row-major.
+        Rows of all ``B * L`` patches or of the ``N`` masked ones, row-major,
+        ``(N, C)``.
 
     Raises:
-        ValueError: If the mask is not boolean of shape (B, h w).
+        ValueError: If the mask is not boolean of shape ``(B, h * w)``.
     """
-    places = features.flatten(2).transpose(1, 2)
+    patches = features.flatten(2).transpose(1, 2)
     if mask is None:
-        return places.flatten(0, 1)
+        return patches.flatten(0, 1)
     if isinstance(mask, PatchSplit):
-        split = split_patches(mask, places.shape[1])
-        return select_tokens(places, split.masked).flatten(0, 1)
-    if mask.dtype != torch.bool or mask.shape != places.shape[:2]:
+        split = split_patches(mask, patches.shape[1])
+        return select_tokens(patches, split.masked).flatten(0, 1)
+    if mask.dtype != torch.bool or mask.shape != patches.shape[:2]:
         raise ValueError(
             f'mask is {mask.dtype} of shape {tuple(mask.shape)}, but these '
-            f'images have {tuple(places.shape[:2])} places; it must be '
+            f'images have {tuple(patches.shape[:2])} patches; it must be '
             'boolean of that shape.'
         )
-    return places[mask]
+    return patches[mask]
 
 
 def init_pretrained(module: BaseModule) -> bool:
     """Load a tokenizer from ``init_cfg`` of type ``Pretrained``, strictly.
 
-    mmengine's own initialiser accepts a file without one matching key.
+    mmengine's own initializer accepts a file in which no key matches.
 
     Args:
-        module (BaseModule): The tokenizer.
+        module: The tokenizer.
 
     Returns:
-        bool: Whether its ``init_cfg`` was of that type.
+        Whether its ``init_cfg`` was of that type.
     """
     cfg = module.init_cfg
     if isinstance(cfg, list) and len(cfg) == 1:
@@ -90,3 +93,6 @@ def init_pretrained(module: BaseModule) -> bool:
     load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
     module._is_init = True
     return True
+
+
+__getattr__ = old_names(__name__, {'select_places': 'select_patches'})

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""DALL-E's image decoder: shows what visual tokens look like."""
+"""DALL-E's image decoder: from visual tokens to images."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,36 +9,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcae.models.target_generators.common import resolve_grid
-from mmcae.models.target_generators.dalle_layers import (
+from mmcae.registry import MODELS
+
+from .common import resolve_grid
+from .dalle_layers import (
     DALLEConv,
     FrozenTokenizer,
     make_group,
     unmap_pixels,
 )
-from mmcae.registry import MODELS
 
 
 @MODELS.register_module()
 class DALLEDecoder(FrozenTokenizer):
-    """Discrete VAE decoder: visual tokens to the statistics of pixels.
+    """Decoder of the discrete VAE: from visual tokens to pixel statistics.
 
-    Training never needs it; pictures do. Tensor names are those of OpenAI's
-    ``decoder.pkl``. Source: arXiv 2102.12092, appendix A.
+    It is needed for visualization only, not for training. Tensor names are
+    those of OpenAI's ``decoder.pkl``. Source: arXiv 2102.12092, appendix A.
 
     Args:
-        group_count (int): Resolutions; each but the last doubles the size.
-            Defaults to 4.
-        n_init (int): Width after the first convolution. Defaults to 128.
-        n_hid (int): Width of the last group, doubled by each earlier one.
-            Defaults to 256.
-        n_blk_per_group (int): Blocks a group. Defaults to 2.
-        output_channels (int): Channels of the images. Defaults to 3.
-        vocab_size (int): Number of visual words. Defaults to 8192.
-        precision (str): ``'fp32'`` (default), ``'fp16'`` or ``'bf16'`` for
-            all convolutions but the last, which stays in float32.
-        init_cfg (dict, optional): ``dict(type='Pretrained',
-            checkpoint=path or URL)``; loads strictly.
+        group_count: Number of groups of blocks; each group but the last
+            doubles the resolution.
+        n_init: Width after the first convolution.
+        n_hid: Width of the last group; each earlier group is twice as wide.
+        n_blk_per_group: Blocks in a group.
+        output_channels: Channels of the images.
+        vocab_size: Number of codes.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'`` for all convolutions
+            but the last, which stays in float32.
+        init_cfg: ``dict(type='Pretrained', checkpoint=path or URL)`` loads
+            the weights; every tensor must match.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DALLEDecoder(FrozenTokenizer):
         output_channels: int = 3,
         vocab_size: int = 8192,
         precision: str = 'fp32',
-        init_cfg: Any = None,
+        init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(precision, init_cfg)
         self.output_channels = output_channels
@@ -81,23 +81,23 @@ class DALLEDecoder(FrozenTokenizer):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Compute location and scale of every pixel's distribution.
+        """Compute location and scale of the distribution of each pixel.
 
         Args:
-            x (Tensor): Tokens (B, h, w) of an integer type, or weights of
-                the words (B, K, h, w), e.g. one-hot.
+            x: Tokens of an integer type, ``(B, h, w)``; or weights of the
+                codes, such as one-hot vectors, ``(B, K, h, w)``.
 
         Returns:
-            Tensor: (B, 2 C, 8 h, 8 w) in float32, locations first.
+            Locations, then scales, float32, ``(B, 2 * C, 8 * h, 8 * w)``.
 
         Raises:
-            ValueError: If the shape or the type is another.
+            ValueError: If ``x`` has another shape or type.
         """
         first = self.blocks.input
         integers = not x.is_floating_point() and x.dtype != torch.bool
         with torch.autocast(x.device.type, enabled=False):
             if x.ndim == 3 and integers:
-                # A convolution of a one-hot map is a look-up.
+                # The convolution of a one-hot map is a look-up.
                 table = first.w[:, :, 0, 0].t()
                 x = (F.embedding(x.long(), table) + first.b).movedim(-1, 1)
                 x = x.to(self.compute_dtype).contiguous()
@@ -106,7 +106,7 @@ class DALLEDecoder(FrozenTokenizer):
             else:
                 raise ValueError(
                     f'{x.dtype} of shape {tuple(x.shape)} is neither tokens '
-                    '(B, h, w) of an integer type nor weights of the words '
+                    '(B, h, w) of an integer type nor weights of the codes '
                     f'(B, {self.vocab_size}, h, w).'
                 )
             for name, block in self.blocks.named_children():
@@ -118,15 +118,14 @@ class DALLEDecoder(FrozenTokenizer):
     def reconstruct(
         self, tokens: Tensor, grid: Sequence[int] | None = None
     ) -> Tensor:
-        """Draw the images that the tokens stand for.
+        """Decode tokens to images.
 
         Args:
-            tokens (Tensor): (B, L) int64 in row-major order.
-            grid (Sequence[int], optional): Height and width of the token
-                map; square if None.
+            tokens: Row-major, int64, ``(B, L)``.
+            grid: Height and width of the token map. None means a square.
 
         Returns:
-            Tensor: Images (B, C, H, W) in [0, 1].
+            Images in [0, 1], ``(B, C, H, W)``.
 
         Raises:
             ValueError: If the tokens do not fill the grid.

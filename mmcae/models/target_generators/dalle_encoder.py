@@ -9,48 +9,48 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmcae.models.layers.masking import PatchSplit
-from mmcae.models.ops.linear import linear
-from mmcae.models.target_generators.common import select_places
-from mmcae.models.target_generators.dalle_layers import (
+from mmcae.registry import MODELS
+
+from ..layers.masking import PatchSplit
+from ..ops.linear import linear
+from .common import select_patches
+from .dalle_layers import (
     DALLEConv,
     FrozenTokenizer,
     make_group,
 )
-from mmcae.registry import MODELS
 
-# Rows of the last layer at a time: 4096 x 8192 logits are 134 MB.
-_ROWS = 4096
-# Images on which a reduced precision is compared with float32, once.
-_COMPARED = 4
+# Patches that the last layer takes at a time: 4096 x 8192 logits are 134 MB.
+_NUM_ROWS = 4096
+# Images on which tokens in reduced precision are compared with float32, once.
+_NUM_COMPARED_IMAGES = 4
 
 
 @MODELS.register_module(name=['DALLEEncoder', 'DALL-E'])
 class DALLEEncoder(FrozenTokenizer):
-    """Discrete VAE encoder: image to visual tokens, eight pixels a token.
+    """Encoder of the discrete VAE: one visual token for 8 x 8 pixels.
 
     Tensor names are those of OpenAI's ``encoder.pkl`` and of OpenMMLab's
     ``dalle_encoder.pth``.
 
     Args:
-        group_count (int): Resolutions; each but the last halves the size.
-            Defaults to 4.
-        n_hid (int): Width of the first group, doubled by each further one.
-            Defaults to 256.
-        n_blk_per_group (int): Blocks a group. Defaults to 2.
-        input_channels (int): Channels of the images. Defaults to 3.
-        vocab_size (int): Number of visual words. Defaults to 8192.
-        device (torch.device | str, optional): Device of the parameters.
-        requires_grad (bool): Accepted for mmpretrain's sake and ignored: a
-            tokenizer is never trained.
-        precision (str): ``'fp32'`` (default), ``'fp16'``, ``'bf16'`` or
-            ``'auto'`` (float16 on GPUs, float32 elsewhere) for all
-            convolutions but the last, which stays in float32.
-        init_cfg (dict, optional): ``dict(type='Pretrained',
-            checkpoint=path or URL)``; loads strictly.
+        group_count: Number of groups of blocks; each group but the last
+            halves the resolution.
+        n_hid: Width of the first group; each further group is twice as wide.
+        n_blk_per_group: Blocks in a group.
+        input_channels: Channels of the images.
+        vocab_size: Number of codes.
+        device: Device of the parameters. Defaults to PyTorch's default.
+        requires_grad: Ignored, since a tokenizer is never trained. It is
+            accepted because mmpretrain's configs give it.
+        precision: ``'fp32'``, ``'fp16'``, ``'bf16'`` or ``'auto'`` (float16
+            on GPUs, float32 elsewhere) for all convolutions but the last,
+            which stays in float32.
+        init_cfg: ``dict(type='Pretrained', checkpoint=path or URL)`` loads
+            the weights; every tensor must match.
     """
 
-    # Pixels (0 to 255) are wanted as (x - mean) / std = 0.8 x / 255 + 0.1.
+    # Mean and std that map pixels (0 to 255) to 0.8 * x / 255 + 0.1.
     pixel_norm = (-31.875, 318.75)
 
     def __init__(
@@ -63,7 +63,7 @@ class DALLEEncoder(FrozenTokenizer):
         device: torch.device | str | None = None,
         requires_grad: bool = False,
         precision: str = 'fp32',
-        init_cfg: Any = None,
+        init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(precision, init_cfg)
         if requires_grad:
@@ -103,14 +103,14 @@ class DALLEEncoder(FrozenTokenizer):
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the logits of every visual word at every place.
+        """Compute the logits of every code for every patch.
 
         Args:
-            x (Tensor): Images (B, 3, H, W) in [0, 1], already mapped by
-                :func:`~.dalle_layers.map_pixels` (0.8 x + 0.1).
+            x: Images in [0, 1], already mapped by `map_pixels`
+                (``0.8 * x + 0.1``), ``(B, 3, H, W)``.
 
         Returns:
-            Tensor: Logits (B, K, H / 8, W / 8) in float32.
+            Logits in float32, ``(B, K, H / 8, W / 8)``.
         """
         with torch.autocast(x.device.type, enabled=False):
             return self.blocks.output.conv(self._features(x))
@@ -121,33 +121,35 @@ class DALLEEncoder(FrozenTokenizer):
     ) -> Tensor:
         """Turn images into visual tokens.
 
-        The 1x1 convolution to the 8192 words is a sixth of the work; with a
-        mask it runs only where a target is needed.
+        The 1x1 convolution to the 8192 codes is a sixth of the work; with a
+        mask it is computed for the masked patches only.
 
         Args:
-            images (Tensor): (B, 3, H, W) in [0, 1], mapped (0.8 x + 0.1).
-            mask (Tensor | PatchSplit, optional): Boolean (B, L), True =
-                masked; or what ``split_patches`` made of that.
+            images: Images in [0, 1], already mapped (``0.8 * x + 0.1``),
+                ``(B, 3, H, W)``.
+            mask: ``True`` where a patch is masked, bool ``(B, L)``, or what
+                `split_patches` made of that.
 
         Returns:
-            Tensor: Tokens (B, L) int64 in row-major order; with a mask
-            (N,): those of the masked places, image by image.
+            Tokens, row-major, int64, ``(B, L)``; with a mask those of the
+            masked patches, image by image, ``(N,)``.
 
         Raises:
-            ValueError: If shapes do not fit.
+            ValueError: If the images do not fit the network, or the mask
+                does not fit the images.
         """
         with torch.autocast(images.device.type, enabled=False):
-            rows = select_places(self._features(images), mask)
+            rows = select_patches(self._features(images), mask)
             conv = self.blocks.output.conv
             w, b = conv.w.flatten(1).float(), conv.b.float()
-            found = [linear(r, w, b).argmax(-1) for r in rows.split(_ROWS)]
+            found = [linear(r, w, b).argmax(-1) for r in rows.split(_NUM_ROWS)]
             tokens = torch.cat(found)
         if not self._compared and self.compute_dtype != torch.float32:
-            self._report_agreement(images[:_COMPARED])
+            self._report_agreement(images[:_NUM_COMPARED_IMAGES])
         return tokens if mask is not None else tokens.view(len(images), -1)
 
     def _report_agreement(self, images: Tensor) -> None:
-        """Log once how many tokens are those of full precision."""
+        """Log once which share of the tokens float32 gives, too."""
         self._compared = True
         reduced, precision = self.tokenize(images), self.precision
         dtype = self.compute_dtype
@@ -163,7 +165,7 @@ class DALLEEncoder(FrozenTokenizer):
         )
 
     def _features(self, x: Tensor) -> Tensor:
-        """Everything before the last convolution, in its own precision."""
+        """Compute all but the last convolution in `precision`."""
         if x.ndim != 4 or x.shape[1] != self.input_channels:
             raise ValueError(
                 f'images have the shape {tuple(x.shape)}; DALLEEncoder '

@@ -3,7 +3,6 @@
 
 import math
 from collections import OrderedDict
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +10,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcae.models.ops import conv2d_relu
-from mmcae.models.target_generators.common import init_pretrained
+from ..ops import conv2d_relu
+from .common import init_pretrained
 
 LOGIT_LAPLACE_EPS = 0.1
 PRECISIONS = {
@@ -29,35 +28,35 @@ def map_pixels(pixels: Tensor, eps: float = LOGIT_LAPLACE_EPS) -> Tensor:
     (arXiv 2102.12092, appendix A.3).
 
     Args:
-        pixels (Tensor): Any shape, in [0, 1].
-        eps (float): Width of the margin. Defaults to 0.1.
+        pixels: Pixels in [0, 1], any shape.
+        eps: Width of the margin.
 
     Returns:
-        Tensor: Same shape.
+        Mapped pixels of the same shape.
     """
     return (1 - 2 * eps) * pixels + eps
 
 
 def unmap_pixels(mapped: Tensor, eps: float = LOGIT_LAPLACE_EPS) -> Tensor:
-    """Undo :func:`map_pixels` and clamp to [0, 1].
+    """Undo `map_pixels` and clamp to [0, 1].
 
     Args:
-        mapped (Tensor): Any shape.
-        eps (float): Width of the margin. Defaults to 0.1.
+        mapped: Mapped pixels, any shape.
+        eps: Width of the margin.
 
     Returns:
-        Tensor: Same shape, in [0, 1].
+        Pixels in [0, 1] of the same shape.
     """
     return ((mapped - eps) / (1 - 2 * eps)).clamp(0, 1)
 
 
 class DALLEConv(nn.Module):
-    """Same-padded convolution whose tensors are called ``w`` and ``b``.
+    """Convolution that keeps the size; its tensors are ``w`` and ``b``.
 
     Args:
-        in_channels (int): Channels of the input.
-        out_channels (int): Channels of the output.
-        kernel_size (int): Odd kernel size.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Odd kernel size.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
@@ -70,16 +69,16 @@ class DALLEConv(nn.Module):
     def forward(
         self, x: Tensor, relu: bool = False, gain: float = 1.0
     ) -> Tensor:
-        """Convolve in the precision of the input, whatever the weights'.
+        """Convolve in the precision of the input, not of the weights.
 
         Args:
-            x (Tensor): (B, in, H, W).
-            relu (bool): Whether ReLU follows.
-            gain (float): Factor on the result before ReLU; a power of two,
-                so that it changes no digit.
+            x: ``(B, in, H, W)``.
+            relu: Whether ReLU is applied to the result.
+            gain: Factor of the result before ReLU, a power of two; it is
+                multiplied into the weights.
 
         Returns:
-            Tensor: (B, out, H, W).
+            ``(B, out, H, W)``.
         """
         w, b = self._weights(x.dtype, gain)
         return conv2d_relu(x, w, b, relu)
@@ -97,13 +96,13 @@ class DALLEConv(nn.Module):
 
 
 class DALLEBlock(nn.Module):
-    """Identity (or 1x1) path plus a scaled bottleneck path.
+    """Residual block: identity (or 1x1) path plus a scaled bottleneck.
 
     Args:
-        in_channels (int): Channels of the input.
-        out_channels (int): Channels of the output.
-        gain (float): Factor on the bottleneck path.
-        kernel_sizes (tuple[int, ...]): Of its four convolutions.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        gain: Factor of the bottleneck path.
+        kernel_sizes: Kernel sizes of the four convolutions of that path.
     """
 
     def __init__(
@@ -115,6 +114,8 @@ class DALLEBlock(nn.Module):
     ):
         super().__init__()
         self.gain = gain
+        # Multiplying weights by a power of two is exact.
+        self.folds_gain = math.frexp(gain)[0] == 0.5
         self.id_path: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.id_path = DALLEConv(in_channels, out_channels, 1)
@@ -122,20 +123,20 @@ class DALLEBlock(nn.Module):
         widths = (in_channels, hidden, hidden, hidden, out_channels)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for i, size in enumerate(kernel_sizes):
-            # Not called: the convolution before it applies ReLU. It keeps
-            # the names of the tensors.
+            # Not called, since ReLU is applied by the convolution before
+            # it. It is here so that the convolutions keep their names.
             layers[f'relu_{i + 1}'] = nn.ReLU()
             layers[f'conv_{i + 1}'] = DALLEConv(widths[i], widths[i + 1], size)
         self.res_path = nn.Sequential(layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H, W)."""
-        # The first ReLU's input is also the identity path's: not in place.
+        """Map ``(B, in, H, W)`` to ``(B, out, H, W)``."""
+        # Not in place, since the identity path needs the input as well.
         path = F.relu(x)
         *inner, last = (m for m in self.res_path if isinstance(m, DALLEConv))
         for conv in inner:
             path = conv(path, relu=True)
-        if math.frexp(self.gain)[0] == 0.5:
+        if self.folds_gain:
             return last(path, gain=self.gain).add_(self.id_path(x))
         return torch.add(self.id_path(x), last(path), alpha=self.gain)
 
@@ -151,16 +152,16 @@ def make_group(
     """Stack the blocks of one resolution.
 
     Args:
-        in_channels (int): Channels of the input.
-        out_channels (int): Channels of every block's output.
-        num_blocks (int): Number of blocks.
-        gain (float): See :class:`DALLEBlock`.
-        kernel_sizes (tuple[int, ...]): See :class:`DALLEBlock`.
-        resize (tuple[str, nn.Module], optional): Name and layer that
-            changes the resolution at the end.
+        in_channels: Channels of the input.
+        out_channels: Channels of every block's output.
+        num_blocks: Number of blocks.
+        gain: See `DALLEBlock`.
+        kernel_sizes: See `DALLEBlock`.
+        resize: Name of the layer that changes the resolution at the end, and
+            the layer. None leaves it out.
 
     Returns:
-        nn.Sequential: ``block_1``, ``block_2``, ..., and the resize layer.
+        ``block_1``, ``block_2``, ..., and the resize layer.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i in range(num_blocks):
@@ -176,18 +177,21 @@ def make_group(
 
 
 class FrozenTokenizer(BaseModule):
-    """A network that is only ever applied: no gradient, always in eval.
+    """A network that is never trained: no gradient, always in eval mode.
 
     Args:
-        precision (str): ``'fp32'``, ``'fp16'`` or ``'bf16'``: of all
-            convolutions but the last, independent of any autocast.
-            ``'auto'`` is float16 on GPUs and float32 elsewhere, as in the
-            authors' code.
-        init_cfg (dict, optional): ``dict(type='Pretrained',
-            checkpoint=path or URL)`` loads strictly.
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'`` for all convolutions
+            but the last, independent of autocast. ``'auto'`` is float16 on
+            GPUs and float32 elsewhere, as in the authors' code.
+        init_cfg: ``dict(type='Pretrained', checkpoint=path or URL)`` loads
+            the weights; every tensor must match.
     """
 
-    def __init__(self, precision: str = 'fp32', init_cfg: Any = None):
+    def __init__(
+        self,
+        precision: str = 'fp32',
+        init_cfg: dict | list[dict] | None = None,
+    ):
         super().__init__(init_cfg)
         if precision not in ('auto', *PRECISIONS):
             known = ['auto', *sorted(PRECISIONS)]
@@ -197,30 +201,30 @@ class FrozenTokenizer(BaseModule):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What `precision` means on the device of the weights."""
+        """The type that `precision` stands for on the weights' device."""
         if self.precision != 'auto':
             return PRECISIONS[self.precision]
         on_gpu = next(self.parameters()).device.type == 'cuda'
         return torch.float16 if on_gpu else torch.float32
 
     def arrange(self, x: Tensor) -> Tensor:
-        """Cast images, channels last where convolutions are faster so."""
+        """Cast images to `precision`, in the fastest memory layout."""
         x = x.to(self.compute_dtype)
         if x.is_cpu or self.compute_dtype != torch.float32:
             x = x.contiguous(memory_format=torch.channels_last)
         return x
 
     def freeze(self) -> None:
-        """Switch gradients off and eval mode on; end of a constructor."""
+        """Disable gradients and set eval mode; the constructor's last step."""
         self.requires_grad_(False)
         self.train(False)
 
     def train(self, mode: bool = True) -> 'FrozenTokenizer':
-        """Stay in eval mode whatever a parent asks for."""
+        """Stay in eval mode, whichever mode a parent module sets."""
         return super().train(False)
 
     def init_weights(self) -> None:
-        """Load the configured weights: all of them, or raise."""
+        """Load the configured weights; raise unless all are found."""
         if not init_pretrained(self):
             print_log(
                 f'{type(self).__name__} has random weights: its tokens mean '

@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A discrete VAE trained on one's own images (cf. arXiv 2102.12092, 2.1)."""
+"""A discrete VAE that is trained on the user's images.
+
+Source: arXiv 2102.12092 (DALL-E), section 2.1.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +13,10 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmcae.models.layers.masking import PatchSplit
 from mmcae.registry import MODELS
 
-from .common import init_pretrained, resolve_grid, select_places
+from ..layers.masking import PatchSplit
+from .common import init_pretrained, resolve_grid, select_patches
 from .dvae_layers import (
     batch_kl_to_uniform,
     code_statistics,
@@ -29,44 +32,44 @@ from .dvae_layers import (
 
 @MODELS.register_module()
 class DVAE(BaseModel):
-    """Tokenizer of the user's own images, and target generator of CAE.
+    """A tokenizer for the user's images, and a target generator of CAE.
 
-    Words are drawn by Gumbel-softmax at a temperature that falls over the
-    run. Two terms keep the vocabulary in use: one for a batch as a whole, one
-    for each position. The latter begins at zero: in full from the start it
-    can win before the decoder listens, and one word then stands for all.
-    Train it with ``mmcae.TemperatureHook``.
+    During training, codes are drawn by Gumbel-softmax at a temperature that
+    falls over the run. Two KL terms keep the whole codebook in use: one for
+    the batch as a whole, one for each patch. The weight of the latter rises
+    from zero: with the full weight from the start the codebook can collapse
+    to one code before the decoder uses it. Train it with
+    ``mmcae.TemperatureHook``.
 
     Args:
-        vocab_size (int): Number of visual words. Defaults to 8192.
-        downsample (int): Pixels a token, a power of two. Defaults to 8.
-        in_channels (int): Channels of the images. Defaults to 3.
-        hidden_channels (Sequence[int], optional): Widths of the stages, one
-            for each halving. Defaults to 24, 48, 64, 64, ...
-        num_res_blocks (int): Residual blocks at the lowest resolution, in
-            the encoder and in the decoder. Defaults to 0.
-        overlap (bool): Whether a token may depend on pixels beyond its
-            patch. Without (and without residual blocks) it tells of its
-            patch alone; small CAEs learnt more so. Defaults to True.
-        kl_weight (float): Weight of the KL term. Defaults to 0.02.
-        kl_warmup (float): Part of the run over which that weight rises
-            from 0. Defaults to 0.2.
-        usage_weight (float): Weight of the same divergence for the words of
-            the batch as a whole, from the start. Defaults to 0.02.
-        temperature_start (float): Temperature at the start. Defaults to 1.
-        temperature_end (float): Temperature at the end. Defaults to 0.2.
-        pixel_mean (float | Sequence[float]): Mean of pixels in [0, 1]; saved.
-        pixel_std (float | Sequence[float]): Their standard deviation.
-        data_preprocessor (dict, optional): Must give images in [0, 1], as
-            the default does.
-        init_cfg (dict, optional): ``dict(type='Pretrained',
-            checkpoint=path or URL)`` loads a training checkpoint strictly.
+        vocab_size: Number of codes.
+        downsample: Side of the square of pixels that a token stands for, a
+            power of two.
+        in_channels: Channels of the images.
+        hidden_channels: Width of each stage; each stage halves the
+            resolution. Defaults to 24, 48, 64, 64, ...
+        num_res_blocks: Residual blocks at the lowest resolution, in the
+            encoder and in the decoder.
+        overlap: Whether a token may depend on pixels beyond its patch. If
+            False (and ``num_res_blocks=0``), a token depends on its own
+            patch only; small CAEs learned better this way.
+        kl_weight: Weight of the KL term of each patch.
+        kl_warmup: Fraction of the run over which that weight rises from 0.
+        usage_weight: Weight of the KL term of the batch, constant over the
+            run.
+        temperature_start: Temperature at the start.
+        temperature_end: Temperature at the end.
+        pixel_mean: Mean of pixels in [0, 1]. It is saved in checkpoints.
+        pixel_std: Standard deviation of pixels, likewise.
+        data_preprocessor: Must give images in [0, 1], as the default does.
+        init_cfg: ``dict(type='Pretrained', checkpoint=path or URL)`` loads a
+            training checkpoint; every tensor must match.
     """
 
-    # Pixels (0 to 255) are wanted as (x - mean) / std, in [0, 1].
+    # Mean and std that map pixels (0 to 255) to [0, 1].
     pixel_norm = (0.0, 255.0)
-    # Images on which the PSNR of hard tokens is logged during training.
-    _MONITORED = 8
+    # Images of each batch on which the PSNR of hard tokens is computed.
+    _NUM_MONITORED_IMAGES = 8
 
     def __init__(
         self,
@@ -83,15 +86,14 @@ class DVAE(BaseModel):
         temperature_end: float = 0.2,
         pixel_mean: float | Sequence[float] = 0.5,
         pixel_std: float | Sequence[float] = 0.25,
-        data_preprocessor: Any = None,
-        init_cfg: Any = None,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
     ):
-        super().__init__(
-            MODELS.build(data_preprocessor or _to_unit_range(in_channels))
-            if not isinstance(data_preprocessor, nn.Module)
-            else data_preprocessor,
-            init_cfg,
-        )
+        if not isinstance(data_preprocessor, nn.Module):
+            data_preprocessor = MODELS.build(
+                data_preprocessor or _to_unit_range(in_channels)
+            )
+        super().__init__(data_preprocessor, init_cfg)
         widths = stage_widths(downsample, hidden_channels)
         if temperature_start <= 0 or temperature_end <= 0:
             bad = (temperature_start, temperature_end)
@@ -110,8 +112,8 @@ class DVAE(BaseModel):
         self.to_logits = nn.Conv2d(widths[-1], vocab_size, 1)
         self.codebook = nn.Embedding(vocab_size, widths[-1])
         self.decoder = make_decoder(in_channels, widths, num_res_blocks)
-        # Confident from the start, for any vocabulary: noise drowns timid
-        # logits, and the decoder then learns to ignore them.
+        # Large initial logits, for any number of codes: small ones are lost
+        # in the Gumbel noise, and the decoder learns to ignore them.
         nn.init.normal_(self.to_logits.weight, std=3 / widths[-1] ** 0.5)
         nn.init.zeros_(self.to_logits.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.codebook.weight, std=0.1)
@@ -124,15 +126,15 @@ class DVAE(BaseModel):
         self.set_progress(0.0)
 
     def init_weights(self) -> None:
-        """Load the configured weights: all of them, or raise."""
+        """Load the configured weights; raise unless all are found."""
         if not init_pretrained(self):
             super().init_weights()
 
     def set_progress(self, fraction: float) -> None:
-        """Set temperature and KL weight for a point of the run.
+        """Set temperature and KL weight for the progress of the run.
 
         Args:
-            fraction (float): Done part of the run, in [0, 1].
+            fraction: Fraction of the run that is done, in [0, 1].
         """
         self.temperature = geometric(*self.temperatures, fraction)
         ramp = fraction / self.kl_warmup if self.kl_warmup > 0 else 1.0
@@ -147,13 +149,12 @@ class DVAE(BaseModel):
         """Run in one of mmengine's modes.
 
         Args:
-            inputs (Tensor): Images (B, C, H, W) in [0, 1].
-            data_samples (list[DataSample], optional): One an image.
-            mode (str): ``'tensor'``: logits (B, K, h, w); ``'loss'``: the
-                losses; ``'predict'``: data samples with tokens.
+            inputs: Images in [0, 1], ``(B, C, H, W)``.
+            data_samples: One for each image; only ``'predict'`` uses them.
+            mode: ``'tensor'``, ``'loss'`` or ``'predict'``.
 
         Returns:
-            Tensor | dict | list[DataSample]: As the mode says.
+            Logits ``(B, K, h, w)``, the losses, or data samples with tokens.
         """
         if mode == 'tensor':
             return self.to_logits(self._features(inputs))
@@ -168,17 +169,17 @@ class DVAE(BaseModel):
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None
     ) -> dict[str, Tensor]:
-        """Compute the losses, and what tells a healthy run.
+        """Compute the losses, and numbers that show how the run goes.
 
         Args:
-            inputs (Tensor): Images (B, C, H, W) in [0, 1].
-            data_samples (list[DataSample], optional): Not used.
+            inputs: Images in [0, 1], ``(B, C, H, W)``.
+            data_samples: Not used.
 
         Returns:
-            dict[str, Tensor]: ``loss_recon``, ``loss_kl`` and
-            ``loss_usage``, whose sum is minimised; ``psnr`` with hard tokens
-            (soft ones flatter), ``codes_used`` and ``perplexity`` of the
-            batch's tokens, ``temperature``.
+            ``loss_recon``, ``loss_kl`` and ``loss_usage``, whose sum is
+            minimized; ``psnr`` (dB) with hard tokens, because soft ones give
+            a value that is too high; ``codes_used`` and ``perplexity`` of
+            the batch's tokens; ``temperature``.
         """
         logits = self.to_logits(self._features(inputs)).float()
         with torch.autocast(logits.device.type, enabled=False):
@@ -189,14 +190,14 @@ class DVAE(BaseModel):
         recon = self.decoder(mixed).float()
         with torch.no_grad():
             tokens = logits.argmax(1)
-            few = tokens[: self._MONITORED]
+            few = tokens[: self._NUM_MONITORED_IMAGES]
             drawn = self.reconstruct(few.flatten(1), few.shape[1:])
             used, perplexity = code_statistics(tokens, self.vocab_size)
         return {
-            'loss_recon': F.mse_loss(recon, self._standardise(inputs)),
+            'loss_recon': F.mse_loss(recon, self._standardize(inputs)),
             'loss_kl': self.current_kl_weight * kl,
             'loss_usage': self.usage_weight * usage,
-            'psnr': psnr(drawn, inputs[: self._MONITORED]),
+            'psnr': psnr(drawn, inputs[: self._NUM_MONITORED_IMAGES]),
             'codes_used': used,
             'perplexity': perplexity,
             'temperature': logits.new_tensor(self.temperature),
@@ -209,12 +210,12 @@ class DVAE(BaseModel):
         """Tokenize and reconstruct, for evaluation.
 
         Args:
-            inputs (Tensor): Images (B, C, H, W) in [0, 1].
-            data_samples (list[DataSample], optional): One an image.
+            inputs: Images in [0, 1], ``(B, C, H, W)``.
+            data_samples: One for each image, or None to make new ones.
 
         Returns:
-            list[DataSample]: With ``tokens`` (L,) and ``squared_error``, the
-            mean over the pixels of the reconstruction from them.
+            Data samples with ``tokens`` ``(L,)`` and ``squared_error``, the
+            mean squared error of the reconstruction from these tokens.
         """
         tokens = self.tokenize(inputs)
         grid = tuple(n // self.downsample for n in inputs.shape[-2:])
@@ -229,22 +230,23 @@ class DVAE(BaseModel):
     def tokenize(
         self, images: Tensor, mask: Tensor | PatchSplit | None = None
     ) -> Tensor:
-        """Turn images into visual tokens: the likeliest words, no noise.
+        """Turn images into visual tokens: the likeliest codes, no noise.
 
         Args:
-            images (Tensor): (B, C, H, W) in [0, 1].
-            mask (Tensor | PatchSplit, optional): Boolean (B, L), True =
-                masked; or what ``split_patches`` made of that.
+            images: Images in [0, 1], ``(B, C, H, W)``.
+            mask: ``True`` where a patch is masked, bool ``(B, L)``, or what
+                `split_patches` made of that.
 
         Returns:
-            Tensor: Tokens (B, L) int64 in row-major order; with a mask
-            (N,): those of the masked places, image by image.
+            Tokens, row-major, int64, ``(B, L)``; with a mask those of the
+            masked patches, image by image, ``(N,)``.
 
         Raises:
-            ValueError: If shapes do not fit.
+            ValueError: If the images do not fit the network, or the mask
+                does not fit the images.
         """
         with torch.autocast(images.device.type, enabled=False):
-            rows = select_places(self._features(images), mask)
+            rows = select_patches(self._features(images), mask)
             weight = self.to_logits.weight.flatten(1)
             tokens = F.linear(rows, weight, self.to_logits.bias).argmax(-1)
         return tokens if mask is not None else tokens.view(len(images), -1)
@@ -253,45 +255,44 @@ class DVAE(BaseModel):
     def reconstruct(
         self, tokens: Tensor, grid: Sequence[int] | None = None
     ) -> Tensor:
-        """Draw the images that the tokens stand for.
+        """Decode tokens to images.
 
         Args:
-            tokens (Tensor): (B, L) int64 in row-major order.
-            grid (Sequence[int], optional): Height and width of the token
-                map; square if None.
+            tokens: Row-major, int64, ``(B, L)``.
+            grid: Height and width of the token map. None means a square.
 
         Returns:
-            Tensor: Images (B, C, H, W) in [0, 1].
+            Images in [0, 1], ``(B, C, H, W)``.
 
         Raises:
             ValueError: If the tokens do not fill the grid.
         """
         height, width = resolve_grid(tokens.shape[1], grid)
         with torch.autocast(tokens.device.type, enabled=False):
-            words = self.codebook(tokens).transpose(1, 2)
-            images = self.decoder(words.unflatten(2, (height, width)))
+            codes = self.codebook(tokens).transpose(1, 2)
+            images = self.decoder(codes.unflatten(2, (height, width)))
             return (images * self.pixel_std + self.pixel_mean).clamp(0, 1)
 
-    def _standardise(self, images: Tensor) -> Tensor:
+    def _standardize(self, images: Tensor) -> Tensor:
         return (images.float() - self.pixel_mean) / self.pixel_std
 
     def _features(self, images: Tensor) -> Tensor:
-        if not isinstance(images, Tensor) or images.ndim != 4:
+        if not isinstance(images, Tensor):
             raise ValueError(
                 'DVAE takes one view of each image, a tensor (B, '
-                f'{self.in_channels}, H, W), not '
-                f'{getattr(images, "shape", type(images).__name__)}.'
+                f'{self.in_channels}, H, W), not a {type(images).__name__}.'
             )
-        sides = images.shape[-2:]
-        if images.shape[1] != self.in_channels or any(
-            n % self.downsample or n == 0 for n in sides
+        if (
+            images.ndim != 4
+            or images.shape[1] != self.in_channels
+            or any(n % self.downsample or n == 0 for n in images.shape[-2:])
         ):
             raise ValueError(
-                f'images of shape {tuple(images.shape)}: DVAE needs '
-                f'{self.in_channels} channels and sides that are multiples '
+                f'images of shape {tuple(images.shape)}: DVAE takes (B, '
+                f'{self.in_channels}, H, W) with sides that are multiples '
                 f'of {self.downsample}.'
             )
-        return self.encoder(self._standardise(images))
+        return self.encoder(self._standardize(images))
 
 
 def _to_unit_range(channels: int) -> dict:

@@ -10,73 +10,73 @@ from torch import Tensor, nn
 
 
 def per_channel(value: float | Sequence[float], channels: int) -> Tensor:
-    """Spread one value over all channels, or one value for each.
+    """Expand a number, or one number for each channel, to a tensor.
 
     Args:
-        value (float | Sequence[float]): One value, or as many as channels.
-        channels (int): Number of channels.
+        value: One number, or as many as there are channels.
+        channels: Number of channels.
 
     Returns:
-        Tensor: float32 (C, 1, 1).
+        float32, ``(C, 1, 1)``.
     """
     values = torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1)
     return values.expand(channels, 1, 1).clone()
 
 
 def geometric(start: float, end: float, fraction: float) -> float:
-    """Interpolate by equal factors.
+    """Interpolate geometrically between two positive numbers.
 
     Args:
-        start (float): Value at 0, positive.
-        end (float): Value at 1, positive.
-        fraction (float): Position in [0, 1].
+        start: Value at fraction 0.
+        end: Value at fraction 1.
+        fraction: Between 0 and 1.
 
     Returns:
-        float: ``start * (end / start) ** fraction``.
+        ``start * (end / start) ** fraction``.
     """
     return start * (end / start) ** fraction
 
 
 def kl_to_uniform(logits: Tensor) -> Tensor:
-    """Divergence of a position's words from the uniform distribution.
+    """KL divergence between each patch's codes and the uniform distribution.
 
     Args:
-        logits (Tensor): (B, K, h, w).
+        logits: ``(B, K, h, w)``.
 
     Returns:
-        Tensor: Scalar, in nats: the mean over images and positions.
+        The mean over images and patches, a scalar in nats.
     """
     log_q = F.log_softmax(logits, dim=1)
-    per_position = (log_q.exp() * log_q).sum(1) + math.log(logits.shape[1])
-    return per_position.mean()
+    per_patch = (log_q.exp() * log_q).sum(1) + math.log(logits.shape[1])
+    return per_patch.mean()
 
 
 def batch_kl_to_uniform(logits: Tensor) -> Tensor:
-    """Divergence of all positions' mean distribution from the uniform.
+    """KL divergence between the batch's mean and the uniform distribution.
 
-    Unlike :func:`kl_to_uniform` it is zero also when each position is sure
-    of its word, as long as all words are used equally often.
+    Unlike `kl_to_uniform`, it is also zero when each patch chooses its code
+    with certainty, as long as all codes are used equally often.
 
     Args:
-        logits (Tensor): (B, K, h, w).
+        logits: ``(B, K, h, w)``.
 
     Returns:
-        Tensor: Scalar, in nats.
+        A scalar in nats.
     """
     share = logits.softmax(dim=1).mean((0, 2, 3))
     return math.log(logits.shape[1]) - torch.special.entr(share).sum()
 
 
 def code_statistics(tokens: Tensor, vocab_size: int) -> tuple[Tensor, Tensor]:
-    """Count how many words are used, and how evenly.
+    """Count how many codes are used, and measure how evenly.
 
     Args:
-        tokens (Tensor): int64, any shape.
-        vocab_size (int): Number of words.
+        tokens: int64, any shape.
+        vocab_size: Number of codes.
 
     Returns:
-        tuple[Tensor, Tensor]: Number of different words, and perplexity
-        (the number of equally frequent words with the same entropy).
+        The number of different codes, and the perplexity: so many equally
+        frequent codes would have the same entropy.
     """
     counts = torch.bincount(tokens.flatten(), minlength=vocab_size).double()
     share = counts / counts.sum()
@@ -88,11 +88,11 @@ def psnr(images: Tensor, others: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of a set of images in [0, 1].
 
     Args:
-        images (Tensor): (B, C, H, W).
-        others (Tensor): The same shape.
+        images: ``(B, C, H, W)``.
+        others: Images to compare with, of the same shape.
 
     Returns:
-        Tensor: Scalar, in decibels, of the mean squared error of all.
+        A scalar in decibels, from the mean squared error of all images.
     """
     error = F.mse_loss(images.float(), others.float())
     return -10 * torch.log10(error.clamp_min(1e-10))
@@ -101,19 +101,19 @@ def psnr(images: Tensor, others: Tensor) -> Tensor:
 def stage_widths(
     downsample: int, hidden_channels: Sequence[int] | None
 ) -> list[int]:
-    """Choose the widths of a discrete VAE's stages.
+    """Choose the width of each stage of a discrete VAE.
 
     Args:
-        downsample (int): Pixels a token.
-        hidden_channels (Sequence[int], optional): One width a stage; if
-            None 24, 48, 64, 64, ...
+        downsample: Side of the square of pixels that a token stands for.
+        hidden_channels: One width for each stage. None means 24, 48, 64,
+            64, ...
 
     Returns:
-        list[int]: One width for each halving.
+        The widths; each stage halves the resolution.
 
     Raises:
-        ValueError: If ``downsample`` is not a power of two, or the number
-            of widths is another.
+        ValueError: If ``downsample`` is not a power of two above 1, or the
+            number of widths does not fit it.
     """
     stages = int(math.log2(max(downsample, 1)))
     if downsample != 2**stages or stages == 0:
@@ -132,10 +132,10 @@ def stage_widths(
 
 
 class ResidualBlock(nn.Module):
-    """ReLU, 3x3, ReLU, 1x1 on a residual path that starts at zero.
+    """Residual block: ReLU, 3x3, ReLU, 1x1; the last is initially zero.
 
     Args:
-        channels (int): Channels of input and output.
+        channels: Channels of input and output.
     """
 
     def __init__(self, channels: int):
@@ -146,7 +146,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
+        """Map ``(B, C, H, W)`` to the same shape."""
         path = self.conv1(F.relu(x))
         return x + self.conv2(F.relu(path, inplace=True))
 
@@ -157,18 +157,20 @@ def make_encoder(
     num_res_blocks: int,
     overlap: bool = True,
 ) -> nn.Sequential:
-    """Build the way down: every stage begins with a strided convolution.
+    """Build the encoder: one strided convolution for each stage.
 
-    Nothing runs at full resolution, where it would cost most.
+    No layer works at full resolution, where it would cost most.
 
     Args:
-        in_channels (int): Channels of the images.
-        widths (Sequence[int]): Channels of the stages.
-        num_res_blocks (int): Residual blocks after the last stage.
-        overlap (bool): Whether a position looks beyond its own pixels.
+        in_channels: Channels of the images.
+        widths: Channels of the ``n`` stages.
+        num_res_blocks: Residual blocks after the last stage.
+        overlap: Whether kernels overlap, so that a feature depends on pixels
+            beyond its own patch.
 
     Returns:
-        nn.Sequential: (B, C, H, W) to (B, widths[-1], H / 2^n, W / 2^n).
+        Layers that map ``(B, C, H, W)`` to
+        ``(B, widths[-1], H / 2 ** n, W / 2 ** n)``.
     """
     kernel, padding = (4, 1) if overlap else (2, 0)
     layers: list[nn.Module] = []
@@ -184,15 +186,16 @@ def make_encoder(
 def make_decoder(
     out_channels: int, widths: Sequence[int], num_res_blocks: int
 ) -> nn.Sequential:
-    """Build the way up: convolve at the low resolution, then unfold.
+    """Build the decoder: convolve at low resolution, then shuffle pixels.
 
     Args:
-        out_channels (int): Channels of the images.
-        widths (Sequence[int]): Channels of the encoder's stages.
-        num_res_blocks (int): Residual blocks before the first stage.
+        out_channels: Channels of the images.
+        widths: Channels of the ``n`` stages of the encoder.
+        num_res_blocks: Residual blocks before the first stage.
 
     Returns:
-        nn.Sequential: (B, widths[-1], h, w) to (B, C, h 2^n, w 2^n).
+        Layers that map ``(B, widths[-1], h, w)`` to
+        ``(B, C, h * 2 ** n, w * 2 ** n)``.
     """
     up = (*reversed(widths[:-1]), out_channels)
     layers: list[nn.Module] = [

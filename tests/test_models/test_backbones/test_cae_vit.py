@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """`CAEViT` and `CAEPretrainViT`."""
 
 import pytest
@@ -6,6 +7,7 @@ from helpers.recordings import Recording, relative_error
 from mmengine.registry import MODELS
 
 from mmcae.models import CAEPretrainViT, CAEViT
+from mmcae.models.backbones.cae_vit import FIXED_ARGUMENTS
 from mmcae.utils import from_official
 
 ARCH = dict(embed_dims=32, num_layers=3, num_heads=4, feedforward_channels=128)
@@ -59,9 +61,8 @@ def test_forward__finetuned_logits_equal_the_authors():
     assert relative_error(logits, expected) < 1e-5
 
 
-@pytest.mark.parametrize('shared', [False, True])
 @pytest.mark.parametrize('out_type', ['raw', 'featmap', 'avg_featmap'])
-def test_forward__equals_mmpretrains_vit(shared, out_type):
+def test_forward__equals_mmpretrains_vit(out_type):
     from mmpretrain.models import BEiTViT
 
     config = dict(
@@ -71,8 +72,7 @@ def test_forward__equals_mmpretrains_vit(shared, out_type):
         out_type=out_type,
         out_indices=[0, 2],
         use_abs_pos_emb=True,
-        use_rel_pos_bias=not shared,
-        use_shared_rel_pos_bias=shared,
+        use_rel_pos_bias=True,
         final_norm=out_type != 'avg_featmap',
     )
     theirs, ours = BEiTViT(**config), CAEViT(**config)
@@ -99,20 +99,18 @@ def test_init__bias_kinds_have_mmpretrains_tensors(bias):
     assert ours.state_dict().keys() == theirs.state_dict().keys()
 
 
-@pytest.mark.parametrize(
-    ('out_type', 'shape'),
-    [
+def test_forward__any_image_size(subtests):
+    for out_type, shape in (
         ('raw', (2, 25, 32)),
         ('cls_token', (2, 32)),
         ('featmap', (2, 32, 4, 6)),
         ('avg_featmap', (2, 32)),
-    ],
-)
-def test_forward__any_image_size(out_type, shape):
-    model = build(out_type=out_type)
-    assert model(torch.randn(2, 3, 64, 96))[0].shape == shape
-    # 60 x 90 is padded to whole patches.
-    assert model(torch.randn(2, 3, 60, 90))[0].shape == shape
+    ):
+        with subtests.test(out_type=out_type):
+            model = build(out_type=out_type)
+            assert model(torch.randn(2, 3, 64, 96))[0].shape == shape
+            # 60 x 90 is padded to whole patches.
+            assert model(torch.randn(2, 3, 60, 90))[0].shape == shape
 
 
 def test_pos_embed__rows_are_row_major_on_any_grid():
@@ -120,7 +118,8 @@ def test_pos_embed__rows_are_row_major_on_any_grid():
     wide = build(img_size=(32, 96)).pos_embed
     assert wide.shape == (1, 13, 32)
     assert not wide.requires_grad
-    # Token (row 1, column 3) is 1 + 1 * 6 + 3 there, 1 + 1 * 4 + 3 here.
+    # The token of row 1 and column 3 is number 1 + 1 * 6 + 3 on the wide grid
+    # and 1 + 1 * 4 + 3 on the square one.
     assert torch.equal(wide[0, 10], square[0, 8])
 
 
@@ -137,7 +136,7 @@ def test_load__resizes_the_position_table():
     assert error < 1e-5
 
 
-def test_load__final_norm_lands_in_the_pooled_norm():
+def test_load__final_norm_becomes_the_pooled_norm():
     pretrained = build(CAEPretrainViT)
     with torch.no_grad():
         pretrained.ln1.weight.fill_(3.0)
@@ -148,8 +147,16 @@ def test_load__final_norm_lands_in_the_pooled_norm():
     assert pooled.ln2.weight.eq(3.0).all()
 
 
-def test_load__relative_tables_are_shared_out_and_resized():
-    shared = build(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
+def test_load__a_shared_bias_table_is_copied_and_resized():
+    from mmpretrain.models import BEiTViT
+
+    shared = BEiTViT(
+        arch=ARCH,
+        img_size=64,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=False,
+        use_shared_rel_pos_bias=True,
+    )
     torch.nn.init.normal_(shared.rel_pos_bias.relative_position_bias_table)
     state = shared.state_dict()
     own = build()
@@ -203,25 +210,41 @@ def test_get_layer_depth__equals_mmpretrains():
     assert ours.get_layer_depth('head.fc.weight', 'backbone.') == (4, 5)
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
-        (dict(arch='huge'), "got 'huge'"),
-        (dict(arch=dict(embed_dims=8)), 'feedforward_channels'),
-        (dict(out_type='mean'), "got 'mean'"),
-        (dict(out_indices=3), 'no block 3 among 3'),
-        (dict(weight_init='normal'), "got 'normal'"),
-        (dict(use_shared_rel_pos_bias=True), 'not both'),
-        (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5'),
-        (
-            dict(arch={**ARCH, 'embed_dims': 30, 'num_heads': 5}),
-            'embed_dims=30',
-        ),
-    ],
-)
-def test_init__bad_arguments_are_named(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        build(**kwargs)
+BAD_ARGUMENTS = [
+    (dict(arch='huge'), "got 'huge'"),
+    (dict(arch=dict(embed_dims=8)), 'feedforward_channels'),
+    (dict(out_type='mean'), "got 'mean'"),
+    (dict(out_indices=3), 'no block 3 among 3'),
+    (dict(weight_init='normal'), "got 'normal'"),
+    (
+        dict(use_shared_rel_pos_bias=True),
+        'or use_rel_pos_bias',
+    ),
+    (dict(with_cls_token=False), 'only True'),
+    (dict(layer_cfgs=dict(bias=True)), r'layer_cfgs=.*only \{\}'),
+    (dict(patch_cfg=dict(padding=0)), r'patch_cfg=.*by CAEViT'),
+    (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5'),
+    (
+        dict(arch={**ARCH, 'embed_dims': 30, 'num_heads': 5}),
+        'embed_dims=30',
+    ),
+]
+
+
+def test_init__bad_arguments_are_named(subtests):
+    for kwargs, message in BAD_ARGUMENTS:
+        with (
+            subtests.test(**kwargs),
+            pytest.raises(ValueError, match=message),
+        ):
+            build(**kwargs)
+
+
+def test_init__takes_the_values_that_mmpretrains_configs_give():
+    build(**FIXED_ARGUMENTS)
+    build(CAEPretrainViT, **FIXED_ARGUMENTS)
+    with pytest.raises(TypeError, match="CAEViT has no argument 'out_typ'"):
+        build(out_typ='raw')
 
 
 def test_pretrain__refuses_relative_positions():

@@ -6,7 +6,7 @@ import torch
 from helpers.recordings import Recording, relative_error
 
 from mmcae.models import CAEPretrainViT, CAEViT, FeaturePyramid
-from mmcae.models.layers.relative_position import resize_bias_table
+from mmcae.models.layers.relative_position import interpolate_bias_table
 from mmcae.utils import from_official
 
 ARCH = dict(embed_dims=32, num_layers=4, num_heads=4, feedforward_channels=128)
@@ -27,7 +27,7 @@ def build(**kwargs):
     return model
 
 
-def randomise_tables(model):
+def randomize_tables(model):
     for name, parameter in model.named_parameters():
         if name.endswith('relative_position_bias_table'):
             torch.nn.init.normal_(parameter)
@@ -75,16 +75,17 @@ def test_forward__levels_equal_the_authors(recording, dense):
 
 
 @pytest.mark.parametrize('window', [None, 2])
-@pytest.mark.parametrize('size', [(96, 96), (80, 112), (50, 33), (16, 200)])
-def test_forward__any_size_gives_whole_grids(size, window):
+def test_forward__any_size_gives_whole_grids(window, subtests):
     model = build(window_size=window).eval()
-    grid = tuple(-(-side // 16) for side in size)
-    outs = model(torch.randn(1, 3, *size))
-    assert [out.shape for out in outs] == [(1, 32, *grid)] * 4
-    levels = FeaturePyramid(32, ceil_mode=True)(outs)
-    for stride, level in zip((4, 8, 16, 32), levels, strict=True):
-        padded = (side * 16 for side in grid)
-        assert level.shape[2:] == tuple(-(-side // stride) for side in padded)
+    for size in ((96, 96), (80, 112), (50, 33), (16, 200)):
+        with subtests.test(size=size):
+            grid = tuple(-(-side // 16) for side in size)
+            outs = model(torch.randn(1, 3, *size))
+            assert [out.shape for out in outs] == [(1, 32, *grid)] * 4
+            levels = FeaturePyramid(32, ceil_mode=True)(outs)
+            for stride, level in zip((4, 8, 16, 32), levels, strict=True):
+                sides = (-(-side * 16 // stride) for side in grid)
+                assert level.shape[2:] == tuple(sides)
 
 
 def test_forward__padding_is_below_and_right():
@@ -109,12 +110,12 @@ def test_embed__positions_are_resized_once_from_the_pretrained_grid():
 
 def test_forward__other_sizes_interpolate_the_relative_bias():
     model = build().eval()
-    randomise_tables(model)
+    randomize_tables(model)
     images = torch.randn(1, 3, 64, 128)
     larger = build(img_size=(64, 128)).eval()
     state = model.state_dict()
     state = {
-        key: resize_bias_table(value, (6, 6), (4, 8))
+        key: interpolate_bias_table(value, (6, 6), (4, 8))
         if key.endswith('bias_table')
         else value
         for key, value in state.items()
@@ -139,7 +140,7 @@ def test_load__pretrained_encoder_fits_every_dense_variant():
     ):
         model = build(**kwargs)
         result = model.load_state_dict(pretrained.state_dict(), strict=False)
-        # Relative positions start at zero: pretraining has none.
+        # Pretrained files have no relative position bias: it stays zero.
         for key in result.missing_keys:
             assert key.endswith('relative_position_bias_table')
             assert not model.get_parameter(key).any()
@@ -151,7 +152,7 @@ def test_load__pretrained_encoder_fits_every_dense_variant():
 def test_load__tables_are_resized_to_the_window_of_each_block():
     source = build()
     target = build(img_size=64, window_size=3, global_indices=[-1])
-    randomise_tables(source)
+    randomize_tables(source)
     target.load_state_dict(source.state_dict())
     rows = [
         len(layer.attn.relative_position_bias_table) for layer in target.layers
@@ -180,8 +181,10 @@ def test_with_cp__same_output_gradients_and_random_state(kwargs):
     results = []
     images = torch.randn(8, 3, 80, 96, generator=torch.manual_seed(3))
     for with_cp in (False, True):
-        model = build(drop_path_rate=0.5, drop_rate=0.2, with_cp=with_cp)
-        randomise_tables(model)
+        model = build(
+            drop_path_rate=0.5, drop_rate=0.2, with_cp=with_cp, **kwargs
+        )
+        randomize_tables(model)
         torch.manual_seed(5)
         outs = model.train()(images)
         sum(out.square().sum() for out in outs).backward()
@@ -191,7 +194,7 @@ def test_with_cp__same_output_gradients_and_random_state(kwargs):
         assert torch.equal(one, two)
 
 
-def test_with_cp__keeps_less():
+def test_with_cp__saves_less():
     def kept(**kwargs):
         model, sizes = build(**kwargs), {}
 
@@ -210,29 +213,21 @@ def test_with_cp__keeps_less():
 
 def test_window_size__four_blocks_attend_everywhere():
     model = build(arch={**ARCH, 'num_layers': 12}, window_size=(2, 3))
-    windows = [layer.attn.attn_window for layer in model.layers]
+    windows = [layer.attn.window_size for layer in model.layers]
     assert windows == [(2, 3), (2, 3), None] * 4
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
+def test_init__bad_arguments_are_named(subtests):
+    for kwargs, message in (
         (dict(window_size=0), r'got \(0, 0\)'),
         (dict(window_size=2, global_indices=[4]), 'no block 4 among 4'),
         (dict(final_norm='each'), "got 'each'"),
-        (
-            dict(
-                window_size=2,
-                use_rel_pos_bias=False,
-                use_shared_rel_pos_bias=True,
-            ),
-            'use_rel_pos_bias instead',
-        ),
-    ],
-)
-def test_init__bad_arguments_are_named(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        build(**kwargs)
+    ):
+        with (
+            subtests.test(**kwargs),
+            pytest.raises(ValueError, match=message),
+        ):
+            build(**kwargs)
 
 
 def test_pretraining__refuses_windows():

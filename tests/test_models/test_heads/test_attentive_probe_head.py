@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The attentive probe's head: size, initial state, gradients, messages."""
+"""The attentive probe: parameters, initial weights, gradients, messages."""
 
 import pytest
 import torch
@@ -18,17 +18,17 @@ def head():
 
 @pytest.mark.parametrize(
     ('width', 'heads', 'count'),
-    # The authors' 3,137,512 and 5,231,592 without their unused LayerNorm.
+    # The authors have 3,137,512 and 5,231,592, with a LayerNorm not used.
     [(768, 12, 3_137_512 - 1_536), (1024, 16, 5_231_592 - 2_048)],
 )
-def test_init__has_the_authors_parameters_but_the_unused(width, heads, count):
+def test_init__has_as_many_parameters_as_the_authors_use(width, heads, count):
     with torch.device('meta'):
         head = AttentiveProbeHead(1000, width, heads)
     assert sum(p.numel() for p in head.parameters()) == count
 
 
-def test_forward__every_parameter_matters(head):
-    # The zero query attends evenly at first: give it something to ask.
+def test_forward__every_parameter_has_a_gradient(head):
+    # The initial query is zero and attends to all tokens equally.
     nn.init.normal_(head.query_token)
     nn.init.normal_(head.cross_attn.k.weight)
     tokens = torch.randn(6, 17, 32)
@@ -73,7 +73,7 @@ def test_init_weights__follows_the_authors():
 
 
 def test_pre_logits__of_a_zero_query_is_the_mean_value(head):
-    """Without a question every token is read alike, and nothing is added."""
+    """A zero query attends to all tokens equally; nothing else is added."""
     tokens = torch.randn(3, 17, 32)
     head.eval()
     attention = head.cross_attn
@@ -93,13 +93,13 @@ def test_predict__uses_running_statistics(head):
     assert head.bn.num_batches_tracked == 3
 
 
-def test_loss__counts_the_classes(head):
+def test_loss__is_first_the_logarithm_of_the_classes(head):
     samples = [DataSample().set_gt_label(i % 5) for i in range(6)]
     loss = head.loss((torch.randn(6, 17, 32),), samples)['loss']
     assert loss.item() == pytest.approx(1.6, abs=0.1)  # ln 5
 
 
-def test_pre_logits__says_what_to_set_for_a_pooled_feature(head):
+def test_pre_logits__refuses_pooled_features(head):
     with pytest.raises(ValueError, match=r"\(B, N, 32\).*out_type='raw'"):
         head((torch.randn(2, 32),))
     with pytest.raises(ValueError, match=r'got \(2, 17, 16\)'):

@@ -1,4 +1,5 @@
-"""Pure functions and initial weights, against the authors' statistics."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Positions, masks and initial weights, which have the authors' numbers."""
 
 import math
 
@@ -7,10 +8,10 @@ import torch
 
 from mmcae.models import CAENeck, CAEPretrainViT
 from mmcae.models.layers import (
+    extend_bias_table,
     select_tokens,
     sincos_position,
     split_patches,
-    spread_bias_table,
     trunc_normal_,
 )
 
@@ -47,14 +48,14 @@ def test_split_patches__keeps_row_major_order():
     assert split.inverse.masked is split.visible
 
 
-def test_split_patches__takes_a_split_of_the_same_grid_as_it_is():
+def test_split_patches__returns_a_split_of_the_same_grid():
     split = split_patches(torch.tensor([[True, False, False, True]]), 4)
     assert split_patches(split, 4) is split
     with pytest.raises(ValueError, match='the mask has 4 entries'):
         split_patches(split, 9)
 
 
-def test_select_tokens__picks_what_a_boolean_mask_picks():
+def test_select_tokens__selects_what_a_boolean_mask_selects():
     tokens = torch.randn(2, 6, 5, requires_grad=True)
     mask = torch.tensor([[1, 0, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0]]).bool()
     split = split_patches(mask, 6)
@@ -71,7 +72,7 @@ def test_select_tokens__picks_what_a_boolean_mask_picks():
     assert torch.equal(found, expected)
 
 
-def test_select_tokens__brings_indices_to_the_tokens():
+def test_select_tokens__moves_indices_to_the_tokens_device():
     tokens = torch.empty(2, 6, 5, device='meta')
     picked = select_tokens(tokens, torch.tensor([[0, 3], [1, 5]]))
     assert picked.device.type == 'meta'
@@ -161,45 +162,27 @@ def test_beit__has_the_authors_statistics(beit):
 def test_trunc_normal__a_seed_gives_the_same_weights_with_every_torch():
     weights = trunc_normal_(torch.empty(1000))
     following = torch.rand(1)
-    # Of seed 0, recorded with PyTorch 2.9.1.
+    # Recorded with seed 0 and PyTorch 2.9.1.
     expected = [-0.00012812, 0.00952839, -0.01550758, -0.01356598]
     assert weights[:4].tolist() == pytest.approx(expected, abs=1e-7)
-    # One draw for each value, however many of them lie outside.
+    # Exactly one number is drawn for each value.
     torch.manual_seed(0)
     torch.rand(1000)
     assert torch.equal(torch.rand(1), following)
     assert weights.abs().max() <= 0.02
 
 
-def test_beit__projection_keeps_pytorchs_own_weights(beit):
+def test_beit__projection_has_pytorchs_own_weights(beit):
     _, neck = beit
     assert_std(neck.projection.weight, 1 / math.sqrt(3 * 256))
     assert neck.projection.bias.abs().max() > 0
 
 
-def test_regressor__without_layer_scale_has_frozen_ones():
-    neck = CAENeck(
-        num_classes=8, embed_dims=16, num_heads=2, layer_scale_init_value=0
-    )
-    assert neck.regressors[0].gamma_1_cross.eq(1).all()
-    assert not neck.regressors[0].gamma_1_cross.requires_grad
-    assert neck.decoders[0].gamma_1 is None
-
-
-def test_neck__drop_path_grows_linearly_in_both_stacks():
-    neck = CAENeck(
-        num_classes=8, embed_dims=16, num_heads=2, drop_path_rate=0.1
-    )
-    for stack in (neck.regressors, neck.decoders):
-        rates = [block.drop_path.drop_prob for block in stack]
-        assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])
-
-
-def test_spread_bias_table__keeps_near_and_outermost_offsets():
+def test_extend_bias_table__keeps_near_and_outermost_offsets():
     torch.manual_seed(0)
     table = torch.randn(7 * 7 + 3, 2)
-    assert torch.allclose(spread_bias_table(table, (4, 4), (4, 4)), table)
-    spread = spread_bias_table(table, (4, 4), (6, 9))
+    assert torch.allclose(extend_bias_table(table, (4, 4), (4, 4)), table)
+    spread = extend_bias_table(table, (4, 4), (6, 9))
     assert spread.shape == (11 * 17 + 3, 2)
     assert torch.equal(spread[-3:], table[-3:])
     old = table[:-3].view(7, 7, 2)

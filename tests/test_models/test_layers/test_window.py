@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Attention in windows: against attention with a mask."""
+"""Attention in windows equals attention with a mask."""
 
 import pytest
 import torch
@@ -8,8 +8,7 @@ from helpers.recordings import relative_error
 
 from mmcae.models.layers import EncoderBlock, SelfAttention
 from mmcae.models.layers.attention import merge_heads, split_heads
-from mmcae.models.layers.relative_position import relative_position_bias
-from mmcae.models.layers.window import bands, from_windows, to_windows
+from mmcae.models.layers.window import from_windows, split_axis, to_windows
 
 WINDOW = (4, 3)
 
@@ -22,15 +21,15 @@ def attention(**kwargs):
     return layer
 
 
-def test_bands__cover_the_axis_once():
+def test_split_axis__covers_the_axis_once():
     for length in range(1, 12):
-        parts = bands(length, 4)
+        parts = split_axis(length, 4)
         covered = [i for part, _ in parts for i in range(length)[part]]
         assert covered == list(range(length))
         assert all(size <= 4 for _, size in parts)
 
 
-def test_to_windows__is_undone():
+def test_to_windows__is_undone_by_from_windows():
     x = torch.arange(2 * 8 * 6 * 3).view(2, 8, 6, 3)
     windows = to_windows(x, WINDOW)
     assert windows.shape == (2, 4, 12, 3)
@@ -42,7 +41,7 @@ def test_to_windows__is_undone():
 def test_forward__one_window_is_ordinary_attention(bias):
     torch.manual_seed(1)
     blocks = [
-        EncoderBlock(16, 2, 32, window_size=bias, attn_window=window)
+        EncoderBlock(16, 2, 32, bias_grid=bias, window_size=window)
         for window in (WINDOW, None)
     ]
     for parameter in blocks[0].parameters():
@@ -61,39 +60,44 @@ def window_of(grid):
 
 
 @pytest.mark.parametrize('use_bias', [False, True])
-@pytest.mark.parametrize('grid', [(8, 6), (7, 8), (2, 2), (9, 3)])
-def test_forward__patches_see_their_window_and_the_class_token(grid, use_bias):
+def test_forward__patches_attend_to_window_and_class_token(use_bias, subtests):
+    for grid in ((8, 6), (7, 8), (2, 2), (9, 3)):
+        with subtests.test(grid=grid):
+            check_windows(grid, use_bias)
+
+
+def check_windows(grid, use_bias):
     layer = attention(
-        window_size=WINDOW if use_bias else None, attn_window=WINDOW
+        bias_grid=WINDOW if use_bias else None, window_size=WINDOW
     )
     windows = window_of(grid)
-    seen = torch.zeros(1 + len(windows), 1 + len(windows))
-    seen[:] = -torch.inf
-    seen[:, 0] = 0
-    seen[1:, 1:][windows[:, None] == windows] = 0
+    bias = torch.zeros(1 + len(windows), 1 + len(windows))
+    bias[:] = -torch.inf
+    bias[:, 0] = 0
+    bias[1:, 1:][windows[:, None] == windows] = 0
     if use_bias:
-        seen = seen + bias_inside_windows(layer, grid)
+        bias = bias + bias_inside_windows(layer, grid)
     x = torch.randn(2, 1 + len(windows), 16)
     qkv = F.linear(x, layer.qkv.weight, layer.qkv_bias())
     q, k, v = (split_heads(t, 2) for t in qkv.chunk(3, -1))
-    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     expected = layer.proj(merge_heads(expected))
     out = layer(x, grid=grid)
     assert relative_error(out[:, 1:], expected[:, 1:]) < 1e-6
 
 
 def bias_inside_windows(layer, grid):
-    """The layer's bias at each pair of patches, by their offset."""
-    table = relative_position_bias(layer)
+    """The bias between patches, by their positions in their windows."""
+    table = layer.relative_position_bias()
     rows = torch.arange(grid[0]).repeat_interleave(grid[1]) % WINDOW[0]
     columns = torch.arange(grid[1]).repeat(grid[0]) % WINDOW[1]
-    place = torch.cat([torch.zeros(1), 1 + rows * WINDOW[1] + columns]).long()
-    return table[:, place][:, :, place]
+    index = torch.cat([torch.zeros(1), 1 + rows * WINDOW[1] + columns]).long()
+    return table[:, index][:, :, index]
 
 
 def test_forward__class_token_averages_over_patches():
-    layer = attention(attn_window=WINDOW)
-    # Keys that are all alike: the class token reads a mean of the values.
+    layer = attention(window_size=WINDOW)
+    # With equal keys the class token gets the mean of the values.
     layer.qkv.weight.data[:32] = 0
     x = torch.randn(1, 1 + 5 * 3, 16)
     x[:, 0] = 0
@@ -106,7 +110,7 @@ def test_forward__class_token_averages_over_patches():
 
 
 def test_forward__gradients_reach_every_token():
-    layer = attention(window_size=WINDOW, attn_window=WINDOW)
+    layer = attention(bias_grid=WINDOW, window_size=WINDOW)
     x = torch.randn(2, 1 + 7 * 5, 16, requires_grad=True)
     layer(x, grid=(7, 5)).square().sum().backward()
     assert x.grad.abs().amin(dim=0).amax(dim=-1).gt(0).all()
@@ -115,4 +119,4 @@ def test_forward__gradients_reach_every_token():
 
 def test_forward__needs_the_grid():
     with pytest.raises(ValueError, match='patch grid'):
-        attention(attn_window=WINDOW)(torch.randn(1, 13, 16))
+        attention(window_size=WINDOW)(torch.randn(1, 13, 16))

@@ -13,22 +13,24 @@ def features(*size):
     return [torch.randn(2, 8, *size) for _ in range(4)]
 
 
-@pytest.mark.parametrize('grid', [(4, 8), (7, 7), (5, 9)])
 @pytest.mark.parametrize('patch_size', [16, 8])
-def test_forward__equals_mmsegs_with_its_weights(patch_size, grid):
+def test_forward__equals_mmsegs_with_its_weights(patch_size, subtests):
     from mmseg.models.necks import Feature2Pyramid
 
     rescales = [4, 2, 1, 0.5] if patch_size == 16 else [2, 1, 0.5, 0.25]
     theirs = Feature2Pyramid(8, rescales)
     ours = FeaturePyramid(8, patch_size=patch_size)
     ours.load_state_dict(theirs.state_dict())
-    inputs = features(*grid)
-    outputs = ours(inputs)
-    for one, two in zip(outputs, theirs(inputs), strict=True):
-        assert relative_error(one, two) < 1e-6
-    image = [side * patch_size for side in grid]
-    for stride, output in zip(ours.strides, outputs, strict=True):
-        assert output.shape == (2, 8, *(side // stride for side in image))
+    for grid in ((4, 8), (7, 7), (5, 9)):
+        with subtests.test(grid=grid):
+            inputs = features(*grid)
+            outputs = ours(inputs)
+            for one, two in zip(outputs, theirs(inputs), strict=True):
+                assert relative_error(one, two) < 1e-6
+            image = [side * patch_size for side in grid]
+            for stride, output in zip(ours.strides, outputs, strict=True):
+                sides = (side // stride for side in image)
+                assert output.shape == (2, 8, *sides)
 
 
 @pytest.mark.parametrize('norm', ['SyncBN', 'BN'])
@@ -50,7 +52,7 @@ def test_forward__odd_grids_are_rounded_as_the_authors_do(
     inputs = features(*grid)
     coarsest = FeaturePyramid(8)(inputs)[3]
     assert coarsest.shape[2:] == rounded_down
-    # What their code does: `MaxPool2d(kernel_size=2, stride=2)`.
+    # The authors' code has `MaxPool2d(kernel_size=2, stride=2)`.
     assert torch.equal(coarsest, F.max_pool2d(inputs[3], 2, 2))
     larger = FeaturePyramid(8, ceil_mode=True)(inputs)[3]
     assert larger.shape[2:] == rounded_up
@@ -58,7 +60,7 @@ def test_forward__odd_grids_are_rounded_as_the_authors_do(
 
 
 @pytest.mark.parametrize(('patch_size', 'grid'), [(16, (1, 13)), (8, (12, 3))])
-def test_forward__names_a_grid_that_is_too_small(patch_size, grid):
+def test_forward__refuses_a_grid_that_is_too_small(patch_size, grid):
     inputs = features(*grid)
     with pytest.raises(ValueError, match='ceil_mode=True') as error:
         FeaturePyramid(8, patch_size=patch_size)(inputs)
@@ -67,12 +69,12 @@ def test_forward__names_a_grid_that_is_too_small(patch_size, grid):
     assert min(levels[3].shape[2:]) == 1
 
 
-def test_forward__needs_four_levels():
+def test_forward__needs_four_feature_maps():
     with pytest.raises(ValueError, match='four out_indices'):
         FeaturePyramid(8)(features(4, 4)[:3])
 
 
-def test_init__names_a_patch_size_without_pyramid():
+def test_init__refuses_other_patch_sizes():
     with pytest.raises(ValueError, match='got 14'):
         FeaturePyramid(8, patch_size=14)
 
@@ -92,7 +94,7 @@ def test_registry__is_found_from_other_libraries(library):
     ('ceil_mode', 'coarsest'),
     [(False, [(2, 3), (1, 2)]), (True, [(3, 4), (2, 2)])],
 )
-def test_forward__stands_before_the_fpn_of_mmdet(ceil_mode, coarsest):
+def test_forward__feeds_the_fpn_of_mmdet(ceil_mode, coarsest):
     pytest.importorskip('mmdet.models')
     from mmdet.registry import MODELS
 
@@ -115,7 +117,7 @@ def test_forward__stands_before_the_fpn_of_mmdet(ceil_mode, coarsest):
 
 @pytest.mark.parametrize('patch_size', [16, 8])
 @pytest.mark.parametrize('ceil_mode', [False, True])
-def test_forward__stands_before_the_head_of_mmseg(ceil_mode, patch_size):
+def test_forward__feeds_the_head_of_mmseg(ceil_mode, patch_size):
     from mmseg.registry import MODELS
 
     norm_cfg = dict(type='BN')

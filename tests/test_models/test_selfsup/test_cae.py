@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Behaviour of `CAE` beyond the recorded numbers."""
 
 import pytest
@@ -109,7 +110,7 @@ def test_loss__rows_masking_different_numbers_are_refused():
 
 
 def test_loss__empty_and_foreign_masks_are_refused():
-    with pytest.raises(ValueError, match='hides none of the 16'):
+    with pytest.raises(ValueError, match='masks none of the 16'):
         step(with_tokenizer(build()), mask=masks(count=0))
     with pytest.raises(ValueError, match=r'36 entries .* 16 patches'):
         step(with_tokenizer(build()), mask=masks(length=36))

@@ -52,7 +52,7 @@ def test_compile__target_pass_shares_the_embedding_in_one_graph():
 
     def both(images):
         patches = model.backbone.embed(images)
-        visible = model.backbone(patches, split)
+        visible = model.backbone.encode(patches, split)
         return visible, model.latent_target(images, split, patches)
 
     plain = both(images)

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The health numbers against small hand-made cases."""
 
 import math

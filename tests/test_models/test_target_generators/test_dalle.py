@@ -73,7 +73,7 @@ def test_tokenize__equals_the_recording(encoder, recording):
 
 def test_tokenize__refuses_other_shapes(encoder):
     images = torch.rand(2, 3, 32, 32)
-    with pytest.raises(ValueError, match=r'\(2, 9\).*\(2, 16\) places'):
+    with pytest.raises(ValueError, match=r'\(2, 9\).*\(2, 16\) patches'):
         encoder.tokenize(images, torch.zeros(2, 9).bool())
     with pytest.raises(ValueError, match='int64'):
         encoder.tokenize(images, torch.zeros(2, 16).long())
@@ -94,7 +94,7 @@ def test_encoder__ignores_autocast_and_keeps_no_graph(encoder, recording):
     assert torch.equal(tokens, recording['outputs/tokens'].flatten(1))
 
 
-def test_encoder__is_frozen_for_good(encoder):
+def test_encoder__stays_frozen_in_a_parent_in_training(encoder):
     parent = torch.nn.Sequential(encoder).train()
     assert parent.training
     assert not encoder.training
@@ -171,7 +171,7 @@ def test_reconstruct__equals_the_recording(decoder, recording):
     assert images.max() <= 1
 
 
-def test_reconstruct__takes_any_grid_and_names_a_wrong_one(decoder):
+def test_reconstruct__takes_any_grid_and_refuses_a_wrong_one(decoder):
     tokens = torch.randint(32, (1, 10))
     assert decoder.reconstruct(tokens, (2, 5)).shape == (1, 3, 16, 40)
     with pytest.raises(ValueError, match='10 tokens do not fill'):
@@ -180,24 +180,29 @@ def test_reconstruct__takes_any_grid_and_names_a_wrong_one(decoder):
         decoder.reconstruct(tokens, (3, 4))
 
 
-def test_decoder__refuses_something_else(decoder):
+def test_decoder__refuses_other_shapes_and_types(decoder):
     with pytest.raises(ValueError, match=r'\(1, 7, 4, 4\)'):
         decoder(torch.rand(1, 7, 4, 4))
     with pytest.raises(ValueError, match='float32'):
         decoder(torch.rand(1, 4, 4))
 
 
-def test_registry__serves_both_names():
+def test_registry__knows_both_names():
     for name in ('mmcae.DALLEEncoder', 'mmcae.DALL-E'):
         assert isinstance(MODELS.build(dict(type=name, **SIZES)), DALLEEncoder)
 
 
 def test_constructor__takes_mmpretrains_arguments():
     encoder = DALLEEncoder(
-        group_count=4, n_hid=8, n_blk_per_group=2, input_channels=3,
-        vocab_size=32, device=torch.device('cpu'), requires_grad=False,
+        group_count=4,
+        n_hid=8,
+        n_blk_per_group=2,
+        input_channels=3,
+        vocab_size=32,
+        device=torch.device('cpu'),
+        requires_grad=False,
         init_cfg=None,
-    )  # fmt: skip
+    )
     assert encoder.vocab_size == 32
     with pytest.warns(UserWarning, match='never trained'):
         DALLEEncoder(**SIZES, requires_grad=True)

@@ -39,15 +39,15 @@ def test_kl_to_uniform__equals_its_definition():
     assert kl_to_uniform(torch.zeros(1, 7, 2, 2)).abs() < 1e-6
 
 
-def test_batch_kl_to_uniform__asks_for_equal_shares_only():
-    sure = 50 * torch.eye(4).view(1, 4, 2, 2)  # each word at one place
+def test_batch_kl_to_uniform__is_zero_for_equal_shares():
+    sure = 50 * torch.eye(4).view(1, 4, 2, 2)  # each code in one patch
     assert batch_kl_to_uniform(sure).abs() < 1e-5
     assert kl_to_uniform(sure) == pytest.approx(math.log(4), rel=1e-4)
     one = sure[..., :1, :1].expand(1, 4, 2, 2)
     assert batch_kl_to_uniform(one) == pytest.approx(math.log(4), rel=1e-4)
 
 
-def test_code_statistics__counts_words_and_their_evenness():
+def test_code_statistics__counts_codes_and_measures_evenness():
     used, perplexity = code_statistics(torch.tensor([[0, 0], [3, 3]]), 8)
     assert used == 2
     torch.testing.assert_close(perplexity, torch.tensor(2.0).double())
@@ -73,9 +73,14 @@ def test_forward__shapes_in_all_modes():
     assert model(images).shape == (3, 16, 2, 3)
     losses = model(images, mode='loss')
     assert set(losses) == {
-        'loss_recon', 'loss_kl', 'loss_usage', 'psnr', 'codes_used',
-        'perplexity', 'temperature',
-    }  # fmt: skip
+        'loss_recon',
+        'loss_kl',
+        'loss_usage',
+        'psnr',
+        'codes_used',
+        'perplexity',
+        'temperature',
+    }
     samples = model(images, mode='predict')
     assert samples[0].tokens.shape == (6,)
     assert len(samples) == 3
@@ -95,7 +100,7 @@ def test_loss__trains_every_parameter():
         for name, p in model.named_parameters()
         if p.grad is None or not p.grad.abs().sum() > 0
     ]
-    # Behind the zero-initialised end of a residual path.
+    # The last layer of a residual path is zero, so none reaches the first.
     assert all('.conv1.' in name for name in missing), missing
 
 
@@ -133,13 +138,13 @@ def test_tokenize__is_the_argmax_in_either_mode():
         assert torch.equal(model.tokenize(images), expected)
 
 
-def test_tokenize__with_a_mask_gives_the_masked_places():
+def test_tokenize__with_a_mask_gives_the_masked_patches():
     model = tiny()
     images = torch.rand(2, 3, 8, 16)
     mask = torch.tensor([[1, 0, 0, 1, 1, 0, 0, 1]] * 2).bool()
     expected = model.tokenize(images)[mask]
     assert torch.equal(model.tokenize(images, mask), expected)
-    with pytest.raises(ValueError, match=r'\(2, 8\) places'):
+    with pytest.raises(ValueError, match=r'\(2, 8\) patches'):
         model.tokenize(images, mask[:, :4])
 
 
@@ -164,22 +169,24 @@ def test_reconstruct__depends_on_each_token_locally():
     assert difference[0, :, :8, :8].sum() == 0
 
 
-@pytest.mark.parametrize(
-    ('kwargs', 'message'),
-    [
+def test_constructor__refuses_bad_sizes(subtests):
+    for kwargs, message in (
         (dict(downsample=6), 'downsample=6'),
         (dict(hidden_channels=(8,)), '1 widths'),
         (dict(temperature_end=0.0), 'positive'),
-    ],
-)
-def test_constructor__refuses_bad_sizes(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        tiny(**kwargs)
+    ):
+        with (
+            subtests.test(**kwargs),
+            pytest.raises(ValueError, match=message),
+        ):
+            tiny(**kwargs)
 
 
 def test_forward__refuses_other_images():
     with pytest.raises(ValueError, match=r'\(1, 3, 10, 8\)'):
         tiny()(torch.rand(1, 3, 10, 8))
+    with pytest.raises(ValueError, match=r'\(1, 3, 4, 8, 8\)'):
+        tiny()(torch.rand(1, 3, 4, 8, 8))
     with pytest.raises(ValueError, match='one view'):
         tiny()([torch.rand(1, 3, 8, 8)] * 2)
 
@@ -191,7 +198,7 @@ def test_data_preprocessor__default_gives_the_unit_range():
 
 
 class Squares(Dataset):
-    """Grey squares on black: few words suffice."""
+    """Gray squares on black: a few codes suffice."""
 
     def __len__(self):
         return 64
@@ -227,7 +234,7 @@ def test_training__runs_and_its_checkpoint_is_a_tokenizer(tmp_path):
     model = tiny(pixel_mean=0.1, pixel_std=0.3)
     runner = train(model, tmp_path)
     last = model.temperature
-    # The last of 16 iterations begins at 15 / 16 of the run.
+    # When the last of 16 iterations starts, 15 / 16 of the run are done.
     assert last == pytest.approx(0.2 ** (15 / 16))
     history = runner.message_hub.get_scalar('train/loss_recon').data[0]
     assert np.mean(history[-4:]) < np.mean(history[:4])
@@ -243,7 +250,7 @@ def test_training__runs_and_its_checkpoint_is_a_tokenizer(tmp_path):
     tokenizer = MODELS.build(cfg)
     tokenizer.init_weights()
     images = torch.rand(2, 3, 16, 16)
-    # Also the pixel statistics came from the file, not from the config.
+    # The pixel statistics, too, come from the file and not from the config.
     assert float(tokenizer.pixel_mean[0, 0, 0]) == pytest.approx(0.1)
     assert torch.equal(tokenizer.tokenize(images), model.tokenize(images))
     assert tokenizer.weights_info['file'] == 'epoch_4.pth'
@@ -253,7 +260,7 @@ def test_training__runs_and_its_checkpoint_is_a_tokenizer(tmp_path):
         MODELS.build(cfg).init_weights()
 
 
-def test_overlap__without_it_a_token_tells_of_its_own_patch():
+def test_overlap__without_it_a_token_depends_on_its_own_patch_only():
     torch.manual_seed(0)
     images = torch.rand(1, 3, 32, 32)
     changed = images.clone()

@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Computing blocks again for the backward pass: same numbers, less kept."""
+"""`CAENeck`: layer scale, drop path, blocks that are computed again."""
 
+import pytest
 import torch
 
 from mmcae.models import CAENeck
@@ -39,3 +40,21 @@ def test_with_cp__same_gradients_for_less_memory():
     assert torch.equal(same_logits, logits)
     for same, gradient in zip(same_gradients, gradients, strict=True):
         torch.testing.assert_close(same, gradient)
+
+
+def test_regressor__without_layer_scale_has_frozen_ones():
+    neck = CAENeck(
+        num_classes=8, embed_dims=16, num_heads=2, layer_scale_init_value=0
+    )
+    assert neck.regressors[0].gamma_1_cross.eq(1).all()
+    assert not neck.regressors[0].gamma_1_cross.requires_grad
+    assert neck.decoders[0].gamma_1 is None
+
+
+def test_neck__drop_path_grows_linearly_in_both_stacks():
+    neck = CAENeck(
+        num_classes=8, embed_dims=16, num_heads=2, drop_path_rate=0.1
+    )
+    for stack in (neck.regressors, neck.decoders):
+        rates = [block.drop_path.drop_prob for block in stack]
+        assert rates == pytest.approx([0, 0.1 / 3, 0.2 / 3, 0.1])

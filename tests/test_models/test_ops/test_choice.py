@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""When which kernel is taken, and when PyTorch's own way must be left."""
+"""Which kernel is chosen when, and when it must be PyTorch's own."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from mmcae.models.layers import Linear, use_kernels
 from mmcae.models.layers.feed_forward import FeedForward
 from mmcae.models.ops import choice as kernels
 from mmcae.models.ops.choice import (
-    chosen,
     explicit_attention,
+    kernel_choice,
     onednn_conv,
     onednn_conv_works,
     onednn_linear,
@@ -20,45 +20,43 @@ from mmcae.models.ops.linear import _gradients
 
 
 class Subclass(torch.Tensor):
-    """Stands for sharded, quantised, ... tensors."""
+    """Like tensors that are sharded, quantized and so on."""
 
 
-def test_use_kernels__beats_the_environment(monkeypatch):
+def test_use_kernels__overrides_the_environment(monkeypatch):
     monkeypatch.setenv(kernels.VARIABLE, 'torch')
-    assert chosen('linear') == 'torch'
+    assert kernel_choice('linear') == 'torch'
     with use_kernels(linear='onednn'):
-        assert chosen('linear') == 'onednn'
-    assert chosen('linear') == 'torch'
+        assert kernel_choice('linear') == 'onednn'
+    assert kernel_choice('linear') == 'torch'
 
 
 def test_use_kernels__is_undone_by_an_error():
     with pytest.raises(KeyError), use_kernels(conv='torch'):
         raise KeyError
-    assert chosen('conv') == 'auto'
+    assert kernel_choice('conv') == 'auto'
 
 
-@pytest.mark.parametrize(
-    ('dtype', 'keys', 'expected'),
-    [
+def test_explicit_attention__is_for_short_bfloat16(subtests):
+    for dtype, keys, expected in (
         (torch.bfloat16, 256, True),
         (torch.bfloat16, 257, False),
         (torch.float16, 9, False),
         (torch.float32, 9, False),
-    ],
-)
-def test_explicit_attention__is_for_short_bfloat16(dtype, keys, expected):
-    q = torch.ones(1, 2, 5, 4, dtype=dtype)
-    k = torch.ones(1, 2, keys, 4, dtype=dtype)
-    assert explicit_attention(q, k) is expected
-    with use_kernels(attention='explicit'):
-        assert explicit_attention(q, k)
-    with use_kernels(attention='fused'):
-        assert not explicit_attention(q, k)
-    assert not explicit_attention(q.to('meta'), k.to('meta'))
+    ):
+        with subtests.test(dtype=dtype, keys=keys):
+            q = torch.ones(1, 2, 5, 4, dtype=dtype)
+            k = torch.ones(1, 2, keys, 4, dtype=dtype)
+            assert explicit_attention(q, k) is expected
+            with use_kernels(attention='explicit'):
+                assert explicit_attention(q, k)
+            with use_kernels(attention='fused'):
+                assert not explicit_attention(q, k)
+            assert not explicit_attention(q.to('meta'), k.to('meta'))
 
 
 @pytest.mark.skipif(not onednn_works(), reason='no oneDNN')
-def test_onednn_linear__auto_needs_much_work_and_a_slow_mkl(monkeypatch):
+def test_onednn_linear__auto_is_for_large_products_and_a_slow_mkl(monkeypatch):
     x, weight = torch.ones(4, 25, 1000), torch.ones(100, 1000)
     monkeypatch.setattr(kernels, 'mkl_is_slow', lambda: True)
     assert onednn_linear(x, weight)
@@ -70,7 +68,7 @@ def test_onednn_linear__auto_needs_much_work_and_a_slow_mkl(monkeypatch):
 
 
 @pytest.mark.skipif(not onednn_works(), reason='no oneDNN')
-def test_onednn_linear__forced_still_leaves_what_it_cannot():
+def test_onednn_linear__forced_is_still_for_plain_float32_only():
     x, weight = torch.ones(3, 8), torch.nn.Parameter(torch.ones(5, 8))
     with use_kernels(linear='onednn'):
         assert onednn_linear(x, weight)
@@ -85,9 +83,9 @@ def test_onednn_linear__forced_still_leaves_what_it_cannot():
 @pytest.mark.skipif(
     not onednn_conv_works(torch.float32), reason='no oneDNN convolution'
 )
-def test_onednn_conv__is_for_frozen_networks_in_known_precisions():
+def test_onednn_conv__is_for_frozen_networks_in_two_precisions():
     x = torch.ones(2, 3, 4, 4)
-    assert not onednn_conv(x)  # a gradient may be wanted
+    assert not onednn_conv(x)  # a gradient may be needed
     with torch.no_grad():
         assert onednn_conv(x)
         for other in (x.half(), x.double(), x[:0], x.to('meta')):
@@ -134,8 +132,8 @@ def test_onednn_works__not_if_the_operation_fails(monkeypatch, fault):
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_watched__exporters_see_pytorchs_operations():
-    ffn, x = FeedForward(8, 16, 0.0, dict(type='GELU')), torch.randn(2, 3, 8)
+def test_is_traced__exporters_see_pytorchs_operations():
+    ffn, x = FeedForward(8, 16, 0.0), torch.randn(2, 3, 8)
     with use_kernels(linear='onednn', activation='recompute'):
         traced = str(torch.jit.trace(ffn, x).inlined_graph)
         exported = torch.export.export(ffn, (x,)).graph
@@ -147,20 +145,21 @@ def test_watched__exporters_see_pytorchs_operations():
         assert 'mkldnn' not in text
 
 
-@pytest.mark.parametrize('asked', [0, 1, 2])
-def test_gradients__are_computed_only_where_needed(asked):
-    needed = tuple(i == asked for i in range(3))
+def test_gradients__are_computed_only_where_needed(subtests):
     x, weight = torch.ones(2, 5, 8), torch.ones(4, 8)
-    found = _gradients(needed, torch.ones(2, 5, 4), x, weight, False)
-    assert tuple(gradient is not None for gradient in found) == needed
+    for asked in range(3):
+        needed = tuple(i == asked for i in range(3))
+        with subtests.test(needed=needed):
+            found = _gradients(needed, torch.ones(2, 5, 4), x, weight, False)
+            assert tuple(grad is not None for grad in found) == needed
 
 
-def test_feed_forward__leaves_a_wrapped_layer_to_itself():
+def test_feed_forward__calls_a_replaced_layer():
     class Adapted(Linear):
         def forward(self, input):
             return super().forward(input) + 1
 
-    ffn = FeedForward(8, 16, 0.0, dict(type='GELU'))
+    ffn = FeedForward(8, 16, 0.0)
     adapted = Adapted(16, 8)
     adapted.load_state_dict(ffn.layers[1].state_dict())
     x = torch.randn(2, 3, 8)

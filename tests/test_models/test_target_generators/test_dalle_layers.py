@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The tokenizer's fast paths against the plain ones, and its kept casts."""
+"""Layers of DALL-E's tokenizer: fast paths, precision, changed weights."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ import torch
 from mmcae.models.layers import use_kernels
 from mmcae.models.ops.choice import onednn_conv_works
 from mmcae.models.target_generators import DALLEEncoder
-from mmcae.models.target_generators.dalle_layers import DALLEBlock
+from mmcae.models.target_generators.dalle_layers import DALLEBlock, DALLEConv
 
 SIZES = dict(n_hid=8, vocab_size=32)
 
@@ -25,6 +25,20 @@ def test_encoder__onednn_equals_torch(images):
     with use_kernels(conv='onednn', linear='onednn'):
         ours = encoder(images)
     assert (ours - logits).abs().max() < 1e-5 * logits.abs().max()
+
+
+def test_conv__follows_the_inputs_precision_and_the_gain():
+    conv = DALLEConv(2, 3, 1)
+    x = torch.randn(1, 2, 4, 4)
+    for dtype in (torch.float32, torch.bfloat16):
+        for gain in (1.0, 0.5, 0.25):
+            found = conv(x.to(dtype), gain=gain)
+            assert found.dtype == dtype
+            expected = conv(x) * gain
+            close = 1e-5 if dtype == torch.float32 else 2e-2
+            torch.testing.assert_close(
+                found.float(), expected, rtol=close, atol=close
+            )
 
 
 @pytest.mark.parametrize('width', [8, 16])
