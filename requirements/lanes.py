@@ -94,7 +94,7 @@ def floors() -> dict[str, str]:
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     found = re.findall(
-        r'^(torch|torchvision)>=([\d.]+)$',
+        r'^(torch|torchvision)>=([\d.]+),',
         setup['options']['install_requires'],
         re.MULTILINE,
     )
