@@ -6,14 +6,13 @@ default. Here a key must exist, or be an argument of the class that its dict
 builds, or be a name that mmengine reads.
 """
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from mmcae.config import keys as keys
 from mmcae.config.key_paths import paths_to, value_at
-from mmcae.config.spelling import misspelt
+from mmcae.config.nearest import ELSEWHERE, misspelt, nearest
 
 
 class ConfigError(ValueError):
@@ -233,10 +232,10 @@ def _unknown(
     cfg: Any, parents: list[str], part: str, known: Iterable[str]
 ) -> str:
     full_key = '.'.join([*parents, part])
-    near = difflib.get_close_matches(part, sorted(known), n=1, cutoff=0.6)
+    near = nearest(part, known)
     places = [] if near else _elsewhere(cfg, part)
     if near:
-        hint = f"did you mean '{'.'.join([*parents, near[0]])}'?"
+        hint = f"did you mean '{'.'.join([*parents, near])}'?"
     elif places:
         hint = f'did you mean {" or ".join(map(repr, places))}?'
     elif parents and known:
@@ -250,10 +249,7 @@ def _unknown(
 
 
 def _elsewhere(cfg: Any, part: str) -> list[str]:
-    """Up to three paths whose last name is ``part`` or close to it."""
-    for wanted in (part, None):
-        names = {path.rpartition('.')[2] for path in paths_to(cfg, wanted)}
-        close = difflib.get_close_matches(part, sorted(names), 1, cutoff=0.8)
-        if close:
-            return list(paths_to(cfg, close[0]))[:3]
-    return []
+    """Up to three paths whose last name is ``part``, or very similar."""
+    names = {path.rpartition('.')[2] for path in paths_to(cfg, None)}
+    name = nearest(part, names, ELSEWHERE)
+    return list(paths_to(cfg, name))[:3] if name else []

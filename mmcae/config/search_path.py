@@ -1,8 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Find the configs, tools and model index that travel with the package."""
 
-import difflib
 from pathlib import Path
+
+from mmcae.config.nearest import LONG_NAME, nearest
 
 
 def resource_root() -> Path:
@@ -66,10 +67,8 @@ def find_config(name: str | Path) -> Path:
         )
     if found:
         return found[0]
-    nearest = difflib.get_close_matches(
-        stem, [item.stem for item in candidates], n=1, cutoff=0.5
-    )
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ''
+    near = nearest(stem, (item.stem for item in candidates), LONG_NAME)
+    hint = f"; did you mean '{near}'?" if near else ''
     raise FileNotFoundError(
         f"there is no config file '{name}', and no config of that name in "
         f'{resource_root() / "configs"}{hint}'

@@ -52,5 +52,5 @@ def test_keys__of_a_data_preprocessor_without_a_type():
     cfg = Config(dict(data_preprocessor=dict(mean=[0.0])))
     apply_options(cfg, {'data_preprocessor.to_rgb': True})
     apply_options(cfg, {'data_preprocessor.second_mean': [0.0]})
-    with pytest.raises(ConfigError, match='did you mean .*to_rgb'):
+    with pytest.raises(ConfigError, match=r'did you mean .*to_rgb'):
         apply_options(cfg, {'data_preprocessor.to_rbg': True})

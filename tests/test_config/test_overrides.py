@@ -13,7 +13,6 @@ from mmengine.utils import get_installed_path
 from mmcae.config.check import accepted_arguments, check_file
 from mmcae.config.overrides import ConfigError, apply_options, load_config
 from mmcae.config.search_path import find_config, list_configs
-from mmcae.config.spelling import edit_distance
 
 
 @pytest.fixture
@@ -325,21 +324,6 @@ def test_accepted_arguments__follows_kwargs_to_the_bases():
         """Takes anything."""
 
     assert accepted_arguments(swallow) == ({'a'}, True)
-
-
-@pytest.mark.parametrize(
-    ('first', 'second', 'distance'),
-    [
-        ('train_cfg', 'trian_cfg', 1),
-        ('abc', 'abc', 0),
-        ('', 'abc', 3),
-        ('kitten', 'sitting', 3),
-        ('ca', 'abc', 3),
-    ],
-)
-def test_edit_distance__counts(first, second, distance):
-    assert edit_distance(first, second) == distance
-    assert edit_distance(second, first) == distance
 
 
 def test_find_config__by_path_name_and_package(toy):
