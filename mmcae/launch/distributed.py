@@ -100,6 +100,11 @@ def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
     return True
 
 
+def rank() -> str | None:
+    """This process's number as its launcher gives it; None if it is alone."""
+    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
+
+
 def leave_process_group() -> None:
     """Leave the group at the end of a run that went well.
 
