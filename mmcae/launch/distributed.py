@@ -21,12 +21,12 @@ from mmengine.device import (
 )
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from mmcae.config.check import ConfigError
+from mmcae.registry import MODEL_WRAPPERS
 
 #: Where each launcher says rank, world size and local rank.
 RANK_VARIABLES = {
@@ -126,13 +126,15 @@ def _wrap_without_devices(cfg: Config) -> None:
     if wrapper is None:
         # mmengine's defaults, apart from devices and batch normalisation.
         cfg.model_wrapper_cfg = ConfigDict(
-            type='CPUDistributedDataParallel',
+            type='mmcae.CPUDistributedDataParallel',
             device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         return
     kind = wrapper.get('type', 'MMDistributedDataParallel')
+    if kind == 'CPUDistributedDataParallel':  # an earlier run wrote it down
+        wrapper['type'] = kind = 'mmcae.CPUDistributedDataParallel'
     if isinstance(kind, str):
         kind = MODEL_WRAPPERS.get(kind)
     if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
