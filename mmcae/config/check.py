@@ -209,12 +209,11 @@ def _registries(path: str) -> list[Any]:
         ('data_preprocessor', 'MODELS'),
         ('_cfg', 'LOOPS'),
     )
-    others = (
-        'MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'LOOPS', 'EVALUATOR',
-        'TASK_UTILS', 'FUNCTIONS', 'MODEL_WRAPPERS', 'WEIGHT_INITIALIZERS',
-    )  # fmt: skip
+    others = """
+        MODELS DATASETS TRANSFORMS HOOKS LOOPS EVALUATOR TASK_UTILS FUNCTIONS
+        MODEL_WRAPPERS WEIGHT_INITIALIZERS"""
     first = [name for hint, name in hints if hint in path][:1]
-    names = [*first, *(name for name in others if name not in first)]
+    names = [*first, *(name for name in others.split() if name not in first)]
     return [getattr(root, name) for name in names if hasattr(root, name)]
 
 

@@ -83,10 +83,13 @@ def number(
     limits = [
         f'{word} {limit:g}'
         for word, limit in (
-            ('from', least), ('above', above), ('to', most), ('below', below),
+            ('from', least),
+            ('above', above),
+            ('to', most),
+            ('below', below),
         )
         if math.isfinite(limit)
-    ]  # fmt: skip
+    ]
     return Kind(
         ' '.join(['a number', *limits]),
         lambda value: (
@@ -173,7 +176,8 @@ RULES = (
     Rule('optim_wrapper.optimizer.momentum', number(0, below=1)),
     Rule('optim_wrapper.optimizer.eps', number(0)),
     Rule(
-        'optim_wrapper.optimizer.betas', several(number(0, below=1), 2),
+        'optim_wrapper.optimizer.betas',
+        several(number(0, below=1), 2),
         ('Adam', 'AdamW', 'NAdam', 'RAdam', 'Adamax', 'Lion', 'Lamb'),
     ),
     Rule(
@@ -209,11 +213,13 @@ RULES = (
     Rule('model.head.loss.lambd', number(0), ('CAELoss',)),
     Rule('model.head.num_classes', whole(1)),
     Rule(
-        'model.backbone.patch_size', whole(1) | several(whole(1), 2),
+        'model.backbone.patch_size',
+        whole(1) | several(whole(1), 2),
         ('CAEViT', 'CAEPretrainViT'),
     ),
     Rule(
-        'model.backbone.img_size', whole(1) | several(whole(1), 2),
+        'model.backbone.img_size',
+        whole(1) | several(whole(1), 2),
         ('CAEViT', 'CAEPretrainViT'),
     ),
     Rule('model.backbone.arch.num_heads', whole(1)),
@@ -223,12 +229,13 @@ RULES = (
     Rule('**.data_preprocessor.mean', several(number()) | NOTHING),
     Rule('**.data_preprocessor.std', several(number(above=0)) | NOTHING),
     Rule('**.data_preprocessor.second_mean', several(number()) | NOTHING),
-    Rule('**.data_preprocessor.second_std',
-         several(number(above=0)) | NOTHING),
+    Rule(
+        '**.data_preprocessor.second_std', several(number(above=0)) | NOTHING
+    ),
     Rule('**.scale', several(number(above=0, most=1), 2), CROPS),
     Rule('**.prob', SHARE | several(SHARE)),
     Rule('**.num_masking_patches', whole(1)),
-)  # fmt: skip
+)
 
 
 def check_values(cfg: Any) -> None:

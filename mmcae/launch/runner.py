@@ -80,9 +80,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='how the processes of this job were started',
     )
     parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0,
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
         help=argparse.SUPPRESS,
-    )  # fmt: skip
+    )
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config: str) -> None:

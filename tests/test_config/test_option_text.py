@@ -14,12 +14,33 @@ from mmcae.launch.runner import add_common_arguments
 @pytest.mark.parametrize(
     'text',
     [
-        '1', '-2', '1e-3', 'a', 'true', 'False', 'None', '', 'a=b', 'a,b',
-        '1,2', '1, 2', '[1,2]', '[a, b, c]', '(1,2)', '(1,)', '[]', '()',
-        '[(1, 2, 3), [a, b], c]', '[[1,2],[3]]', 'x,(1,2)', "['a','b']",
-        'train_data/part_1', '~/photos', '[True,None,1e-3]',
+        '1',
+        '-2',
+        '1e-3',
+        'a',
+        'true',
+        'False',
+        'None',
+        '',
+        'a=b',
+        'a,b',
+        '1,2',
+        '1, 2',
+        '[1,2]',
+        '[a, b, c]',
+        '(1,2)',
+        '(1,)',
+        '[]',
+        '()',
+        '[(1, 2, 3), [a, b], c]',
+        '[[1,2],[3]]',
+        'x,(1,2)',
+        "['a','b']",
+        'train_data/part_1',
+        '~/photos',
+        '[True,None,1e-3]',
     ],
-)  # fmt: skip
+)
 def test_parse_value__agrees_with_mmengine_where_that_is_right(text):
     value, theirs = parse_value(text), DictAction._parse_iterable(text)
     assert (value, type(value)) == (theirs, type(theirs))

@@ -116,8 +116,12 @@ def test_cfg_options__values_are_typed():
         ['--cfg-options', 'a=1', 'b.c=[1,2]', 'd=None', 'e=x=y', '+f=true']
     )
     assert args.cfg_options == {
-        'a': 1, 'b.c': [1, 2], 'd': None, 'e': 'x=y', '+f': True,
-    }  # fmt: skip
+        'a': 1,
+        'b.c': [1, 2],
+        'd': None,
+        'e': 'x=y',
+        '+f': True,
+    }
 
 
 def test_add_flip_tta__wraps_model_and_pipeline():

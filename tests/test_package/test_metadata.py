@@ -64,10 +64,8 @@ def test_tools__are_where_mim_looks():
     tools = resource_root() / 'tools'
     for name in ('train.py', 'test.py'):
         assert (tools / name).is_file()
-    for name in (
-        'dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh',
-    ):  # fmt: skip
-        assert (tools / name).stat().st_mode & 0o100, name
+    for name in 'dist_train dist_test slurm_train slurm_test'.split():
+        assert (tools / f'{name}.sh').stat().st_mode & 0o100, name
 
 
 def test_get_installed_path__leads_to_configs_and_tools():
