@@ -64,7 +64,7 @@ def test_tools__are_where_mim_looks():
     tools = resource_root() / 'tools'
     for name in ('train.py', 'test.py'):
         assert (tools / name).is_file()
-    for name in 'dist_train dist_test slurm_train slurm_test'.split():
+    for name in ['dist_train', 'dist_test', 'slurm_train', 'slurm_test']:
         assert (tools / f'{name}.sh').stat().st_mode & 0o100, name
 
 

@@ -49,9 +49,17 @@ load_config({NAME!r}, {{'data_root': '/images'}})
 print('all good')
 """
 # mim, and those of its imports that mmcae's own dependencies do not bring.
-MIM = """
-    openmim==0.3.9 tabulate colorama pandas requests urllib3 idna certifi
-    charset-normalizer""".split()
+MIM = [
+    'openmim==0.3.9',
+    'tabulate',
+    'colorama',
+    'pandas',
+    'requests',
+    'urllib3',
+    'idna',
+    'certifi',
+    'charset-normalizer',
+]
 
 
 def run(command: list, cwd: Path, **extra: str) -> str:
