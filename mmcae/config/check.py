@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Tell a valid configuration key from a misspelt one.
 
-mmengine adds an unknown key silently, so a misspelt override trains with the
-default. Here a key must exist, or be an argument of the class that its dict
-builds, or be a name that mmengine reads.
+mmengine adds an unknown key silently, so a run with a misspelt override uses
+the default. Here a key must exist, or be an argument of the class that its
+dict builds, or be a name that mmengine reads.
 """
 
 import inspect
@@ -16,14 +16,14 @@ from mmcae.config.nearest import ELSEWHERE, misspelt, nearest
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot mean what it says; the message names it."""
+    """A config with a wrong key or value; the message names it."""
 
 
 def check_file(cfg: Any, name: str) -> None:
     """Refuse misspelt names that mmengine would silently ignore.
 
-    Variables of the user's own are fine: only a name that is *close* to one
-    that is read, and is not read itself, is refused.
+    Users may define variables of their own. A name is refused only if nothing
+    reads it and it is a misspelling of a name that is read.
 
     Args:
         cfg: The config as read from the file.
@@ -80,7 +80,7 @@ def check_option(cfg: Any, future: Any, full_key: str) -> None:
                 node = None
         else:
             raise ConfigError(
-                f"'{full_key}': '{'.'.join(parents)}' is {node!r}, it has no "
+                f"'{full_key}': '{'.'.join(parents)}' is {node!r} and has no "
                 f"'{part}'"
             )
 
@@ -102,7 +102,7 @@ def _check_new_key(
 
 
 def _accepted_keys(node: Any, path: str, cfg: Any) -> tuple[set[str], bool]:
-    """The keys a dict may hold, and whether it may hold others too."""
+    """The keys that a dict may have, and whether others are accepted too."""
     kind = node.get('type') if isinstance(node, dict) else None
     if kind is not None:
         return _class_keys(kind, cfg.get('default_scope'), path)
@@ -136,7 +136,8 @@ def resolve_type(kind: str, scope: str, path: str) -> tuple[Any, str] | None:
     Args:
         kind: The name, with or without its scope.
         scope: The config's ``default_scope``.
-        path: Where the dict stands; decides which registry is asked first.
+        path: The dotted path of the dict. It decides which registry is asked
+            first.
 
     Returns:
         The class or function and its registry's name, or ``None``.
@@ -158,7 +159,7 @@ def accepted_arguments(target: Any) -> tuple[set[str], bool]:
     ``**kwargs`` of an ``__init__`` are followed through its base classes.
 
     Returns:
-        The names, and whether any other name would be swallowed too.
+        The names, and whether any other name is accepted too.
     """
     if inspect.isclass(target):
         from torch import nn

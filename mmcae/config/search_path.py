@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Find the configs, tools and model index that travel with the package."""
+"""Find the configs, tools and model index that the package ships with."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from mmcae.config.nearest import LONG_NAME, nearest
 def resource_root() -> Path:
     """The folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
 
-    That is ``mmcae/.mim`` of an installed package (a wheel carries copies, an
-    editable install links), or the repository of a plain source tree.
+    That is ``mmcae/.mim`` of an installed package (copies in a wheel, links in
+    an editable install), or the root of a source tree.
 
     Raises:
         FileNotFoundError: If neither place has a model index.

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From a config and command-line options to a running Runner."""
+"""Build and start a Runner from a config and command-line options."""
 
 import argparse
 from pathlib import Path
@@ -32,13 +32,13 @@ CFG_OPTIONS_HELP = (
     '"data_root=My Photos, 2026"; in other places, and in lists, quote such '
     'text: key="[\'a, b\',c]". A key that nothing reads is an error; '
     '+key=value adds one on purpose. A variable of the config file '
-    '(data_root, max_epochs, batch_size, ...) changes all that the file '
-    'builds from it.'
+    '(data_root, max_epochs, batch_size, ...) changes every value that the '
+    'file computes from it.'
 )
 
 
 class StrictDictAction(DictAction):
-    """mmengine's ``DictAction`` with blanks kept and clear messages."""
+    """mmengine's ``DictAction``, but it keeps blanks and explains errors."""
 
     def __call__(
         self,
@@ -124,8 +124,8 @@ def set_loader_defaults(
 ) -> None:
     """Give data loaders the defaults that OpenMMLab's tools give them.
 
-    mmpretrain's configs count on its tools for the collate function; other
-    scopes keep mmengine's.
+    mmpretrain's configs leave the collate function to its tools. Configs of
+    other scopes keep mmengine's default.
 
     Args:
         cfg: Changed in place.
@@ -150,10 +150,10 @@ def set_loader_defaults(
 
 
 def resume_latest(cfg: Config) -> None:
-    """Go on from the newest checkpoint of the work dir, if there is one.
+    """Resume from the newest checkpoint of the work dir, if there is one.
 
-    Otherwise the run starts as without ``--resume``, and says so: the first
-    start and a restart of a job can have the same command.
+    Otherwise the run starts as without ``--resume`` and prints a line about
+    it. So the first start and every restart of a job can use one command.
     """
     if (Path(cfg.work_dir) / 'last_checkpoint').is_file():
         cfg.resume, cfg.load_from = True, None
@@ -174,10 +174,10 @@ def build_runner(cfg: Config) -> Runner:
         cfg: A complete config with ``work_dir`` and ``launcher``.
 
     Returns:
-        The Runner, model built, nothing started.
+        The Runner with its model; nothing has started yet.
 
     Raises:
-        ConfigError: If a value cannot be meant; before an image is read.
+        ConfigError: If a value is wrong. No image has been read by then.
     """
     check_values(cfg)
     share_sampler_seed(cfg)
@@ -192,14 +192,14 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def train(runner: Runner) -> None:
-    """Train, after a look at what mmengine would not report clearly.
+    """Train, after a check that mmengine does not make.
 
     Raises:
         ValueError: If the data loader yields no batch.
     """
-    # Not at the top: data sets import mmpretrain, which mmseg may not need.
+    # Not at the top: the datasets import mmpretrain, which takes seconds.
     from mmcae.engine.hooks.data_health_hook import require_batches
 
-    # The schedulers, built before any hook runs, need its length.
+    # The schedulers are built before any hook runs and need its length.
     require_batches(runner.train_loop.dataloader)
     runner.train()

@@ -122,9 +122,7 @@ def test_rules__every_pattern_meets_a_key():
     }
     tested = {key.rpartition('.')[2] for key, _, _ in TABLE}
     ruled = {rule.keys.rpartition('.')[2] for rule in RULES}
-    options = set(
-        ['work_dir', 'val_begin', 'timeout', 'clip_value', 'save_last']
-    )
+    options = {'work_dir', 'val_begin', 'timeout', 'clip_value', 'save_last'}
     assert ruled - names - tested - {'*', '*_dataloader'} == options
 
 

@@ -148,9 +148,9 @@ def test_load_config__file_that_cannot_compute(base):
             {'length': 4},
             'set train_cfg.max_epochs (80), param_scheduler.1.end (80)',
         ),
-        ('alone = 5000', {'alone': 4}, 'nothing is built from it here'),
+        ('alone = 5000', {'alone': 4}, 'nothing is computed from it here'),
         # also beside another that reaches something
-        ('alone = 5000', {'alone': 4, 'epochs': 9}, 'nothing is built'),
+        ('alone = 5000', {'alone': 4, 'epochs': 9}, 'nothing is computed'),
         # inside a variable
         (
             "steps = [dict(type='x')]\nval_dataloader = dict(dataset=steps)",

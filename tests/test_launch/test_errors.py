@@ -44,7 +44,7 @@ HINT = ' (MMCAE_TRACEBACK=1 shows where)'
 #: (options, exit status, end of the message)
 MISTAKES = [
     # the config, read by us
-    ({'model.widht': 3}, 2, "write '+model.widht=...')"),
+    ({'model.widthh': 3}, 2, "write '+model.widthh=...')"),
     ({'train_dataloader.batch_size': 0}, 2, 'a whole number from 1'),
     # the config, read by mmengine: an unknown class, argument or value, and
     # parts that do not go together
