@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Build rules that setup.cfg cannot express: the ``.mim`` folder.
+"""Build the ``.mim`` folder, which setup.cfg cannot describe.
 
 OpenMMLab's tools look for a package's configs, scripts and model index in
-``<package>/.mim``. A wheel carries copies there; an editable install gets
-links, so that edits take effect at once.
+``<package>/.mim``. A wheel contains copies of them; an editable install
+has links, so edits take effect at once.
 """
 
 import os

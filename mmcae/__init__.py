@@ -1,11 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """mmcae: Context Autoencoder (CAE) pretraining for OpenMMLab.
 
-Importing the package checks the versions of the packages it stands on, adds
-mmcae's models to mmpretrain's model zoo, and makes every checkpoint go
-through a loader that executes nothing and says what it loaded, and every
-resume through a check of what the file would change. `mmcae.integration`
-lists each change in another package.
+Importing the package checks the versions of the packages that it needs and
+adds mmcae's models to mmpretrain's model zoo. From then on, checkpoints are
+read by a loader that executes nothing and reports what it loaded, and a
+checkpoint that is to be resumed is checked first. `mmcae.integration` lists
+every change in another package.
 """
 
 # ruff: noqa: E402  (the check has to come before what it checks)

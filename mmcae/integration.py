@@ -2,8 +2,8 @@
 """Everything that ``import mmcae`` changes in mmengine and mmpretrain.
 
 Each row of `CHANGES` says what is changed, why, until when it is needed, and
-which test fails without it. A new release of OpenMMLab's packages is checked
-against this one list.
+which test fails without it. Check this list when OpenMMLab's packages have a
+new release.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ class Change(NamedTuple):
     """One change in another package.
 
     Attributes:
-        apply: Makes it; calling it again does no harm.
+        apply: Makes the change; it may be called again.
         what: The names that are changed.
         why: What would happen without it.
-        until: When it can go.
-        test: The file of the tests that name it.
+        until: What must happen before it can be removed.
+        test: The file of its tests.
     """
 
     apply: Callable[[], None]
@@ -45,7 +45,7 @@ CHANGES = (
         "get_model('cae_...') would not know our models, and two names "
         "would build mmpretrain's own; inference_model would answer with "
         'random weights',
-        'mmpretrain lets a plugin register a model index over its own',
+        'mmpretrain lets a plugin replace entries of its model index',
         'tests/test_zoo/test_model_zoo.py',
     ),
     Change(
@@ -56,7 +56,7 @@ CHANGES = (
             'mmengine.hub.hub._get_package_and_cfg_path',
         ),
         "_base_ = 'mmcae::...' would not be found, nor an old name in it",
-        'mmengine takes the name of any installed package',
+        'mmengine accepts the name of any installed package',
         'tests/test_zoo/test_model_zoo.py',
     ),
     Change(
@@ -66,15 +66,16 @@ CHANGES = (
             'mmengine.runner.checkpoint._safe_torch_load',
             'mmengine.runner.checkpoint.load_from_http',
         ),
-        'a checkpoint could run code: mmengine falls back to full unpickling',
+        'a checkpoint could run code, because mmengine falls back to full '
+        'unpickling',
         'mmengine never unpickles in full',
         'tests/test_checkpoint/test_reading.py',
     ),
     Change(
         register_reported_load,
         ('mmengine.runner.checkpoint.load_state_dict',),
-        'weights that do not fit an encoder would be left out silently',
-        'mmengine lets a model report on its load',
+        'weights that do not fit an encoder would be ignored silently',
+        'mmengine lets a model report on how it was loaded',
         'tests/test_checkpoint/test_load_report.py',
     ),
     Change(
@@ -84,8 +85,9 @@ CHANGES = (
             'mmengine.runner.FlexibleRunner.resume',
             'mmengine.infer.BaseInferencer._init_model',
         ),
-        'a resumed file could remove folders, run code of its config, and '
-        'crash the process by optimizer states that do not fit',
+        'a checkpoint that is resumed could remove folders, run the code of '
+        'its config, and crash the process by optimizer states that do not '
+        'fit',
         'mmengine checks what it resumes',
         'tests/test_checkpoint/test_resume_check.py',
     ),

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -49,3 +50,6 @@ PARAM_SCHEDULERS = _registry(
     'parameter scheduler', MMENGINE_PARAM_SCHEDULERS, 'mmcae.engine'
 )
 METRICS = _registry('metric', MMENGINE_METRICS, 'mmcae.evaluation')
+MODEL_WRAPPERS = _registry(
+    'model_wrapper', MMENGINE_MODEL_WRAPPERS, 'mmcae.launch.distributed'
+)

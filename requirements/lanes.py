@@ -94,7 +94,7 @@ def floors() -> dict[str, str]:
     setup = configparser.ConfigParser()
     setup.read(ROOT / 'setup.cfg')
     found = re.findall(
-        r'^(torch|torchvision)>=([\d.]+)$',
+        r'^(torch|torchvision)>=([\d.]+),',
         setup['options']['install_requires'],
         re.MULTILINE,
     )
@@ -262,10 +262,15 @@ def run_lane(lane: Lane, home: Path, core: bool) -> dict:
     report = environment.folder / 'report.xml'
     report.unlink(missing_ok=True)
     environment.run(
-        '-m', 'pytest', '-q', '-p', 'no:cacheprovider',
-        f'--ignore={OWN_TESTS}', f'--junitxml={report}',
+        '-m',
+        'pytest',
+        '-q',
+        '-p',
+        'no:cacheprovider',
+        f'--ignore={OWN_TESTS}',
+        f'--junitxml={report}',
         *(CORE if core else ()),
-    )  # fmt: skip
+    )
     if not report.is_file():
         return dict(problem='pytest ended without a report')
     return dict(

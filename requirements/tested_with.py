@@ -4,9 +4,9 @@
     python requirements/tested_with.py            # write them
     python requirements/tested_with.py --check    # do the pages have them?
 
-What the lanes found stands in ``lanes.json``; what is supported, in
-``setup.cfg`` and in ``mmcae/utils/version_check.py``. The tables are put
-between two comments of each page, so nobody types a version.
+``lanes.json`` records what the lanes found; ``setup.cfg`` declares what is
+supported. The tables are put between two comments of each page, so nobody
+types a version.
 """
 
 import argparse
@@ -68,14 +68,14 @@ def supported_table() -> str:
     """What ``import mmcae`` accepts, and what ``make`` installs."""
     pins = read_pins()
     rows = [['Python', pythons(), pythons()]]
-    for item in _version_check().REQUIREMENTS:
-        name = item.distributions[0]
+    check = _version_check()
+    ranges = check.declared_ranges()
+    for item in check.REQUIREMENTS:
+        name = item.distribution
+        optional = ' (optional)' if item.optional else ''
+        supported = re.sub(r'([<>=]+)', r'\1 ', ranges[name])
         rows.append(
-            [
-                name + (' (optional)' if item.optional else ''),
-                pins[name],
-                f'>= {item.minimum}, < {item.below}',
-            ]
+            [name + optional, pins[name], supported.replace(',', ', ')]
         )
     return _table(['package', 'recommended', 'supported'], rows)
 
@@ -139,7 +139,7 @@ def main() -> None:
     if args.check and stale:
         sys.exit(
             f'{", ".join(stale)}: the tables are not those of lanes.json and '
-            'version_check.py; run `python requirements/tested_with.py`'
+            'setup.cfg; run `python requirements/tested_with.py`'
         )
     print(f'tables: {", ".join(stale) if stale else "up to date"}')
 

@@ -1,30 +1,29 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Tell a valid configuration key from a misspelt one.
 
-mmengine adds an unknown key silently, so a misspelt override trains with the
-default. Here a key must exist, or be an argument of the class that its dict
-builds, or be a name that mmengine reads.
+mmengine adds an unknown key silently, so a run with a misspelt override uses
+the default. Here a key must exist, or be an argument of the class that its
+dict builds, or be a name that mmengine reads.
 """
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from mmcae.config import keys as keys
 from mmcae.config.key_paths import paths_to, value_at
-from mmcae.config.spelling import misspelt
+from mmcae.config.nearest import ELSEWHERE, misspelt, nearest
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot mean what it says; the message names it."""
+    """A config with a wrong key or value; the message names it."""
 
 
 def check_file(cfg: Any, name: str) -> None:
     """Refuse misspelt names that mmengine would silently ignore.
 
-    Variables of the user's own are fine: only a name that is *close* to one
-    that is read, and is not read itself, is refused.
+    Users may define variables of their own. A name is refused only if nothing
+    reads it and it is a misspelling of a name that is read.
 
     Args:
         cfg: The config as read from the file.
@@ -81,7 +80,7 @@ def check_option(cfg: Any, future: Any, full_key: str) -> None:
                 node = None
         else:
             raise ConfigError(
-                f"'{full_key}': '{'.'.join(parents)}' is {node!r}, it has no "
+                f"'{full_key}': '{'.'.join(parents)}' is {node!r} and has no "
                 f"'{part}'"
             )
 
@@ -103,7 +102,7 @@ def _check_new_key(
 
 
 def _accepted_keys(node: Any, path: str, cfg: Any) -> tuple[set[str], bool]:
-    """The keys a dict may hold, and whether it may hold others too."""
+    """The keys that a dict may have, and whether others are accepted too."""
     kind = node.get('type') if isinstance(node, dict) else None
     if kind is not None:
         return _class_keys(kind, cfg.get('default_scope'), path)
@@ -137,7 +136,8 @@ def resolve_type(kind: str, scope: str, path: str) -> tuple[Any, str] | None:
     Args:
         kind: The name, with or without its scope.
         scope: The config's ``default_scope``.
-        path: Where the dict stands; decides which registry is asked first.
+        path: The dotted path of the dict. It decides which registry is asked
+            first.
 
     Returns:
         The class or function and its registry's name, or ``None``.
@@ -159,7 +159,7 @@ def accepted_arguments(target: Any) -> tuple[set[str], bool]:
     ``**kwargs`` of an ``__init__`` are followed through its base classes.
 
     Returns:
-        The names, and whether any other name would be swallowed too.
+        The names, and whether any other name is accepted too.
     """
     if inspect.isclass(target):
         from torch import nn
@@ -210,12 +210,11 @@ def _registries(path: str) -> list[Any]:
         ('data_preprocessor', 'MODELS'),
         ('_cfg', 'LOOPS'),
     )
-    others = (
-        'MODELS', 'DATASETS', 'TRANSFORMS', 'HOOKS', 'LOOPS', 'EVALUATOR',
-        'TASK_UTILS', 'FUNCTIONS', 'MODEL_WRAPPERS', 'WEIGHT_INITIALIZERS',
-    )  # fmt: skip
+    others = """
+        MODELS DATASETS TRANSFORMS HOOKS LOOPS EVALUATOR TASK_UTILS FUNCTIONS
+        MODEL_WRAPPERS WEIGHT_INITIALIZERS"""
     first = [name for hint, name in hints if hint in path][:1]
-    names = [*first, *(name for name in others if name not in first)]
+    names = [*first, *(name for name in others.split() if name not in first)]
     return [getattr(root, name) for name in names if hasattr(root, name)]
 
 
@@ -233,10 +232,10 @@ def _unknown(
     cfg: Any, parents: list[str], part: str, known: Iterable[str]
 ) -> str:
     full_key = '.'.join([*parents, part])
-    near = difflib.get_close_matches(part, sorted(known), n=1, cutoff=0.6)
+    near = nearest(part, known)
     places = [] if near else _elsewhere(cfg, part)
     if near:
-        hint = f"did you mean '{'.'.join([*parents, near[0]])}'?"
+        hint = f"did you mean '{'.'.join([*parents, near])}'?"
     elif places:
         hint = f'did you mean {" or ".join(map(repr, places))}?'
     elif parents and known:
@@ -250,10 +249,7 @@ def _unknown(
 
 
 def _elsewhere(cfg: Any, part: str) -> list[str]:
-    """Up to three paths whose last name is ``part`` or close to it."""
-    for wanted in (part, None):
-        names = {path.rpartition('.')[2] for path in paths_to(cfg, wanted)}
-        close = difflib.get_close_matches(part, sorted(names), 1, cutoff=0.8)
-        if close:
-            return list(paths_to(cfg, close[0]))[:3]
-    return []
+    """Up to three paths whose last name is ``part``, or very similar."""
+    names = {path.rpartition('.')[2] for path in paths_to(cfg, None)}
+    name = nearest(part, names, ELSEWHERE)
+    return list(paths_to(cfg, name))[:3] if name else []

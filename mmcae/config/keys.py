@@ -1,112 +1,109 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The names that mmengine's Runner and OpenMMLab's tools read from a config.
 
-Dicts without a ``type`` have no class to ask which keys they may hold, so
-their keys are listed here (mmengine 0.10, ``Runner`` and ``init_dist``).
+Wherever a dict's keys are the arguments of a function or class, they are read
+from its signature, so they are those of the installed mmengine and torch. The
+names listed here have no signature: mmengine reads them with ``cfg.get(...)``.
 """
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from mmengine.dist import init_dist
+from mmengine.runner import FlexibleRunner, Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.distributed import init_process_group
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.utils.data import DataLoader
+
+
+def _arguments(
+    *functions: Callable[..., Any], without: str = ''
+) -> frozenset[str]:
+    """Names of the arguments that a config can give.
+
+    Args:
+        functions: Functions or classes that get the config's dict.
+        without: Arguments that the caller fills in, divided by blanks.
+    """
+    return frozenset(
+        name
+        for function in functions
+        for name, item in inspect.signature(function).parameters.items()
+        if item.kind != item.VAR_KEYWORD and not name.startswith('_')
+    ) - {'self', *without.split()}
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 #: Top-level names that something reads.
-TOP_LEVEL = frozenset(
-    {
-        # Runner.from_cfg
-        'model', 'work_dir', 'train_dataloader', 'val_dataloader',
-        'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
-        'auto_scale_lr', 'optim_wrapper', 'param_scheduler', 'val_evaluator',
-        'test_evaluator', 'default_hooks', 'custom_hooks',
-        'data_preprocessor', 'load_from', 'resume', 'launcher', 'env_cfg',
-        'log_processor', 'log_level', 'visualizer', 'default_scope',
-        'randomness', 'experiment_name', 'cfg',
-        # read by the Runner from its own ``cfg``
-        'model_wrapper_cfg', 'find_unused_parameters', 'sync_bn', 'compile',
-        'efficient_conv_bn_eval', 'activation_checkpointing',
-        # Config.fromfile, FlexibleRunner, the tools
-        'custom_imports', 'runner_type', 'strategy', 'vis_backends',
-        'tta_model', 'tta_pipeline', 'env_variables', 'token_store',
-    }
-)  # fmt: skip
+TOP_LEVEL = (
+    _arguments(Runner, FlexibleRunner)
+    # The Runner reads these from the whole config, which it gets as ``cfg``.
+    | _names("""
+        activation_checkpointing efficient_conv_bn_eval
+        find_unused_parameters model_wrapper_cfg sync_bn""")
+    # ``Config.fromfile`` and mmengine's registries read these.
+    | _names('custom_imports env_variables runner_type')
+    # OpenMMLab's tools read these, and ours.
+    | _names('token_store tta_model tta_pipeline vis_backends')
+)
 
 #: Names that configs use for variables by convention; never a misspelling.
-CONVENTIONAL = frozenset(
-    {
-        'data_root', 'dataset_type', 'train_pipeline', 'val_pipeline',
-        'test_pipeline', 'backend_args', 'file_client_args', 'metainfo',
-        'optimizer', 'models', 'dataset', 'datasets', 'batch_size',
-        'num_workers', 'max_epochs', 'max_iters', 'base_lr', 'img_scale',
-        'load_pipeline', 'norm_cfg', 'model_cfg', 'train_cfgs', 'log_config',
-        'checkpoint_config', 'evaluation', 'work_dirs',
-    }
-)  # fmt: skip
+CONVENTIONAL = _names("""
+    backend_args base_lr batch_size checkpoint_config data_root dataset
+    dataset_type datasets evaluation file_client_args img_scale load_pipeline
+    log_config max_epochs max_iters metainfo model_cfg models norm_cfg
+    num_workers optimizer test_pipeline train_cfgs train_pipeline
+    val_pipeline work_dirs""")
 
-_LOADER = frozenset(
-    {
-        'dataset', 'sampler', 'batch_sampler', 'batch_size', 'num_workers',
-        'collate_fn', 'worker_init_fn', 'num_batch_per_epoch', 'pin_memory',
-        'drop_last', 'timeout', 'persistent_workers', 'prefetch_factor',
-        'multiprocessing_context', 'generator', 'pin_memory_device',
-        'disable_subprocess_warning',
-        'in_order', 'shuffle',
-    }
-)  # fmt: skip
+#: ``Runner.build_dataloader`` takes two keys out before it calls the class.
+_LOADER = _arguments(DataLoader) | _names(
+    'disable_subprocess_warning num_batch_per_epoch'
+)
 
 #: Keys of the dicts that carry no ``type``, by their dotted path.
 UNTYPED: dict[str, frozenset[str]] = {
     'train_dataloader': _LOADER,
     'val_dataloader': _LOADER,
     'test_dataloader': _LOADER,
-    'env_cfg': frozenset(
-        {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'}
-    ),
-    'env_cfg.mp_cfg': frozenset({'mp_start_method', 'opencv_num_threads'}),
-    'env_cfg.dist_cfg': frozenset(
-        {
-            'backend', 'timeout', 'init_backend', 'init_method', 'port',
-            'world_size', 'rank', 'store',
-        }
-    ),
-    'randomness': frozenset({'seed', 'deterministic', 'diff_rank_seed'}),
-    'auto_scale_lr': frozenset({'enable', 'base_batch_size'}),
-    'compile': frozenset(
-        {
-            'target', 'backend', 'mode', 'options', 'fullgraph', 'dynamic',
-            'disable',
-        }
-    ),
-    'optim_wrapper.clip_grad': frozenset(
-        {
-            'type', 'max_norm', 'norm_type', 'error_if_nonfinite', 'foreach',
-            'clip_value',
-        }
-    ),
-    'optim_wrapper.paramwise_cfg': frozenset(
-        {
-            'custom_keys', 'bias_lr_mult', 'bias_decay_mult',
-            'norm_decay_mult', 'flat_decay_mult', 'dwconv_decay_mult',
-            'dcn_offset_lr_mult', 'bypass_duplicate', 'layer_decay_rate',
-            'decay_rate', 'decay_type', 'num_layers', 'reset_dim',
-        }
-    ),
-    'default_hooks': frozenset(
-        {
-            'runtime_info', 'timer', 'sampler_seed', 'logger',
-            'param_scheduler', 'checkpoint', 'visualization',
-        }
-    ),
-    'data_preprocessor': frozenset(
-        {
-            'mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'to_rgb',
-            'non_blocking', 'num_classes', 'to_onehot', 'batch_augments',
-            'pad_size_divisor', 'pad_val', 'pad_value', 'pad_mask',
-            'seg_pad_val', 'size', 'size_divisor', 'test_cfg',
-            'second_mean', 'second_std', 'type',
-        }
-    ),
-}  # fmt: skip
+    # ``Runner.setup_env`` reads them one by one.
+    'env_cfg': _names('cudnn_benchmark dist_cfg mp_cfg resource_limit'),
+    'env_cfg.mp_cfg': _arguments(set_multi_processing, without='distributed'),
+    # ``port`` is an argument of mmengine's private start-up for Slurm.
+    'env_cfg.dist_cfg': _names('port')
+    | _arguments(init_dist, init_process_group, without='launcher'),
+    'randomness': _arguments(Runner.set_randomness),
+    # ``Runner.scale_lr`` reads them one by one.
+    'auto_scale_lr': _names('base_batch_size enable'),
+    # mmengine takes ``target``, the method's name, before it calls torch.
+    'compile': _names('target') | _arguments(torch.compile, without='model'),
+    # mmengine takes ``type``, which chooses between the two functions.
+    'optim_wrapper.clip_grad': _names('type')
+    | _arguments(clip_grad_norm_, clip_grad_value_, without='parameters'),
+    # The constructors of optimizer wrappers (mmengine, mmpretrain, mmdet and
+    # mmseg) read them one by one.
+    'optim_wrapper.paramwise_cfg': _names("""
+        bias_decay_mult bias_lr_mult bypass_duplicate custom_keys
+        dcn_offset_lr_mult decay_rate decay_type dwconv_decay_mult
+        flat_decay_mult layer_decay_rate norm_decay_mult num_layers
+        reset_dim"""),
+    # ``Runner.register_default_hooks`` has a dict of them in its body. The
+    # last is the name that OpenMMLab's configs give their own hook.
+    'default_hooks': _names("""
+        checkpoint logger param_scheduler runtime_info sampler_seed timer
+        visualization"""),
+}
 
 #: Dicts in which any key is a name of the user's own choice.
 FREE = ('optim_wrapper.paramwise_cfg.custom_keys',)
 
-#: Dicts whose unknown keys nobody reports, or only after minutes and with a
-#: traceback: even a file's own are checked.
+#: Dicts in which even the keys of the file itself are checked, because nobody
+#: reports an unknown one, or only after minutes and with a traceback.
 SILENT = (
     'env_cfg',
     'env_cfg.mp_cfg',
@@ -122,7 +119,8 @@ SILENT = (
     'test_cfg',
 )
 
-#: The class that mmengine builds when a dict has no ``type``.
+#: The class that is built when a dict has no ``type``; where the model
+#: decides, the classes.
 DEFAULT_TYPES = {
     'optim_wrapper': ('OptimWrapper',),
     'log_processor': ('LogProcessor',),
@@ -133,12 +131,18 @@ DEFAULT_TYPES = {
     'test_cfg': ('TestLoop',),
     'val_evaluator': ('Evaluator',),
     'test_evaluator': ('Evaluator',),
+    'data_preprocessor': (
+        'mmpretrain.ClsDataPreprocessor',
+        'mmpretrain.SelfSupDataPreprocessor',
+        'mmpretrain.TwoNormDataPreprocessor',
+    ),
 }
 
-#: Keys that a builder takes out before it calls the class.
+#: Keys that a builder takes out before it calls the class, by the name of the
+#: registry.
 BUILDER_KEYS = {
-    'hook': frozenset({'priority'}),
-    'parameter scheduler': frozenset({'convert_to_iter_based'}),
-    'optim_wrapper': frozenset({'constructor', 'paramwise_cfg'}),
-    'loop': frozenset({'by_epoch'}),
+    'hook': _names('priority'),
+    'parameter scheduler': _names('convert_to_iter_based'),
+    'optim_wrapper': _names('constructor paramwise_cfg'),
+    'loop': _names('by_epoch'),
 }

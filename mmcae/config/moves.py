@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Paths in a config that follow its ``data_root`` and its weights."""
+"""Change the paths of a config when its ``data_root`` or weights change."""
 
 import warnings
 from pathlib import Path
@@ -7,21 +7,21 @@ from typing import Any
 
 from mmengine.config import Config
 
-# Where a config has paths below its data_root.
+# The parts of a config that have paths below its data_root.
 DATA_PARTS = tuple(
     f'{name}_{part}'
     for name in ('train', 'val', 'test')
     for part in ('dataloader', 'evaluator')
 )
 
-# Variables of a config file that name a file of weights inside its model.
+# Variables of a config file that name a checkpoint for its model.
 WEIGHT_VARIABLES = ('checkpoint', 'tokenizer')
 
 
 def with_slash(cfg: Config, variables: dict[str, Any]) -> dict[str, Any]:
-    """End a folder with a slash where the file counts on one.
+    """Add a slash to the new ``data_root`` if the old one ends with a slash.
 
-    mmdetection's files compute ``data_root + 'annotations/...'``.
+    mmdetection's configs compute ``data_root + 'annotations/...'``.
     """
     old, new = cfg.get('data_root'), variables.get('data_root')
     if new and isinstance(old, str) and old.endswith('/'):
@@ -30,7 +30,7 @@ def with_slash(cfg: Config, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_slash(cfg: Config, variables: dict[str, Any]) -> None:
-    """Write the folder as it was given, without an added slash."""
+    """Remove the slash that `with_slash` added."""
     if 'data_root' not in variables:
         return
     added, given = cfg.data_root, variables['data_root']
@@ -41,7 +41,7 @@ def without_slash(cfg: Config, variables: dict[str, Any]) -> None:
 
 
 def move_data_root(cfg: Config, future: Config) -> None:
-    """Move the paths below ``data_root`` that the file did not compute."""
+    """Change the paths below ``data_root`` that the file did not compute."""
     old, new = cfg.get('data_root'), future.get('data_root')
     if old == new:
         return
@@ -58,7 +58,7 @@ def move_data_root(cfg: Config, future: Config) -> None:
 
 
 def move_weights(cfg: Config, future: Config) -> None:
-    """Replace the model's weights where they are those of a variable."""
+    """Replace the model's checkpoints that are equal to a variable's."""
     for name in WEIGHT_VARIABLES:
         old, new = cfg.get(name), future.get(name)
         if isinstance(old, str) and new is not None and old != new:
@@ -66,7 +66,7 @@ def move_weights(cfg: Config, future: Config) -> None:
 
 
 def _replace_value(node: Any, old: str, new: str) -> None:
-    """Put ``new`` for every string that is ``old``, at any depth."""
+    """Replace every string ``old`` by ``new``, at any depth."""
     if not isinstance(node, dict | list):
         return
     pairs = node.items() if isinstance(node, dict) else enumerate(node)
@@ -78,7 +78,11 @@ def _replace_value(node: Any, old: str, new: str) -> None:
 
 
 def _replace_root(node: Any, old: Any, new: str) -> int:
-    """Put ``new`` for ``old`` where a path is, or starts with, the root."""
+    """Replace the root ``old`` by ``new`` in every path below it.
+
+    Returns:
+        The number of paths that were changed.
+    """
     if isinstance(node, dict):
         items: list[tuple[Any, Any]] = list(node.items())
     elif isinstance(node, list):

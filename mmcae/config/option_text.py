@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From the text of ``--cfg-options KEY=VALUE`` to values.
+"""Read the values of ``--cfg-options KEY=VALUE``.
 
-mmengine's parser removes all blanks and splits at every comma, so that no
-folder called ``My Photos, 2026`` can be given. Here blanks stay, and a value
-that is text in the config stays text.
+mmengine's parser removes all blanks and splits at every comma, so a folder
+called ``My Photos, 2026`` cannot be given. Here blanks stay, and a value that
+is text in the config stays text.
 """
 
 import re
@@ -30,7 +30,7 @@ class Options(dict[str, Any]):
         self.texts[key] = text
 
     def fitted(self, key: str, present: Any) -> Any:
-        """The value of a key that has another value at present."""
+        """The value of an override, read to suit the one that it replaces."""
         if key not in self.texts or not isinstance(present, str):
             return self[key]
         is_path = '/' in present or key.rpartition('.')[2] == 'data_root'
@@ -49,15 +49,16 @@ def parse_value(
     ``[...]``, ``(...)``        a list, a tuple; nested ones, too
     ``1``, ``1e-3``, ``true``,  a number, a boolean, ``None``
     ``None``
-    ``a,b``                     a list, unless a blank stands in it and an
-                                item is no number
+    ``a,b``                     a list; but text if it has a blank and an item
+                                that is not a number
     anything else               the text, with its blanks and commas
     ==========================  ===========================================
 
     Args:
         text: What follows ``=``.
-        present: The kind of the value in the config, if that is text. Then
-            only brackets make a list; and of a path, a number is a name, too.
+        present: The kind of the present value in the config, if that is
+            text. Then only brackets make a list, and a number in place of a
+            path is read as a name.
 
     Raises:
         ValueError: If brackets or quotes do not close.
@@ -87,7 +88,7 @@ def parse_value(
 
 
 def parse_item(text: str) -> Any:
-    """Read an item of a list: brackets, a literal or text."""
+    """Read an item of a list: a list in brackets, a literal or text."""
     text = text.strip()
     if text[:1] in (*_CLOSING, '"', "'"):
         return parse_value(text)
@@ -109,7 +110,7 @@ def _split(text: str) -> Iterator[str]:
         if quote:
             quote = '' if char == quote else quote
         elif char in '"\'' and text[:index].rstrip()[-1:] in ('', *'[(,'):
-            quote = char  # an apostrophe within a word is none
+            quote = char  # an apostrophe inside a word is not a quote
         elif char in _CLOSING:
             open_brackets.append(_CLOSING[char])
         elif char in _CLOSING.values():

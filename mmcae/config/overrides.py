@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Read a config and apply overrides strictly."""
+"""Read a config and apply overrides, refusing what nothing reads."""
 
 import copy
 from pathlib import Path
@@ -72,14 +72,14 @@ def _read(file: Path, variables: dict[str, Any] | None = None) -> Config:
 
 
 def _drop_scopes(node: Any, name: str = '') -> None:
-    """Take away the ``_scope_`` that a base file ``mmcae::...`` brings along.
+    """Remove the ``_scope_`` that mmengine adds to a base ``mmcae::...``.
 
-    mmengine adds the package's name to each dict with a ``type`` that such a
-    base holds. mmcae's configs write the scope of every class that needs one
-    (``mmcae.CAE``), so it adds nothing; but functions, which mmengine calls
-    with all keys, do not know that key, and a class without scope would no
-    longer be looked for in the config's ``default_scope``. Another package's
-    scope stays where a class is built.
+    mmengine adds the package's name to each dict with a ``type`` in such a
+    base. mmcae's configs write the scope of every class that needs one
+    (``mmcae.CAE``), so the key is not needed, and it does harm: mmengine
+    passes it on to functions, which do not accept it, and no longer looks for
+    a class without scope in the config's ``default_scope``. The scope of
+    another package stays where a class is built.
     """
     if isinstance(node, dict):
         scope = node.get('_scope_')
@@ -105,10 +105,11 @@ def apply_options(
     name that mmengine reads; ``+key`` adds a new one on purpose. Indices
     address list items (``param_scheduler.0.end``).
 
-    An override of a variable of the file (``max_epochs``) changes all that
-    the file builds from it, as if the file had been edited. Without a file,
-    and for what it does not compute itself, only paths follow: those built
-    from ``data_root``, and the weights ``checkpoint`` and ``tokenizer``.
+    An override of a variable of the file (``max_epochs``) changes every value
+    that the file computes from it, as if the file had been edited. Values
+    that the file does not compute follow the variable only if they are paths:
+    those below ``data_root``, and those equal to ``checkpoint`` or
+    ``tokenizer``. The same is true of all values if no file is given.
 
     Args:
         cfg: The config to change.
@@ -116,8 +117,8 @@ def apply_options(
         file: The file that ``cfg`` was read from, unchanged since.
 
     Raises:
-        ConfigError: Names the key and the nearest valid spelling, or the keys
-            to set instead of a variable that reaches nothing.
+        ConfigError: Names the key and the nearest valid spelling. If nothing
+            is computed from a variable, it names the keys to set instead.
     """
     if isinstance(options, Options):
         options = {
@@ -186,7 +187,7 @@ def _flatten(key: str, value: Any) -> list[str]:
 
 
 def _set(cfg: Any, full_key: str, value: Any) -> None:
-    """Write one value, making the dicts that lead to it."""
+    """Write one value, and create the dicts that lead to it."""
     *parents, last = full_key.split('.')
     trail: list[tuple[Any, Any]] = []
     node = cfg
@@ -210,7 +211,7 @@ def _set(cfg: Any, full_key: str, value: Any) -> None:
             {name: item for name, item in value.items() if name != '_delete_'}
         )
     if isinstance(node, tuple):
-        # A tuple cannot be written to: put a changed copy in its place.
+        # A tuple cannot be changed: replace it by a changed copy.
         items = list(node)
         items[key] = value
         holder, name = trail[-1]

@@ -1,17 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Find the configs, tools and model index that travel with the package."""
+"""Find the configs, tools and model index that the package ships with."""
 
-import difflib
 from pathlib import Path
 
+from mmcae.config.nearest import LONG_NAME, nearest
 from mmcae.config.renamed import current_name
 
 
 def resource_root() -> Path:
     """The folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
 
-    That is ``mmcae/.mim`` of an installed package (a wheel carries copies, an
-    editable install links), or the repository of a plain source tree.
+    That is ``mmcae/.mim`` of an installed package (copies in a wheel, links in
+    an editable install), or the root of a source tree.
 
     Raises:
         FileNotFoundError: If neither place has a model index.
@@ -72,10 +72,8 @@ def find_config(name: str | Path) -> Path:
         )
     if found:
         return found[0]
-    nearest = difflib.get_close_matches(
-        stem, [item.stem for item in candidates], n=1, cutoff=0.5
-    )
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else ''
+    near = nearest(stem, (item.stem for item in candidates), LONG_NAME)
+    hint = f"; did you mean '{near}'?" if near else ''
     raise FileNotFoundError(
         f"there is no config file '{name}', and no config of that name in "
         f'{resource_root() / "configs"}{hint}'

@@ -1,11 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Values that a config may hold, as one table.
 
-mmengine and torch find a wrong value late (a batch size of ``'abc'`` after
-the images are decoded), with a traceback, or never (``max_epochs=0`` trains
-nothing). Each row of `RULES` says what a key must be; to check one more, add
-a row (causes before what follows from them). What depends on two keys is a
-function in `RELATIONS`.
+mmengine and torch find a wrong value late and with a traceback (a batch size
+of ``'abc'`` only after the images are decoded), or never (``max_epochs=0``
+trains nothing). Each row of `RULES` says what the value of a key must be. Add
+a row to check one more key; a row must stand before the rows of values that
+are computed from its own. `RELATIONS` has a function for each check of two
+keys.
 """
 
 import math
@@ -41,8 +42,8 @@ class Rule:
         keys: A dotted path; ``*`` stands for any one part, ``**`` for any
             number of parts.
         kind: What the value must be.
-        types: Only in dicts of these types, of any scope where they are
-            written without; of any type if empty.
+        types: Check only dicts of these types; a type without a scope stands
+            for all scopes. Empty: check every dict.
     """
 
     keys: str
@@ -79,14 +80,17 @@ def number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> Kind:
-    """A finite number within limits."""
+    """A finite number within the given limits."""
     limits = [
         f'{word} {limit:g}'
         for word, limit in (
-            ('from', least), ('above', above), ('to', most), ('below', below),
+            ('from', least),
+            ('above', above),
+            ('to', most),
+            ('below', below),
         )
         if math.isfinite(limit)
-    ]  # fmt: skip
+    ]
     return Kind(
         ' '.join(['a number', *limits]),
         lambda value: (
@@ -98,7 +102,7 @@ def number(
 
 
 def several(kind: Kind, *counts: int) -> Kind:
-    """A list of values of a kind, of one of the lengths if any is given."""
+    """A list of values of one kind; if lengths are given, of one of them."""
     size = f'{" or ".join(map(str, counts))} times ' if counts else ''
     return Kind(
         f'a list: {size}{kind.wanted}',
@@ -111,7 +115,7 @@ def several(kind: Kind, *counts: int) -> Kind:
 
 
 def exactly(*values: Any) -> Kind:
-    """One of some values."""
+    """One of the given values, of the same type."""
     return Kind(
         ' or '.join(repr(value) for value in values),
         lambda value: any(
@@ -173,7 +177,8 @@ RULES = (
     Rule('optim_wrapper.optimizer.momentum', number(0, below=1)),
     Rule('optim_wrapper.optimizer.eps', number(0)),
     Rule(
-        'optim_wrapper.optimizer.betas', several(number(0, below=1), 2),
+        'optim_wrapper.optimizer.betas',
+        several(number(0, below=1), 2),
         ('Adam', 'AdamW', 'NAdam', 'RAdam', 'Adamax', 'Lion', 'Lamb'),
     ),
     Rule(
@@ -209,11 +214,13 @@ RULES = (
     Rule('model.head.loss.lambd', number(0), ('CAELoss',)),
     Rule('model.head.num_classes', whole(1)),
     Rule(
-        'model.backbone.patch_size', whole(1) | several(whole(1), 2),
+        'model.backbone.patch_size',
+        whole(1) | several(whole(1), 2),
         ('CAEViT', 'CAEPretrainViT'),
     ),
     Rule(
-        'model.backbone.img_size', whole(1) | several(whole(1), 2),
+        'model.backbone.img_size',
+        whole(1) | several(whole(1), 2),
         ('CAEViT', 'CAEPretrainViT'),
     ),
     Rule('model.backbone.arch.num_heads', whole(1)),
@@ -223,16 +230,17 @@ RULES = (
     Rule('**.data_preprocessor.mean', several(number()) | NOTHING),
     Rule('**.data_preprocessor.std', several(number(above=0)) | NOTHING),
     Rule('**.data_preprocessor.second_mean', several(number()) | NOTHING),
-    Rule('**.data_preprocessor.second_std',
-         several(number(above=0)) | NOTHING),
+    Rule(
+        '**.data_preprocessor.second_std', several(number(above=0)) | NOTHING
+    ),
     Rule('**.scale', several(number(above=0, most=1), 2), CROPS),
     Rule('**.prob', SHARE | several(SHARE)),
     Rule('**.num_masking_patches', whole(1)),
-)  # fmt: skip
+)
 
 
 def check_values(cfg: Any) -> None:
-    """Refuse values that no run can mean.
+    """Refuse values with which no run can work.
 
     Args:
         cfg: A complete config, options applied.
@@ -241,9 +249,9 @@ def check_values(cfg: Any) -> None:
         ConfigError: Names the key, the value, and what it must be.
     """
     if cfg.get('model') is None:
-        raise ConfigError('model=None: the config has nothing to train')
+        raise ConfigError('model=None: the config has no model to train')
     values = list(_read_values(cfg))
-    for rule in RULES:  # of several faults, the first row's is told
+    for rule in RULES:  # the first broken rule gives the message
         pattern = rule.pattern()
         for path, value in values:
             if not pattern.fullmatch(path) or rule.kind.accepts(value):
@@ -262,7 +270,7 @@ def _read_values(cfg: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _types_around(cfg: Any, path: str) -> set[str]:
-    """The type of the dict that holds a key, with and without its scope."""
+    """The type of the dict that has a key, with and without its scope."""
     kind = value_at(cfg, f'{path.rpartition(".")[0]}.type')
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     return {name, name.rpartition('.')[2]}
@@ -282,7 +290,7 @@ def _schedules_have_steps(cfg: Any) -> None:
 
 
 def _mean_and_std_fit(cfg: Any) -> None:
-    """One number for all channels, or one for each."""
+    """Mean and std have one number for all channels or one for each."""
     for prefix in ('', 'model.'):
         parts = value_at(cfg, f'{prefix}data_preprocessor') or {}
         for names in (('mean', 'std'), ('second_mean', 'second_std')):
@@ -295,7 +303,7 @@ def _mean_and_std_fit(cfg: Any) -> None:
                 if len(value) not in allowed:
                     raise ConfigError(
                         f'{prefix}data_preprocessor.{name}={value!r}: must '
-                        f'be a list of {channels} numbers, one a channel'
+                        f'be a list of {channels} numbers, one per channel'
                     )
 
 

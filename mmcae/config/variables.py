@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Give a variable of a config file another value.
+"""Change the value of a variable of a config file.
 
 A config file computes (``T_max=max_epochs - warmup_epochs``), so an override
 of ``max_epochs`` alone changes nothing that was computed. Here the file is
@@ -25,7 +25,7 @@ _MAX_NAMED = 4
 
 
 def is_variable(cfg: Config, name: str) -> bool:
-    """Whether a top-level name is only there for the file to compute with."""
+    """Whether a top-level name is a variable, which only the file reads."""
     return name in cfg and name not in TOP_LEVEL
 
 
@@ -53,9 +53,9 @@ def read_with(file: str | Path, variables: Mapping[str, Any]) -> Config:
 
 @contextmanager
 def _edited(variables: Mapping[str, Any]) -> Iterator[None]:
-    """Let mmengine find other values in the config files that it reads.
+    """Let mmengine read config files with other values of variables.
 
-    This step of its reader is the last one before a file's code is compiled.
+    The replaced method is the last step before mmengine compiles a file.
     """
     original = Config._pre_substitute_base_vars
 
@@ -75,7 +75,7 @@ def _edited(variables: Mapping[str, Any]) -> Iterator[None]:
 
 
 def with_values(code: str, variables: Mapping[str, Any]) -> str:
-    """Set variables anew wherever code sets them.
+    """Set variables to new values wherever the code sets them.
 
     Args:
         code: Python code.
@@ -114,7 +114,7 @@ def _edited_block(
 
 
 def check_kind(name: str, old: Any, new: Any) -> None:
-    """Refuse a value of another kind than the one the file computes with.
+    """Refuse a value whose kind is not that of the present value.
 
     Raises:
         ConfigError: Says which kind it must be.
@@ -143,17 +143,18 @@ def check_kind(name: str, old: Any, new: Any) -> None:
 def check_reached(
     old: Config, new: Config, name: str, effect: Config | None = None
 ) -> None:
-    """Refuse a new value of a variable that does not reach what is trained.
+    """Refuse a new value of a variable if it has no effect on the run.
 
-    If keys have the variable's name (``train_cfg.max_epochs``), one of them
-    must have taken the value; else anything must have changed.
+    If the config has keys with the variable's name
+    (``train_cfg.max_epochs``), one of them must have taken the value;
+    otherwise at least one value that mmengine reads must have changed.
 
     Args:
         old: The config before.
         new: The config with the variable's new value.
         name: The variable.
-        effect: The config with no other change than this one; ``new`` if
-            not given.
+        effect: The config with this variable changed and no other; by
+            default ``new``.
 
     Raises:
         ConfigError: Names the keys to set instead.
@@ -180,7 +181,7 @@ def check_reached(
 
 
 def check_inside(cfg: Config, full_key: str) -> None:
-    """Refuse an override inside a variable, which would reach nothing.
+    """Refuse an override inside a variable, which would have no effect.
 
     Raises:
         ConfigError: Names the keys that hold copies of the variable.
@@ -193,15 +194,15 @@ def check_inside(cfg: Config, full_key: str) -> None:
         for path, value in walk(cfg)
         if _top(path) in TOP_LEVEL and value == cfg[name]
     ]
-    hint = ' and '.join(copies) or 'what was built from it'
+    hint = ' and '.join(copies) or 'the keys computed from it'
     raise ConfigError(
-        f"'{full_key}': '{name}' is a variable of the config file, of which "
-        f'other keys hold copies; set {hint} instead'
+        f"'{full_key}': '{name}' is a variable of the config file, and other "
+        f'keys have copies of it; set {hint} instead'
     )
 
 
 def drop_empty_schedulers(cfg: Config, variables: Mapping[str, Any]) -> None:
-    """Take out schedulers that a shorter training leaves no step.
+    """Remove schedulers for which a shorter training leaves no step.
 
     ``max_epochs=3`` with ``warmup_epochs=3`` leaves none after the warm-up;
     mmengine refuses a scheduler that ends where it begins.
@@ -218,14 +219,14 @@ def drop_empty_schedulers(cfg: Config, variables: Mapping[str, Any]) -> None:
         warnings.warn(
             f'{_say(variables)}: {scheduler.get("type")} from {begin} to '
             f'{end} has no step left and is dropped; what comes before it '
-            'fills the training (a shorter warm-up leaves room)',
+            'lasts until the end (shorten the warm-up to make room)',
             stacklevel=4,
         )
     cfg.param_scheduler = kept
 
 
 def _instead(cfg: Config, name: str, namesakes: list[str]) -> str:
-    """Which keys to set, because none followed the variable."""
+    """Say which keys to set in place of a variable that has no effect."""
     value = cfg[name]
     equal = [
         path
@@ -238,9 +239,9 @@ def _instead(cfg: Config, name: str, namesakes: list[str]) -> str:
     ]
     paths = [*namesakes, *(path for path in equal if path not in namesakes)]
     if not paths:
-        return 'nothing is built from it here'
+        return 'nothing is computed from it here'
     told = [f'{path} ({value_at(cfg, path)})' for path in paths[:_MAX_NAMED]]
-    return f'what is trained does not follow it here; set {", ".join(told)}'
+    return f'the run does not depend on it here; set {", ".join(told)}'
 
 
 def _read_part(cfg: Config) -> dict[str, Any]:

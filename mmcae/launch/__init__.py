@@ -1,4 +1,4 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From a config and command-line options to a running Runner."""
+"""Build and start a Runner from a config and command-line options."""
 
 import mmcae.namespace_guard  # noqa: F401

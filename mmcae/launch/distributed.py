@@ -3,7 +3,7 @@
 
 mmengine's launcher selects a CUDA device even for gloo, and its default DDP
 wrapper passes ``device_ids``; both fail where torch is a CUDA build but no GPU
-is present. With an accelerator nothing here applies.
+is present. On machines with an accelerator, this module does nothing.
 """
 
 import datetime
@@ -21,14 +21,14 @@ from mmengine.device import (
 )
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from mmcae.config.check import ConfigError
+from mmcae.registry import MODEL_WRAPPERS
 
-#: Where each launcher says rank, world size and local rank.
+#: The variables in which each launcher gives rank, world size and local rank.
 RANK_VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
@@ -41,7 +41,7 @@ RANK_VARIABLES = {
 
 
 def has_accelerator() -> bool:
-    """Whether mmengine's own launcher works here."""
+    """Whether this machine has a device that mmengine's launcher selects."""
     return (
         torch.cuda.is_available()
         or is_npu_available()
@@ -54,8 +54,8 @@ def has_accelerator() -> bool:
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's wrapper for a model on CPUs.
 
-    PyTorch synchronises batch normalisation on GPUs only, and refuses to
-    wrap such layers elsewhere: here each process normalises its own batch.
+    PyTorch synchronizes batch normalization on GPUs only and refuses to wrap
+    such layers elsewhere, so here each process normalizes its own batch.
 
     Args:
         module: The model.
@@ -69,8 +69,8 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
     """Start gloo and prepare the config, if there is no accelerator.
 
-    The Runner leaves a process group alone that exists already; so calling
-    this before the Runner is built is all that a script has to do.
+    The Runner uses a process group that exists already, so a script only has
+    to call this before it builds the Runner.
 
     Args:
         cfg: Gets ``env_cfg.dist_cfg.backend = 'gloo'`` and a
@@ -100,15 +100,21 @@ def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
     return True
 
 
-def leave_process_group() -> None:
-    """Leave the group at the end of a run that went well.
+def rank() -> str | None:
+    """This process's number as its launcher gives it; None if it is alone."""
+    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
 
-    Gloo's threads give back the tensors of the last collective a moment after
-    it is done, and need Python's lock for it. Where the interpreter closes
-    first, the process aborts ("terminate called without an active exception",
-    status -6) although all work is done. Destroying the group waits for its
-    threads only if nothing else refers to it, and a DDP model does until the
-    process ends: so the lock is left to them for a moment as well.
+
+def leave_process_group() -> None:
+    """Leave the process group at the end of a successful run.
+
+    Gloo's threads release the tensors of the last collective shortly after it
+    is done, and need Python's global lock for that. If the interpreter closes
+    before they have it, the process aborts ("terminate called without an
+    active exception", status -6) although all work is done. Destroying the
+    group waits for the threads only if nothing else refers to the group, but
+    a DDP model does until the process ends. So this function also sleeps for
+    a moment, which gives the lock to the threads.
     """
     if not is_distributed():
         return
@@ -119,15 +125,17 @@ def leave_process_group() -> None:
 def _wrap_without_devices(cfg: Config) -> None:
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
-        # mmengine's defaults, apart from devices and batch normalisation.
+        # mmengine's defaults, but without devices and with our wrapper.
         cfg.model_wrapper_cfg = ConfigDict(
-            type='CPUDistributedDataParallel',
+            type='mmcae.CPUDistributedDataParallel',
             device_ids=None,
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
         return
     kind = wrapper.get('type', 'MMDistributedDataParallel')
+    if kind == 'CPUDistributedDataParallel':  # from an earlier run's config
+        wrapper['type'] = kind = 'mmcae.CPUDistributedDataParallel'
     if isinstance(kind, str):
         kind = MODEL_WRAPPERS.get(kind)
     if isinstance(kind, type) and issubclass(kind, DistributedDataParallel):
@@ -135,7 +143,7 @@ def _wrap_without_devices(cfg: Config) -> None:
 
 
 def _export_ranks(launcher: str) -> None:
-    """Set the variables that torch's ``env://`` start-up reads."""
+    """Set the variables that torch's ``env://`` initialization reads."""
     missing = [
         name for name in RANK_VARIABLES[launcher] if name not in os.environ
     ]

@@ -1,30 +1,27 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From a config and command-line options to a running Runner."""
+"""Build and start a Runner from a config and command-line options."""
 
 import argparse
-import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmcae.checkpoint.printable import printable_lines
-from mmcae.checkpoint.reading import DownloadError
 from mmcae.config.option_text import Options
 from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
 from mmcae.launch.distributed import (
     has_accelerator,
-    leave_process_group,
+    rank,
     setup_cpu_distributed,
 )
+
+# Scripts import `clear_errors` and `run` from here.
+from mmcae.launch.errors import clear_errors as clear_errors
+from mmcae.launch.errors import loop_started
+from mmcae.launch.errors import run as run
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
 
 CFG_OPTIONS_HELP = (
@@ -35,26 +32,13 @@ CFG_OPTIONS_HELP = (
     '"data_root=My Photos, 2026"; in other places, and in lists, quote such '
     'text: key="[\'a, b\',c]". A key that nothing reads is an error; '
     '+key=value adds one on purpose. A variable of the config file '
-    '(data_root, max_epochs, batch_size, ...) changes all that the file '
-    'builds from it.'
+    '(data_root, max_epochs, batch_size, ...) changes every value that the '
+    'file computes from it.'
 )
-
-MMCV_OPS_HINT = (
-    "this config needs mmcv's compiled operators, and the mmcv installed here "
-    'is pure Python; with torch installed, compile it: pip uninstall -y '
-    'onedl-mmcv && MMCV_WITH_OPS=1 pip install --no-build-isolation '
-    '--no-cache-dir --no-binary onedl-mmcv onedl-mmcv'
-)
-
-#: Packages whose own ``raise`` of a ValueError is a message to the user.
-CHECKED_PACKAGES = (
-    'mmcae', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet',
-    '__main__',  # the tools
-)  # fmt: skip
 
 
 class StrictDictAction(DictAction):
-    """mmengine's ``DictAction`` with blanks kept and clear messages."""
+    """mmengine's ``DictAction``, but it keeps blanks and explains errors."""
 
     def __call__(
         self,
@@ -73,22 +57,6 @@ class StrictDictAction(DictAction):
             except ValueError as error:
                 parser.error(f'{option_string}: {error}')
         setattr(namespace, self.dest, options)
-
-
-class _Started(Hook):
-    """Records that the loop began: later errors keep their traceback."""
-
-    priority = 'VERY_HIGH'
-    done = False
-
-    def before_train(self, runner: Runner) -> None:
-        self.done = True
-
-    def before_test(self, runner: Runner) -> None:
-        self.done = True
-
-
-_started = _Started()
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,9 +80,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='how the processes of this job were started',
     )
     parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0,
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
         help=argparse.SUPPRESS,
-    )  # fmt: skip
+    )
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config: str) -> None:
@@ -153,8 +124,8 @@ def set_loader_defaults(
 ) -> None:
     """Give data loaders the defaults that OpenMMLab's tools give them.
 
-    mmpretrain's configs count on its tools for the collate function; other
-    scopes keep mmengine's.
+    mmpretrain's configs leave the collate function to its tools. Configs of
+    other scopes keep mmengine's default.
 
     Args:
         cfg: Changed in place.
@@ -179,16 +150,16 @@ def set_loader_defaults(
 
 
 def resume_latest(cfg: Config) -> None:
-    """Go on from the newest checkpoint of the work dir, if there is one.
+    """Resume from the newest checkpoint of the work dir, if there is one.
 
-    Otherwise the run starts as without ``--resume``, and says so: the first
-    start and a restart of a job can have the same command.
+    Otherwise the run starts as without ``--resume`` and prints a line about
+    it. So the first start and every restart of a job can use one command.
     """
     if (Path(cfg.work_dir) / 'last_checkpoint').is_file():
         cfg.resume, cfg.load_from = True, None
     else:
         cfg.resume = False
-        if _rank() in (None, '0'):
+        if rank() in (None, '0'):
             print(
                 f'--resume: nothing to resume in {cfg.work_dir}; training '
                 'from the start',
@@ -203,10 +174,10 @@ def build_runner(cfg: Config) -> Runner:
         cfg: A complete config with ``work_dir`` and ``launcher``.
 
     Returns:
-        The Runner, model built, nothing started.
+        The Runner with its model; nothing has started yet.
 
     Raises:
-        ConfigError: If a value cannot be meant; before an image is read.
+        ConfigError: If a value is wrong. No image has been read by then.
     """
     check_values(cfg)
     share_sampler_seed(cfg)
@@ -216,106 +187,19 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
-    runner.register_hook(_started)
+    runner.register_hook(loop_started)
     return runner
 
 
 def train(runner: Runner) -> None:
-    """Train, after a look at what mmengine would not report clearly.
+    """Train, after a check that mmengine does not make.
 
     Raises:
         ValueError: If the data loader yields no batch.
     """
-    # Not at the top: data sets import mmpretrain, which mmseg may not need.
+    # Not at the top: the datasets import mmpretrain, which takes seconds.
     from mmcae.engine.hooks.data_health_hook import require_batches
 
-    # The schedulers, built before any hook runs, need its length.
+    # The schedulers are built before any hook runs and need its length.
     require_batches(runner.train_loop.dataloader)
     runner.train()
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Let start-up mistakes end in one message instead of a traceback.
-
-    Before the loop begins, a file that is not there or a value that a
-    constructor refuses is the user's to mend: status 2 for options and
-    configs, 1 for the rest. ``MMCAE_TRACEBACK=1`` shows the traceback. Any
-    other error, and every error once the loop runs, passes untouched.
-    """
-    _started.done = False
-    try:
-        yield
-    except ConfigError as error:
-        _exit(error, 2)
-    except (OSError, DownloadError) as error:
-        if _started.done and not isinstance(error, DownloadError):
-            raise
-        _exit(error, 1)
-    except ModuleNotFoundError as error:
-        if error.name != 'mmcv._ext':
-            raise
-        _exit(ModuleNotFoundError(MMCV_OPS_HINT), 1)
-    except TypeError as error:
-        if _started.done or not _is_refused_call(error):
-            raise
-        _exit(error, 2)
-    except (KeyError, ValueError) as error:
-        if _started.done or not _is_deliberate(error):
-            raise
-        _exit(error, 1)
-
-
-def _is_deliberate(error: BaseException) -> bool:
-    """Whether a check refused a value, as opposed to code that broke.
-
-    A refusal is raised by one of OpenMMLab's packages itself. A ``KeyError``
-    counts only as the registries' "is not in the ... registry".
-    """
-    if isinstance(error, KeyError):
-        return 'registry' in str(error)
-    # An error that was raised while another one was handled may be a copy of
-    # that; `raise ... from ...` is a message of its own.
-    while error.__context__ and not error.__suppress_context__:
-        error = error.__context__
-    module = _raised_in(error)
-    return module.split('.')[0] in CHECKED_PACKAGES
-
-
-def _is_refused_call(error: TypeError) -> bool:
-    """Whether mmengine called a class with an argument it does not have."""
-    module = _raised_in(error)
-    return 'argument' in str(error) and module.startswith('mmengine.')
-
-
-def _raised_in(error: BaseException) -> str:
-    """The name of the module that an error comes from."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return frames[-1][0].f_globals.get('__name__', '') if frames else ''
-
-
-def _exit(error: BaseException, status: int) -> None:
-    if os.environ.get('MMCAE_TRACEBACK', '0') not in ('', '0'):
-        traceback.print_exc()
-    rank = _rank()
-    where = f'[rank {rank}] ' if rank else ''
-    text = error.args[0] if isinstance(error, KeyError) else str(error)
-    message = printable_lines(f'{where}error: {text}')
-    print(message, file=sys.stderr, flush=True)
-    raise SystemExit(status)
-
-
-def _rank() -> str | None:
-    """This process's number, as its launcher gives it."""
-    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a script's ``main`` with :func:`clear_errors`.
-
-    A process of a distributed run leaves its group at the end; after an error
-    it does not, for the others may be waiting in a collective.
-    """
-    with clear_errors():
-        main()
-    leave_process_group()

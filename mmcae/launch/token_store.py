@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The config entry ``token_store``: tokens are computed once and kept."""
+"""The config entry ``token_store``: compute tokens once, then read them."""
 
 import os
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ _SAMPLERS = ('SeededSampler', 'SeededInfiniteSampler')
 
 
 def use_token_store(cfg: Config) -> None:
-    """Do what ``token_store = 'FOLDER'`` of a config asks for.
+    """Change a config with ``token_store = 'FOLDER'`` so that it uses a store.
 
-    The training pipeline begins with ``mmcae.LoadTokens``, its samples are
-    joined by ``mmcae.collate_views``, and ``mmcae.TokenStoreHook`` checks
-    and fills the store. A config without the entry stays as it is.
+    The training pipeline begins with ``mmcae.LoadTokens``,
+    ``mmcae.collate_views`` makes its batches, and ``mmcae.TokenStoreHook``
+    checks and fills the store. A config without the entry stays as it is.
 
     Args:
         cfg: A complete config, changed in place.
 
     Raises:
-        ConfigError: If the entry is no path, or the config is not one that
-            can use a store.
+        ConfigError: If the entry is not a path, or the config cannot use a
+            store.
     """
     path = cfg.get('token_store')
     if path is None:
@@ -60,10 +60,9 @@ def use_token_store(cfg: Config) -> None:
 def share_sampler_seed(cfg: Config) -> None:
     """Give the training sampler the run's seed, on all processes.
 
-    With ``randomness.diff_rank_seed=True`` mmengine lets the processes agree
-    on a *drawn* seed for their samplers, which depends on whatever else drew
-    before. Views, and so their stored tokens, have to be those of the seed
-    that the config names.
+    With ``randomness.diff_rank_seed=True`` mmengine draws a seed for the
+    samplers of all processes, which depends on every earlier random draw. But
+    the views, and so their stored tokens, must follow the config's seed.
 
     Args:
         cfg: Changed in place; a sampler of another package, and one with a
@@ -76,8 +75,8 @@ def share_sampler_seed(cfg: Config) -> None:
 
 
 def _use_seed_of_store(sampler: ConfigDict, cfg: Config, path: str) -> None:
-    """A run that asks for no seed takes that of the store."""
-    # Not at the top: data sets import mmpretrain, which mmseg may not need.
+    """Use the seed of the store if the config sets none."""
+    # Not at the top: the datasets import mmpretrain, which takes seconds.
     from mmcae.datasets import TokenStore
 
     asked = (cfg.get('randomness') or {}).get('seed')
@@ -85,13 +84,13 @@ def _use_seed_of_store(sampler: ConfigDict, cfg: Config, path: str) -> None:
         try:
             sampler.seed = TokenStore.open(path).seed
         except FileNotFoundError:
-            return  # the store is made with the seed that is drawn
+            return  # a new store is made with the seed that mmengine draws
 
 
 def _type_name(item: Any) -> str:
-    """Name of what a config describes, without its scope; '' for no config.
+    """The ``type`` of a config's dict without its scope; '' if it has none.
 
-    Configs in Python's own syntax have the class itself as ``type``.
+    In configs with Python imports, ``type`` is the class itself.
     """
     kind = item.get('type', '') if isinstance(item, dict) else ''
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
@@ -108,7 +107,7 @@ def _is(item: Any) -> bool:
 
 
 def _with_pipeline(dataset: Any) -> Iterator[ConfigDict]:
-    """Look through wrappers for data sets with a pipeline."""
+    """Find the datasets with a pipeline, also inside wrappers."""
     if not isinstance(dataset, dict):
         return
     if dataset.get('pipeline'):
@@ -119,7 +118,7 @@ def _with_pipeline(dataset: Any) -> Iterator[ConfigDict]:
 
 
 def _keep_tokens(transform: Any) -> Any:
-    """Let ``PackInputs`` keep the tokens and the sample's identity."""
+    """Let ``PackInputs`` keep the tokens and the index of the sample."""
     if _type_name(transform) != 'PackInputs':
         return transform
     transform = ConfigDict(transform)

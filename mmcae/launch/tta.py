@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Test-time augmentation of any config."""
+"""Add test-time augmentation to a config."""
 
 import copy
 
@@ -9,14 +9,15 @@ from mmcae.config.overrides import ConfigError
 
 
 def add_flip_tta(cfg: Config) -> None:
-    """Replace the test pipeline and model by test-time augmentation.
+    """Let a config test with augmented images.
 
-    ``tta_pipeline`` and ``tta_model`` of the config are used; a
-    classification config without them averages the scores of an image and
-    its mirror image.
+    The config's ``tta_pipeline`` and ``tta_model`` replace its test pipeline
+    and model. A classification config without them averages the scores of an
+    image and its mirror image.
 
     Raises:
-        ConfigError: If the config has neither and is no classification.
+        ConfigError: If one of them is missing and the config is not for
+            classification.
     """
     scope = cfg.get('default_scope')
     if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:

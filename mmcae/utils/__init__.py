@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The names that scripts import, and the check of versions.
 
-Names are imported when they are first used: the version check lives in this
-package and must be importable where torch or mmengine is missing.
+A name is imported when it is first used, because the version check is part
+of this package and must work where torch or mmengine is missing.
 """
 
 from importlib import import_module

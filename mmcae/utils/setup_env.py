@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Fill the registries at once, as OpenMMLab's other packages can."""
+"""Register all of mmcae at once, as OpenMMLab's other packages can."""
 
 from importlib import import_module
 
@@ -9,14 +9,14 @@ MODULES = ('models', 'datasets', 'engine', 'evaluation')
 
 
 def register_all_modules(init_default_scope: bool = True) -> None:
-    """Import all that mmcae registers.
+    """Import everything that mmcae registers.
 
-    Rarely needed: ``type='mmcae.X'`` imports what it names.
+    Users rarely need it, because ``type='mmcae.X'`` imports the module of X.
     ``mmengine.hub.get_model`` calls this function.
 
     Args:
-        init_default_scope: Whether names without scope are to be looked for
-            in mmpretrain, as in mmcae's configs, if no default is set yet.
+        init_default_scope: If True and no default scope is set yet, names
+            without scope are looked up in mmpretrain, as in mmcae's configs.
     """
     for name in MODULES:
         import_module(f'mmcae.{name}')

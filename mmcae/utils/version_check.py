@@ -1,154 +1,197 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Check the versions of the packages that mmcae stands on.
+"""Check the versions of the packages that mmcae needs.
 
-Versions are read from the installed packages' metadata, so the check imports
-nothing and runs before a mismatch can fail somewhere obscure.
+The supported ranges are those that ``setup.cfg`` declares. Versions are read
+from the installed packages' metadata, so the check imports none of them and
+runs before a mismatch can cause an obscure error.
 """
 
+import configparser
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from pathlib import Path
+
+try:
+    from packaging.requirements import Requirement as Declared
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+except ModuleNotFoundError as error:
+    raise ImportError(
+        'mmcae needs the package packaging to check versions; install it '
+        'with:\n  pip install packaging'
+    ) from error
+
+SETUP_CFG = Path(__file__).resolve().parents[2] / 'setup.cfg'
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One package that mmcae needs, and the versions that work.
+    """One package that mmcae needs.
 
     Args:
         module: Import name.
-        minimum: Lowest supported version.
-        below: First unsupported version.
-        distributions: Names under which the module is published, the
-            recommended one first.
-        install: Argument of ``pip install``.
+        install: Argument of ``pip install``: the recommended distribution
+            and its tested version.
+        originals: Other distributions that provide the module and work too.
+            ``setup.cfg`` cannot declare alternatives.
+        original_range: The versions of ``originals`` that work.
         optional: Check it only if it is installed.
     """
 
     module: str
-    minimum: str
-    below: str
-    distributions: tuple[str, ...]
     install: str
+    originals: tuple[str, ...] = ()
+    original_range: str = ''
     optional: bool = False
 
-    def accepts(self, version: str) -> bool:
-        """Whether ``version`` lies in the supported range."""
-        release = release_tuple(version)
-        return (
-            release_tuple(self.minimum) <= release < release_tuple(self.below)
-        )
+    @property
+    def distribution(self) -> str:
+        """The recommended distribution."""
+        return self.install.partition('==')[0]
 
 
 REQUIREMENTS = (
-    Requirement('torch', '2.10', '3', ('torch',), 'torch==2.14.1'),
-    Requirement(
-        'torchvision', '0.25', '1', ('torchvision',), 'torchvision==0.29.1'
-    ),
+    Requirement('torch', 'torch==2.14.1'),
+    Requirement('torchvision', 'torchvision==0.29.1'),
     Requirement(
         'mmengine',
-        '0.10.4',
-        '1.0',
-        ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
         'onedl-mmengine==0.10.12',
+        ('mmengine', 'mmengine-lite'),
+        '>=0.10.4,<1.0',
     ),
     Requirement(
-        'mmcv',
-        '2.0.0',
-        '2.4',
-        ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
-        'onedl-mmcv==2.3.6',
+        'mmcv', 'onedl-mmcv==2.3.6', ('mmcv', 'mmcv-lite'), '>=2.0.0,<2.4'
     ),
     Requirement(
         'mmpretrain',
-        '1.2.0',
-        '2.0',
-        ('onedl-mmpretrain', 'mmpretrain'),
         'onedl-mmpretrain==1.3.6',
+        ('mmpretrain',),
+        '>=1.2.0,<2.0',
     ),
     Requirement(
         'mmseg',
-        '1.2.0',
-        '2.0',
-        ('onedl-mmsegmentation', 'mmsegmentation'),
         'onedl-mmsegmentation==1.4.2',
+        ('mmsegmentation',),
+        '>=1.2.0,<2.0',
         optional=True,
     ),
     Requirement(
         'mmdet',
-        '3.2.0',
-        '4.0',
-        ('onedl-mmdetection', 'mmdet'),
         'onedl-mmdetection==3.5.1',
+        ('mmdet',),
+        '>=3.2.0,<4.0',
         optional=True,
     ),
 )
 
 
-def release_tuple(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``'2.14.1+cpu' -> (2, 14, 1)``.
+def declared_ranges() -> dict[str, str]:
+    """The version range of each distribution that mmcae declares.
 
-    Trailing zeros are dropped (``'2.0' == '2.0.0'``); pre-release suffixes
-    count as the release they lead to (``'2.4.0rc1' -> (2, 4)``).
+    A clone's ``setup.cfg`` comes first, because the metadata of an editable
+    installation is as old as the installation. Without either, there are no
+    ranges, and a warning says so.
+
+    Returns:
+        Such as ``{'torch': '>=2.10,<3'}``, with the extras' distributions.
     """
-    numbers = []
-    for part in version.split('+')[0].split('.'):
-        digits = ''
-        for character in part:
-            if not character.isdigit():
-                break
-            digits += character
-        if not digits:
-            break
-        numbers.append(int(digits))
-        if digits != part:
-            break
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+    lines = _lines_of_setup_cfg()
+    if not lines:
+        try:
+            lines = metadata.requires('mmcae') or []
+        except metadata.PackageNotFoundError:
+            warnings.warn(
+                'mmcae is not installed and has no setup.cfg beside it, so '
+                'the versions of the packages that it needs are not checked; '
+                'install it with `pip install -e .` in the clone.',
+                stacklevel=2,
+            )
+    declared = map(Declared, lines)
+    return {item.name: _lowest_first(item.specifier) for item in declared}
 
 
-def installed_version(requirement: Requirement) -> str | None:
-    """The version of an installed package, or ``None`` without it.
+def _lines_of_setup_cfg() -> list[str]:
+    setup = configparser.ConfigParser()
+    setup.read(SETUP_CFG)
+    if setup.get('metadata', 'name', fallback='') != 'mmcae':
+        return []
+    sections = [
+        setup['options']['install_requires'],
+        *setup['options.extras_require'].values(),
+    ]
+    return [line for text in sections for line in text.splitlines() if line]
+
+
+def _lowest_first(specifiers: SpecifierSet) -> str:
+    return ','.join(sorted(map(str, specifiers), reverse=True))
+
+
+def accepts(version_range: str, version: str) -> bool:
+    """Whether a version lies in a range.
+
+    The build's label, and pre- and post-release suffixes, do not count
+    (``'2.10.0a0+cu128'`` is ``'2.10.0'``): vendors of GPU machines build torch
+    from the commits before a release. A version that Python's rules do not
+    allow cannot be compared and is accepted.
+
+    Args:
+        version_range: Such as ``'>=2.10,<3'``; an empty one has all versions.
+        version: Such as ``'2.14.1+cpu'``.
+    """
+    try:
+        release = Version(version).base_version
+    except InvalidVersion:
+        return True
+    return SpecifierSet(version_range).contains(release)
+
+
+def installed_version(requirement: Requirement) -> tuple[str, str] | None:
+    """The distribution that provides a package, and its version.
 
     A package that is on the path but carries no metadata (a source tree) is
-    imported and asked for its ``__version__``; ``'unknown'`` if it has none.
+    imported and asked for its ``__version__``.
+
+    Returns:
+        The distribution's name (the module's name for a source tree) and the
+        version, ``'unknown'`` if it has none; None without the package.
     """
-    for name in requirement.distributions:
+    for name in (requirement.distribution, *requirement.originals):
         try:
-            return metadata.version(name)
+            return name, metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     if importlib.util.find_spec(requirement.module) is None:
         return None
     module = import_module(requirement.module)
-    return str(getattr(module, '__version__', 'unknown'))
+    return requirement.module, str(getattr(module, '__version__', 'unknown'))
 
 
 def find_problems(
     requirements: tuple[Requirement, ...] = REQUIREMENTS,
 ) -> list[tuple[Requirement, str]]:
     """The requirements that do not hold, each with one line on why."""
+    ranges = declared_ranges()
     problems = []
     for requirement in requirements:
-        version = installed_version(requirement)
-        supported = f'>={requirement.minimum},<{requirement.below}'
-        if version is None:
-            if not requirement.optional:
-                problems.append(
-                    (
-                        requirement,
-                        f'{requirement.module}: not installed; supported: '
-                        f'{supported}',
-                    )
-                )
-        elif version != 'unknown' and not requirement.accepts(version):
-            problems.append(
-                (
-                    requirement,
-                    f'{requirement.module}: found {version}; supported: '
-                    f'{supported}',
-                )
-            )
+        supported = ranges.get(requirement.distribution, '')
+        found = installed_version(requirement)
+        if found is None:
+            if requirement.optional:
+                continue
+            fault = 'not installed'
+        else:
+            name, version = found
+            if name != requirement.distribution:
+                supported = requirement.original_range or supported
+            if accepts(supported, version):
+                continue
+            fault = f'found {version}'
+        text = f'{requirement.module}: {fault}'
+        if supported:
+            text += f'; supported: {supported}'
+        problems.append((requirement, text))
     return problems
 
 

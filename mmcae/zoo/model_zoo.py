@@ -1,11 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Make mmcae's names known to the look-ups of mmpretrain and mmengine."""
 
-import difflib
 import functools
 import warnings
 from typing import Any
 
+from mmcae.config.nearest import LONG_NAME, nearest
 from mmcae.config.renamed import current_name
 from mmcae.config.search_path import resource_root
 
@@ -86,8 +86,8 @@ def _explain_failures(hub: Any) -> None:
             if model_name.lower() in cls._models_dict:
                 raise
             names = cls._models_dict
-        near = difflib.get_close_matches(model_name, names, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else ''
+        near = nearest(model_name, names, LONG_NAME)
+        hint = f"; did you mean '{near}'?" if near else ''
         raise ValueError(
             f"there is no model '{model_name}' in the zoo{hint} "
             '(mmpretrain.list_models() has the names)'

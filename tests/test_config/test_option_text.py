@@ -11,23 +11,41 @@ from mmcae.config.overrides import apply_options
 from mmcae.launch.runner import add_common_arguments
 
 
-@pytest.mark.parametrize(
-    'text',
-    [
-        '1', '-2', '1e-3', 'a', 'true', 'False', 'None', '', 'a=b', 'a,b',
-        '1,2', '1, 2', '[1,2]', '[a, b, c]', '(1,2)', '(1,)', '[]', '()',
-        '[(1, 2, 3), [a, b], c]', '[[1,2],[3]]', 'x,(1,2)', "['a','b']",
-        'train_data/part_1', '~/photos', '[True,None,1e-3]',
-    ],
-)  # fmt: skip
-def test_parse_value__agrees_with_mmengine_where_that_is_right(text):
-    value, theirs = parse_value(text), DictAction._parse_iterable(text)
-    assert (value, type(value)) == (theirs, type(theirs))
+def test_parse_value__agrees_with_mmengine_where_that_is_right(subtests):
+    for text in (
+        '1',
+        '-2',
+        '1e-3',
+        'a',
+        'true',
+        'False',
+        'None',
+        '',
+        'a=b',
+        'a,b',
+        '1,2',
+        '1, 2',
+        '[1,2]',
+        '[a, b, c]',
+        '(1,2)',
+        '(1,)',
+        '[]',
+        '()',
+        '[(1, 2, 3), [a, b], c]',
+        '[[1,2],[3]]',
+        'x,(1,2)',
+        "['a','b']",
+        'train_data/part_1',
+        '~/photos',
+        '[True,None,1e-3]',
+    ):
+        with subtests.test(text):
+            value, theirs = parse_value(text), DictAction._parse_iterable(text)
+            assert (value, type(value)) == (theirs, type(theirs))
 
 
-@pytest.mark.parametrize(
-    ('text', 'value'),
-    [
+def test_parse_value__blanks_commas_and_quotes(subtests):
+    for text, value in (
         ('my photos', 'my photos'),
         ('My Photos, 2026', 'My Photos, 2026'),
         ('/home/me/My Photos, 2026/a', '/home/me/My Photos, 2026/a'),
@@ -40,21 +58,22 @@ def test_parse_value__agrees_with_mmengine_where_that_is_right(text):
         ('[a b, c]', ['a b', 'c']),
         ('[\'My Photos, 2026\', (b, "c]")]', ['My Photos, 2026', ('b', 'c]')]),
         ('(1, 2), (3, 4)', [(1, 2), (3, 4)]),
-    ],
-)
-def test_parse_value__blanks_commas_and_quotes(text, value):
-    assert parse_value(text) == value
+    ):
+        with subtests.test(text):
+            assert parse_value(text) == value
 
 
-@pytest.mark.parametrize('text', ['[1,2', '(1,[2)', '[1]]', "[a,'b]"])
-def test_parse_value__brackets_that_do_not_close(text):
-    with pytest.raises(ValueError, match='brackets'):
-        parse_value(text)
+def test_parse_value__brackets_that_do_not_close(subtests):
+    for text in ('[1,2', '(1,[2)', '[1]]', "[a,'b]"):
+        with (
+            subtests.test(text),
+            pytest.raises(ValueError, match='brackets'),
+        ):
+            parse_value(text)
 
 
-@pytest.mark.parametrize(
-    ('present', 'text', 'value'),
-    [
+def test_cfg_options__the_present_value_decides_what_is_ambiguous(subtests):
+    for present, text, value in (
         # text stays text
         ('data/set', 'photos,2026', 'photos,2026'),
         ('data/set', '2026', '2026'),
@@ -68,17 +87,14 @@ def test_parse_value__brackets_that_do_not_close(text):
         (3, 'a,b', ['a', 'b']),
         (None, 'a,b', ['a', 'b']),
         (['c'], 'a,b', ['a', 'b']),
-    ],
-)
-def test_cfg_options__present_value_decides_what_is_ambiguous(
-    present, text, value
-):
-    parser = argparse.ArgumentParser()
-    add_common_arguments(parser)
-    options = parser.parse_args(['--cfg-options', f'model.x={text}'])
-    cfg = Config(dict(model=dict(x=present)))
-    apply_options(cfg, options.cfg_options)
-    assert cfg.model.x == value
+    ):
+        with subtests.test(f'{present!r} {text}'):
+            parser = argparse.ArgumentParser()
+            add_common_arguments(parser)
+            options = parser.parse_args(['--cfg-options', f'model.x={text}'])
+            cfg = Config(dict(model=dict(x=present)))
+            apply_options(cfg, options.cfg_options)
+            assert cfg.model.x == value
 
 
 @pytest.mark.parametrize('old', ['data', 'data/set'])

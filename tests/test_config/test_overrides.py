@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Strict overrides and misspelt keys."""
 
+import copy
 import glob
 import warnings
 from pathlib import Path
@@ -13,7 +14,6 @@ from mmengine.utils import get_installed_path
 from mmcae.config.check import accepted_arguments, check_file
 from mmcae.config.overrides import ConfigError, apply_options, load_config
 from mmcae.config.search_path import find_config, list_configs
-from mmcae.config.spelling import edit_distance
 
 
 @pytest.fixture
@@ -23,7 +23,12 @@ def toy(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def cfg():
+def cfg(original):
+    return copy.deepcopy(original)
+
+
+@pytest.fixture
+def original():
     return Config(
         dict(
             default_scope='mmpretrain',
@@ -71,9 +76,8 @@ def cfg():
     )
 
 
-@pytest.mark.parametrize(
-    ('key', 'value'),
-    [
+def test_apply_options__valid_keys(original, subtests):
+    for key, value in (
         # keys that exist, list items, members of a tuple
         ('model.backbone.depth', 50),
         ('param_scheduler.0.end', 7),
@@ -108,19 +112,18 @@ def cfg():
         ('compile', True),
         ('find_unused_parameters', True),
         ('visualizer.name', 'vis'),
-    ],
-)
-def test_apply_options__valid_keys(cfg, key, value):
-    apply_options(cfg, {key: value})
-    node = cfg
-    for part in key.split('.'):
-        node = node[int(part) if part.isdigit() else part]
-    assert node == value
+    ):
+        with subtests.test(key):
+            cfg = copy.deepcopy(original)
+            apply_options(cfg, {key: value})
+            node = cfg
+            for part in key.split('.'):
+                node = node[int(part) if part.isdigit() else part]
+            assert node == value
 
 
-@pytest.mark.parametrize(
-    ('key', 'nearest'),
-    [
+def test_apply_options__misspelt_key_is_refused(original, subtests):
+    for key, nearest in (
         ('model.backbone.dept', 'model.backbone.depth'),
         ('model.backbone.frozen_stage', 'model.backbone.frozen_stages'),
         ('modle.backbone.depth', 'modle'),
@@ -157,30 +160,29 @@ def test_apply_options__valid_keys(cfg, key, value):
         ('lr', 'optim_wrapper.optimizer.lr'),
         ('max_epoch', 'train_cfg.max_epochs'),
         ('num_class', 'model.head.num_classes'),
-    ],
-)
-def test_apply_options__misspelt_key_is_refused(cfg, key, nearest):
-    before = cfg.pretty_text
-    with pytest.raises(ConfigError) as caught:
-        apply_options(cfg, {'model.backbone.depth': 50, key: 1})
-    message = str(caught.value)
-    assert nearest in message
-    assert 'did you mean' in message
-    assert '\n' not in message
-    assert cfg.pretty_text == before
+    ):
+        with subtests.test(key):
+            cfg = copy.deepcopy(original)
+            before = cfg.pretty_text
+            with pytest.raises(ConfigError) as caught:
+                apply_options(cfg, {'model.backbone.depth': 50, key: 1})
+            message = str(caught.value)
+            assert nearest in message
+            assert 'did you mean' in message
+            assert '\n' not in message
+            assert cfg.pretty_text == before
 
 
-@pytest.mark.parametrize(
-    ('key', 'words'),
-    [
+def test_apply_options__path_that_leads_nowhere(original, subtests):
+    for key, words in (
         ('param_scheduler.2.end', 'index from 0 to 1'),
         ('param_scheduler.end', 'index from 0 to 1'),
         ('model.backbone.depth.x', '18, not a dict'),
-    ],
-)
-def test_apply_options__path_that_leads_nowhere(cfg, key, words):
-    with pytest.raises(ConfigError, match=words):
-        apply_options(cfg, {key: 1})
+    ):
+        with subtests.test(key):
+            cfg = copy.deepcopy(original)
+            with pytest.raises(ConfigError, match=words):
+                apply_options(cfg, {key: 1})
 
 
 def test_apply_options__plus_adds_a_new_key(cfg):
@@ -325,21 +327,6 @@ def test_accepted_arguments__follows_kwargs_to_the_bases():
         """Takes anything."""
 
     assert accepted_arguments(swallow) == ({'a'}, True)
-
-
-@pytest.mark.parametrize(
-    ('first', 'second', 'distance'),
-    [
-        ('train_cfg', 'trian_cfg', 1),
-        ('abc', 'abc', 0),
-        ('', 'abc', 3),
-        ('kitten', 'sitting', 3),
-        ('ca', 'abc', 3),
-    ],
-)
-def test_edit_distance__counts(first, second, distance):
-    assert edit_distance(first, second) == distance
-    assert edit_distance(second, first) == distance
 
 
 def test_find_config__by_path_name_and_package(toy):

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Values that no run can mean, wherever they come from."""
+"""Values with which no run can work, wherever they come from."""
 
 import glob
 from pathlib import Path
@@ -14,11 +14,6 @@ from mmcae.config.values import RULES, check_values
 
 CAE = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 NAN = float('nan')
-
-
-@pytest.fixture(scope='module')
-def cae():
-    return load_config(CAE)
 
 
 # A row: the key, values that are refused, values that are not.
@@ -72,25 +67,24 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ('key', 'value'),
-    [(key, value) for key, refused, _ in TABLE for value in refused],
-)
-def test_check_values__names_key_and_value(cae, key, value):
-    cfg = load_config(CAE, {f'+{key}': value})
-    with pytest.raises(ConfigError) as caught:
-        check_values(cfg)
-    message = str(caught.value)
-    assert message.startswith(f'{key}={value!r}: must be ') or key == 'model'
-    assert '\n' not in message
+def test_check_values__names_key_and_value(subtests):
+    for key, refused, _ in TABLE:
+        for value in refused:
+            with subtests.test(f'{key}={value!r}'):
+                cfg = load_config(CAE, {f'+{key}': value})
+                with pytest.raises(ConfigError) as caught:
+                    check_values(cfg)
+                message = str(caught.value)
+                start = f'{key}={value!r}: must be '
+                assert message.startswith(start) or key == 'model'
+                assert '\n' not in message
 
 
-@pytest.mark.parametrize(
-    ('key', 'value'),
-    [(key, value) for key, _, accepted in TABLE for value in accepted],
-)
-def test_check_values__passes_what_can_be_meant(key, value):
-    check_values(load_config(CAE, {f'+{key}': value}))
+def test_check_values__passes_valid_values(subtests):
+    for key, _, accepted in TABLE:
+        for value in accepted:
+            with subtests.test(f'{key}={value!r}'):
+                check_values(load_config(CAE, {f'+{key}': value}))
 
 
 def test_check_values__only_where_the_type_is_meant():
@@ -122,9 +116,7 @@ def test_rules__every_pattern_meets_a_key():
     }
     tested = {key.rpartition('.')[2] for key, _, _ in TABLE}
     ruled = {rule.keys.rpartition('.')[2] for rule in RULES}
-    options = {
-        'work_dir', 'val_begin', 'timeout', 'clip_value', 'save_last',
-    }  # fmt: skip
+    options = {'work_dir', 'val_begin', 'timeout', 'clip_value', 'save_last'}
     assert ruled - names - tested - {'*', '*_dataloader'} == options
 
 

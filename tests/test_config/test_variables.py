@@ -108,9 +108,8 @@ def test_load_config__warm_up_fills_a_short_training(base, epochs):
     assert schedule(cfg) == [(0, 3, None)]
 
 
-@pytest.mark.parametrize(
-    ('name', 'value', 'words'),
-    [
+def test_load_config__value_of_another_kind(base, subtests):
+    for name, value, words in (
         ('epochs', 'abc', "epochs='abc': must be a whole number, as 80 is"),
         ('epochs', 8.5, 'must be a whole number'),
         ('epochs', True, 'must be a whole number'),
@@ -118,11 +117,12 @@ def test_load_config__warm_up_fills_a_short_training(base, epochs):
         ('data_root', 3, 'must be text'),
         ('data_root', None, "'data_root' is empty"),
         ('names', 'a', 'must be a list'),
-    ],
-)
-def test_load_config__value_of_another_kind(base, name, value, words):
-    with pytest.raises(ConfigError, match=words):
-        load_config(base(''), {name: value})
+    ):
+        with (
+            subtests.test(f'{name}={value!r}'),
+            pytest.raises(ConfigError, match=words),
+        ):
+            load_config(base(''), {name: value})
 
 
 def test_load_config__file_that_cannot_compute(base):
@@ -133,9 +133,8 @@ def test_load_config__file_that_cannot_compute(base):
     assert Config.fromfile(path).train_cfg.max_epochs == 80
 
 
-@pytest.mark.parametrize(
-    ('text', 'options', 'words'),
-    [
+def test_load_config__variable_without_effect(base, subtests):
+    for text, options, words in (
         # the keys of that name do not follow, though another key does
         (
             'max_epochs = 9\nlog_level = str(max_epochs)',
@@ -148,24 +147,21 @@ def test_load_config__file_that_cannot_compute(base):
             {'length': 4},
             'set train_cfg.max_epochs (80), param_scheduler.1.end (80)',
         ),
-        ('alone = 5000', {'alone': 4}, 'nothing is built from it here'),
+        ('alone = 5000', {'alone': 4}, 'nothing is computed from it here'),
         # also beside another that reaches something
-        ('alone = 5000', {'alone': 4, 'epochs': 9}, 'nothing is built'),
+        ('alone = 5000', {'alone': 4, 'epochs': 9}, 'nothing is computed'),
         # inside a variable
         (
             "steps = [dict(type='x')]\nval_dataloader = dict(dataset=steps)",
             {'steps.0.type': 'y'},
             "set 'val_dataloader.dataset.0.type' instead",
         ),
-    ],
-)
-def test_load_config__variable_that_reaches_nothing(
-    base, text, options, words
-):
-    with pytest.raises(ConfigError, match='is a variable') as caught:
-        load_config(base(text), options)
-    assert words in str(caught.value)
-    assert '\n' not in str(caught.value)
+    ):
+        with subtests.test(text):
+            with pytest.raises(ConfigError, match='is a variable') as caught:
+                load_config(base(text), options)
+            assert words in str(caught.value)
+            assert '\n' not in str(caught.value)
 
 
 def test_load_config__what_a_run_wrote_down_says_which_keys(tmp_path):

@@ -72,7 +72,7 @@ def test_setup_cpu_distributed__starts_gloo(cpu_only, launcher):
     assert torch.distributed.get_backend() == 'gloo'
     assert cfg.env_cfg.dist_cfg == dict(backend='gloo', timeout=60)
     assert cfg.model_wrapper_cfg == dict(
-        type='CPUDistributedDataParallel',
+        type='mmcae.CPUDistributedDataParallel',
         device_ids=None,
         broadcast_buffers=False,
         find_unused_parameters=True,
@@ -94,6 +94,17 @@ def test_setup_cpu_distributed__keeps_the_wrapper_of_the_config(cpu_only):
     distributed.setup_cpu_distributed(cfg, 'pytorch')
     assert cfg.model_wrapper_cfg == dict(static_graph=True, device_ids=None)
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
+
+
+def test_setup_cpu_distributed__knows_the_wrappers_name_of_earlier_runs(
+    cpu_only,
+):
+    set_ranks(cpu_only, 'pytorch', free_port())
+    name = 'CPUDistributedDataParallel'
+    assert MODEL_WRAPPERS.get(name) is None
+    cfg = Config(dict(model_wrapper_cfg=dict(type=name)))
+    distributed.setup_cpu_distributed(cfg, 'pytorch')
+    assert cfg.model_wrapper_cfg == dict(type=f'mmcae.{name}', device_ids=None)
 
 
 @pytest.mark.parametrize(

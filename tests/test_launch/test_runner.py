@@ -1,8 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Command-line options applied to a config, and how errors end."""
+"""Command-line options applied to a config."""
 
 import argparse
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -117,84 +116,12 @@ def test_cfg_options__values_are_typed():
         ['--cfg-options', 'a=1', 'b.c=[1,2]', 'd=None', 'e=x=y', '+f=true']
     )
     assert args.cfg_options == {
-        'a': 1, 'b.c': [1, 2], 'd': None, 'e': 'x=y', '+f': True,
-    }  # fmt: skip
-
-
-def test_clear_errors__config_error_is_one_line_and_status_2(capsys):
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        raise ConfigError('no such key')
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == 'error: no such key\n'
-
-
-def test_clear_errors__missing_file_is_status_1(capsys):
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        raise FileNotFoundError('no weights at x')
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == 'error: no weights at x\n'
-
-
-def test_clear_errors__deliberate_value_error_of_a_constructor(capsys):
-    from mmengine.registry import TRANSFORMS
-
-    mask = dict(
-        type='mmcae.BlockMaskGenerator',
-        input_size=(4, 4),
-        num_masking_patches=17,
-    )
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        TRANSFORMS.build(mask)
-    assert caught.value.code == 1
-    assert '17' in capsys.readouterr().err
-
-
-def test_clear_errors__missing_operators_say_how_to_compile(capsys):
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        raise ModuleNotFoundError("No module 'mmcv._ext'", name='mmcv._ext')
-    assert caught.value.code == 1
-    assert 'MMCV_WITH_OPS=1 pip install' in capsys.readouterr().err
-    with pytest.raises(ModuleNotFoundError), launch.clear_errors():
-        raise ModuleNotFoundError('No module x', name='x')
-
-
-def test_clear_errors__real_bugs_pass():
-    for error in (ValueError('of numpy'), KeyError('x'), TypeError('y')):
-        with pytest.raises(type(error)), launch.clear_errors():
-            raise error
-
-
-@pytest.mark.parametrize('name', ['Unreadable', 'Unsafe'])
-def test_clear_errors__refused_checkpoint_is_one_line(capsys, name):
-    from mmcae.checkpoint import decoding
-
-    # As our reader raises it: another package's error came before.
-    code = (
-        "try:\n    json.loads('{')\nexcept ValueError:\n"
-        "    raise kind('x.pth is damaged') from None"
-    )
-    names = {'kind': getattr(decoding, f'{name}CheckpointError')}
-    names.update(json=json, __name__='mmcae.checkpoint.decoding')
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        exec(code, names)
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == 'error: x.pth is damaged\n'
-
-
-def test_clear_errors__any_trouble_with_files_is_status_1(capsys):
-    with pytest.raises(SystemExit) as caught, launch.clear_errors():
-        raise OSError(30, 'Read-only file system', 'work_dirs')
-    assert caught.value.code == 1
-    assert 'Read-only file system' in capsys.readouterr().err
-
-
-def test_clear_errors__everything_passes_once_the_loop_runs():
-    def lose_a_file():
-        launch._started.before_train(None)
-        raise FileNotFoundError('lost while training')
-
-    with pytest.raises(FileNotFoundError), launch.clear_errors():
-        lose_a_file()
+        'a': 1,
+        'b.c': [1, 2],
+        'd': None,
+        'e': 'x=y',
+        '+f': True,
+    }
 
 
 def test_add_flip_tta__wraps_model_and_pipeline():
@@ -239,17 +166,3 @@ def test_train__refuses_a_loader_without_a_batch_before_it_starts():
     assert not small.started
     launch.train(enough)
     assert enough.started
-
-
-def test_run__leaves_the_process_group_unless_it_fails(monkeypatch):
-    left = []
-    monkeypatch.setattr(launch, 'leave_process_group', lambda: left.append(1))
-    with pytest.raises(RuntimeError):
-        launch.run(_fail)
-    assert not left
-    launch.run(lambda: None)
-    assert left
-
-
-def _fail():
-    raise RuntimeError('a bug')

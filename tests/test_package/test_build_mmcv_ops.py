@@ -100,8 +100,13 @@ def test_write_compiler__calls_the_real_one_with_cxx20(tmp_path):
     command = [script, '-std=c++17', '-c', 'a file.cpp', '-DA="b c"', '']
     output = subprocess.check_output(command, text=True)
     assert output.splitlines() == [
-        '<first>', '<-std=c++20>', '<-c>', '<a file.cpp>', '<-DA="b c">', '<>',
-    ]  # fmt: skip
+        '<first>',
+        '<-std=c++20>',
+        '<-c>',
+        '<a file.cpp>',
+        '<-DA="b c">',
+        '<>',
+    ]
 
 
 def test_write_compiler__says_how_the_compiler_ended(tmp_path):

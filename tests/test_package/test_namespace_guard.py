@@ -137,11 +137,20 @@ def test_editable_install__is_imported_from_the_folder_above(clone, tmp_path):
     )
     run(
         [
-            sys.executable, '-m', 'pip', '--python', python, 'install', '-q',
-            '--no-deps', '--no-build-isolation', '-e', clone,
+            sys.executable,
+            '-m',
+            'pip',
+            '--python',
+            python,
+            'install',
+            '-q',
+            '--no-deps',
+            '--no-build-isolation',
+            '-e',
+            clone,
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     code = (
         'import mmcae, mmpretrain\n'
         "assert 'cae_tiny-p8_1xb32-coslr-80e_digits-32px' in "

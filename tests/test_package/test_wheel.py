@@ -49,10 +49,17 @@ load_config({NAME!r}, {{'data_root': '/images'}})
 print('all good')
 """
 # mim, and those of its imports that mmcae's own dependencies do not bring.
-MIM = (
-    'openmim==0.3.9', 'tabulate', 'colorama', 'pandas', 'requests',
-    'urllib3', 'idna', 'certifi', 'charset-normalizer',
-)  # fmt: skip
+MIM = [
+    'openmim==0.3.9',
+    'tabulate',
+    'colorama',
+    'pandas',
+    'requests',
+    'urllib3',
+    'idna',
+    'certifi',
+    'charset-normalizer',
+]
 
 
 def run(command: list, cwd: Path, **extra: str) -> str:
@@ -75,9 +82,17 @@ def wheel(tmp_path_factory):
     """Tree -> source distribution -> wheel."""
     folder = tmp_path_factory.mktemp('build')
     ignored = shutil.ignore_patterns(
-        '.git', '.venv', '.*_cache', '__pycache__', 'work_dirs', 'data',
-        '*.egg-info', 'build', 'dist', '.mim',
-    )  # fmt: skip
+        '.git',
+        '.venv',
+        '.*_cache',
+        '__pycache__',
+        'work_dirs',
+        'data',
+        '*.egg-info',
+        'build',
+        'dist',
+        '.mim',
+    )
     shutil.copytree(ROOT, folder / 'tree', ignore=ignored, symlinks=True)
     run(
         [sys.executable, 'setup.py', '-q', 'sdist', '-d', folder],
@@ -106,11 +121,19 @@ def environment(wheel, tmp_path_factory):
     (packages / 'borrowed.pth').write_text('\n'.join(site.getsitepackages()))
     run(
         [
-            sys.executable, '-m', 'pip', 'install', '-q', '--no-deps',
-            '--no-index', '--target', packages, wheel,
+            sys.executable,
+            '-m',
+            'pip',
+            'install',
+            '-q',
+            '--no-deps',
+            '--no-index',
+            '--target',
+            packages,
+            wheel,
         ],
         folder,
-    )  # fmt: skip
+    )
     return folder, packages
 
 

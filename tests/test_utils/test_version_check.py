@@ -3,40 +3,51 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 
 import pytest
 
+from mmcae.utils import version_check
 from mmcae.utils.version_check import (
     REQUIREMENTS,
     Requirement,
+    accepts,
     check_versions,
+    declared_ranges,
+    find_problems,
     installed_version,
-    release_tuple,
 )
 
-
-@pytest.mark.parametrize(
-    ('text', 'numbers'),
-    [
-        ('2.9.1+cu128', (2, 9, 1)),
-        ('2.0.0', (2,)),
-        ('1.0rc2', (1,)),
-        ('0.10.12.post3', (0, 10, 12)),
-        ('3', (3,)),
-    ],
-)
-def test_release_tuple__reads_the_leading_numbers(text, numbers):
-    assert release_tuple(text) == numbers
+MODULES = {item.module: item for item in REQUIREMENTS}
 
 
-def test_release_tuple__orders_by_number_not_by_letter():
-    assert release_tuple('0.9.1') < release_tuple('0.10.4')
+def test_accepts__the_release_alone_counts(subtests):
+    for version, lowest, next_release in (
+        ('2.9.1+cu128', '2.9.1', '2.9.2'),
+        ('2.10.0a0+cu128', '2.10', '2.10.1'),
+        ('2.0.0', '2', '2.0.1'),
+        ('1.0rc2', '1', '1.0.1'),
+        ('0.10.12.post3', '0.10.12', '0.10.13'),
+        ('3', '3', '3.0.1'),
+    ):
+        with subtests.test(version):
+            assert accepts(f'>={lowest},<{next_release}', version)
+            assert not accepts(f'>={next_release}', version)
+            assert not accepts(f'<{lowest}', version)
 
 
-@pytest.mark.parametrize(
-    ('module', 'version', 'good'),
-    [
+def test_accepts__orders_by_number_not_by_letter():
+    assert accepts('<0.10.4', '0.9.1')
+    assert not accepts('>=0.10.4', '0.9.1')
+
+
+def test_accepts__a_version_that_cannot_be_compared():
+    assert accepts('>=1,<2', 'unknown')
+
+
+def test_accepts__originals(subtests):
+    for module, version, good in (
         ('mmengine', '0.10.4', True),
         ('mmengine', '0.10.12', True),
         ('mmengine', '0.10.3', False),
@@ -48,15 +59,68 @@ def test_release_tuple__orders_by_number_not_by_letter():
         ('mmpretrain', '1.2.0', True),
         ('mmpretrain', '1.3.6', True),
         ('mmpretrain', '1.1.1', False),
+    ):
+        with subtests.test(f'{module} {version}'):
+            supported = MODULES[module].original_range
+            assert accepts(supported, version) is good
+
+
+def test_accepts__what_setup_cfg_declares(subtests):
+    ranges = declared_ranges()
+    for name, version, good in (
+        ('onedl-mmengine', '0.10.12', True),
+        ('onedl-mmengine', '0.10.11', False),
+        ('onedl-mmengine', '1.0.0', False),
+        ('onedl-mmdetection', '3.5.1', True),
+        ('onedl-mmdetection', '4.0.0rc1', False),
         ('torch', '2.10.0', True),
         ('torch', '2.14.1+cpu', True),
         ('torch', '2.9.1+cu128', False),
         ('torch', '1.13.1', False),
-    ],
-)
-def test_accepts__upstream_and_fork(module, version, good):
-    requirement = {item.module: item for item in REQUIREMENTS}[module]
-    assert requirement.accepts(version) is good
+        ('torch', '3.0.0', False),
+    ):
+        with subtests.test(f'{name} {version}'):
+            assert accepts(ranges[name], version) is good
+
+
+def test_declared_ranges__without_setup_cfg_from_the_metadata(
+    tmp_path, monkeypatch
+):
+    lines = ['torch<3,>=2.10', 'onedl-mmsegmentation>=1; extra == "seg"']
+    monkeypatch.setattr(version_check, 'SETUP_CFG', tmp_path / 'none')
+    monkeypatch.setattr(metadata, 'requires', lambda name: lines)
+    assert declared_ranges() == {
+        'torch': '>=2.10,<3',
+        'onedl-mmsegmentation': '>=1',
+    }
+
+
+def test_declared_ranges__another_projects_setup_cfg_is_not_ours(
+    tmp_path, monkeypatch
+):
+    other = tmp_path / 'setup.cfg'
+    other.write_text(
+        '[metadata]\nname = other\n[options]\ninstall_requires = torch<1\n'
+    )
+    monkeypatch.setattr(version_check, 'SETUP_CFG', other)
+    monkeypatch.setattr(metadata, 'requires', lambda name: ['torch>=2'])
+    assert declared_ranges() == {'torch': '>=2'}
+
+
+def test_check_versions__a_bare_copy_of_the_package_warns(
+    tmp_path, monkeypatch
+):
+    def not_installed(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(version_check, 'SETUP_CFG', tmp_path / 'none')
+    monkeypatch.setattr(metadata, 'requires', not_installed)
+    with pytest.warns(UserWarning, match='mmcae is not installed'):
+        check_versions()
+    gone = Requirement('no_such_module', 'no-such==1')
+    with pytest.warns(UserWarning, match='not checked'):
+        ((_, text),) = find_problems((gone,))
+    assert text == 'no_such_module: not installed'
 
 
 def test_check_versions__accepts_this_environment():
@@ -81,12 +145,21 @@ def test_check_versions__names_found_supported_and_command(monkeypatch):
 
 
 def test_check_versions__missing_package_and_optional_one():
-    gone = Requirement('no_such_module', '1', '2', ('no-such',), 'no-such==1')
+    gone = Requirement('no_such_module', 'no-such==1')
     with pytest.raises(ImportError, match='no_such_module: not installed'):
         check_versions((gone,))
-    check_versions(
-        (Requirement('no_such_module', '1', '2', ('no-such',), 'x', True),)
+    check_versions((replace(gone, optional=True),))
+
+
+def test_check_versions__a_fork_below_the_declared_range(monkeypatch):
+    real = metadata.version
+    monkeypatch.setattr(
+        metadata,
+        'version',
+        lambda name: '2.3.5' if name == 'onedl-mmcv' else real(name),
     )
+    with pytest.raises(ImportError, match=r'found 2\.3\.5; supported: >=2\.3'):
+        check_versions()
 
 
 def test_installed_version__source_tree_without_metadata(
@@ -94,8 +167,24 @@ def test_installed_version__source_tree_without_metadata(
 ):
     (tmp_path / 'bare_pkg.py').write_text("__version__ = '7.1'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    bare = Requirement('bare_pkg', '7', '8', ('bare-pkg',), 'bare-pkg')
-    assert installed_version(bare) == '7.1'
+    bare = Requirement('bare_pkg', 'bare-pkg')
+    assert installed_version(bare) == ('bare_pkg', '7.1')
+    assert find_problems((bare,)) == []
+    bare = replace(bare, original_range='>=8')
+    ((_, text),) = find_problems((bare,))
+    assert text == 'bare_pkg: found 7.1; supported: >=8'
+
+
+def test_import__without_packaging_says_how_to_install_it(tmp_path):
+    code = "import sys\nsys.modules['packaging.requirements'] = None\n"
+    result = subprocess.run(
+        [sys.executable, '-c', f'{code}import mmcae'],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    assert result.stderr.endswith('pip install packaging\n')
 
 
 def test_import__says_at_most_a_line_beside_a_torch_not_yet_tested(tmp_path):
