@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import mmcae.namespace_guard  # noqa: F401
 from mmcae.checkpoint.load_with_report import register_reported_load
-from mmcae.checkpoint.reading import register_safe_loader
+from mmcae.checkpoint.mmengine_loader import register_safe_loader
 from mmcae.checkpoint.resume import register_checked_resume
 from mmcae.zoo.model_zoo import register_configs, register_zoo
 

@@ -344,7 +344,9 @@ def test_read_module_pickle__refuses_tensors_outside_their_storage(
                 if info.filename.endswith(key):
                     content = content[:kept]
                 new.writestr(info.filename, content)
-        with pytest.raises(UnreadableCheckpointError, match='said to have'):
+        with pytest.raises(
+            UnreadableCheckpointError, match='description says'
+        ):
             read_module_pickle(path)
 
 

@@ -38,9 +38,9 @@ from mmcae.checkpoint.reading import (
     DownloadError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    load_tokenizer_weights,
     read_checkpoint,
 )
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.config.search_path import resource_root
 
 SAMPLE = 60

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.load_report import LoadReport, note_resized
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.official import from_official, to_official
 from mmcae.checkpoint.printable import printable, printable_lines
-from mmcae.checkpoint.reading import compare_state_dicts
+from mmcae.checkpoint.weights import compare_state_dicts
 
 NAMES = {
     'clear': '\x1b[2Jweight',
@@ -64,7 +64,7 @@ def test_printable_lines__keeps_lines():
 @pytest.mark.parametrize('kind', NAMES)
 def test_reports__show_escaped_names(kind):
     name = NAMES[kind]
-    assert_clean(', '.join(fold_names([name, name + '.1', name + '.2'])))
+    assert_clean(', '.join(summarize_keys([name, name + '.1', name + '.2'])))
     report = LoadReport(
         name,
         given=[name],
@@ -86,10 +86,10 @@ def test_reports__show_escaped_names(kind):
     assert_clean('; '.join(compare_state_dicts({name: one}, {'a': one})))
 
 
-def test_fold_names__a_deep_name_costs_little():
+def test_summarize_keys__a_deep_name_costs_little():
     """It has as many parents as dots: together 9 MB, if it is not cut."""
     tracemalloc.start()
-    fold_names(['x.' * 3000 + 'y', 'x.' * 3000 + 'z'])
+    summarize_keys(['x.' * 3000 + 'y', 'x.' * 3000 + 'z'])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 << 20

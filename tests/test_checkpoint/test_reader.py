@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmcae.checkpoint import limits, pickle_machine
+from mmcae.checkpoint import limits, pickle_bytes, pickle_machine
 from mmcae.checkpoint.decoding import decode_checkpoint
 from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
@@ -183,7 +183,7 @@ def test_load__opcodes_have_a_limit(monkeypatch):
 
 
 def test_load__wide_text_has_a_limit(monkeypatch):
-    monkeypatch.setattr(pickle_machine, 'MAX_WIDE_TEXT', 100)
+    monkeypatch.setattr(pickle_bytes, 'MAX_WIDE_TEXT', 100)
     narrow = pickle.dumps('\xe9' * 1000, 2)
     assert machine(narrow) == '\xe9' * 1000
     with pytest.raises(ValueError, match='Latin-1'):
@@ -216,12 +216,12 @@ def test_load__keys_cannot_be_made_to_collide():
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'N}K\x01K\x02s.', 'an end too early'),
-        (b'', 'without its end'),
-        (b'.', 'an end too early'),
-        (b'(N0.', 'an end too early'),
-        (b'(0.', 'takes more'),
-        (b't.', 'without a mark'),
+        (b'N}K\x01K\x02s.', 'ends too early'),
+        (b'', 'truncated'),
+        (b'.', 'ends too early'),
+        (b'(N0.', 'ends too early'),
+        (b'(0.', 'takes more than the stack has'),
+        (b't.', 'needs a mark'),
         (b']K\x00K\x01s.', 'an entry of a list'),
         (b'}K\x00a.', 'an item of a dict'),
         (b'N(K\x00e.', 'items of a NoneType'),
@@ -230,9 +230,9 @@ def test_load__keys_cannot_be_made_to_collide():
         (b'h\x07.', 'object 7'),
         (b'}}b.', 'a state for a dict'),
         (b'})R.', 'a call of a dict'),
-        (b'8.', 'no part of plain data'),
+        (b'8.', 'not needed for plain data'),
         (b'\x80\x63N.', 'pickle protocol 99'),
-        (b'\x8b\xff\xff\xff\xff.', 'without its end'),
+        (b'\x8b\xff\xff\xff\xff.', 'truncated'),
         (b'\x8b\x00\x00\x00\x00.', None),
     ],
 )

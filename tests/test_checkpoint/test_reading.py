@@ -24,16 +24,16 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import nn
 
 from mmcae.checkpoint import download as download_module
+from mmcae.checkpoint.mmengine_loader import register_safe_loader
 from mmcae.checkpoint.reading import (
     DownloadError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    load_tokenizer_weights,
     read_checkpoint,
-    register_safe_loader,
     sha256_of,
     write_weights,
 )
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 
 
 class Call:

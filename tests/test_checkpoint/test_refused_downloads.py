@@ -12,7 +12,8 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmcae.checkpoint import download as download_module
-from mmcae.checkpoint.reading import DownloadError, load_tokenizer_weights
+from mmcae.checkpoint.reading import DownloadError
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 
 
 class Server(http.server.ThreadingHTTPServer):

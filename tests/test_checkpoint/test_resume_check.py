@@ -132,7 +132,7 @@ FAULTS = {
     # weights
     'a weight missing': (
         lambda c: c['state_dict'].pop('linear.bias'),
-        r'1 of 3 missing \(linear\.bias\)',
+        r'1 of 3 tensors missing \(linear\.bias\)',
     ),
     'a weight of another shape': (
         lambda c: replace(c['state_dict'], 'linear.bias', lambda b: b[:2]),
@@ -183,7 +183,7 @@ FAULTS = {
     ),
     'another scheduler': (
         lambda c: first_scheduler(c).update(eta_min=0),
-        'eta_min, which LinearLR of this config has not',
+        'eta_min, which LinearLR of this config does not have',
     ),
     'a method replaced': (
         lambda c: first_scheduler(c).update(step=1),
@@ -257,7 +257,10 @@ DECAY = dict(
 CHANGES = {
     'wider': (dict(model=dict(width=8)), r'\(4, 3\) instead of \(8, 3\)'),
     'narrower': (dict(model=dict(width=2)), r'\(4, 3\) instead of \(2, 3\)'),
-    'more parts': (dict(model=dict(extra=True)), r'1 of 4 missing \(extra\)'),
+    'more parts': (
+        dict(model=dict(extra=True)),
+        r'missing \(extra\)',
+    ),
     'SGD': (dict(optimizer=SGD), r'settings \(.*betas.*\), and .*momentum'),
     'no scheduler': (
         dict(schedulers=[dict(type='LinearLR')] * 2),
@@ -265,7 +268,7 @@ CHANGES = {
     ),
     'another scheduler': (
         dict(schedulers=[dict(type='CosineAnnealingLR', T_max=3)]),
-        'which CosineAnnealingLR of this config has not',
+        'which CosineAnnealingLR of this config does not have',
     ),
     'another quantity': (
         dict(schedulers=[DECAY]),
@@ -525,7 +528,7 @@ def test_resume__says_that_nothing_is_left(saved, tmp_path, capfd):
     runner, _ = resume(saved, tmp_path, epochs=1)
     runner.train()
     text = log_of(capfd)
-    assert 'Nothing is left to train: the checkpoint has 1 epochs' in text
+    assert 'Nothing is left to train: the checkpoint has 1 finished' in text
 
 
 def test_resume__flexible_runner_checks_too(saved, tmp_path):

@@ -15,9 +15,9 @@ from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    load_tokenizer_weights,
     read_checkpoint,
 )
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.checkpoint.weights import weights_of
 from mmcae.config.search_path import resource_root
 
@@ -27,8 +27,8 @@ FAULTS = {
     'numbers': ({'state_dict': {'a': 1.0}}, r'\(a: float\)'),
     'none': ({'state_dict': {'a': None}}, r'\(a: NoneType\)'),
     'nested': ({'state_dict': {'a': {'b': ONE}}}, r'\(a: dict\)'),
-    'integer keys': ({'state_dict': {0: ONE}}, '0 is a int'),
-    'tuple keys': ({'state_dict': {(1, 2): ONE}}, 'is a tuple'),
+    'integer keys': ({'state_dict': {0: ONE}}, '0 is of type int'),
+    'tuple keys': ({'state_dict': {(1, 2): ONE}}, 'is of type tuple'),
     'a list': ({'state_dict': [ONE]}, 'its state_dict is a list'),
     'a tensor': ({'state_dict': ONE}, 'its state_dict is a Tensor'),
     'text': ({'state_dict': 'weights'}, 'its state_dict is a str'),
@@ -41,7 +41,7 @@ FAULTS = {
         {'meta': {}, 'message_hub': {}},
         'it has no state_dict, only meta, message_hub',
     ),
-    'bare integer keys': ({0: ONE}, '0 is a int'),
+    'bare integer keys': ({0: ONE}, '0 is of type int'),
     'empty name': ({'state_dict': {'\x1b[2J': ONE}}, r'there is \\x1b\[2J'),
 }
 
