@@ -64,14 +64,14 @@ CHANGES = (
         ),
         'a checkpoint could run code: mmengine falls back to full unpickling',
         'mmengine never unpickles in full',
-        'tests/test_checkpoint/test_reading.py',
+        'tests/test_checkpoint/test_mmengine_loader.py',
     ),
     Change(
         register_reported_load,
         ('mmengine.runner.checkpoint.load_state_dict',),
         'weights that do not fit an encoder would be left out silently',
         'mmengine lets a model report on its load',
-        'tests/test_checkpoint/test_load_report.py',
+        'tests/test_checkpoint/test_load_with_report.py',
     ),
     Change(
         register_checked_resume,

@@ -27,8 +27,8 @@ def _num_heads(dims: int, table: Tensor | None, num_heads: int | None) -> int:
     num_heads = num_heads or HEADS.get(dims)
     if num_heads is None:
         raise ValueError(
-            f'the authors have no encoder of width {dims}: give its number '
-            'of heads with --num-heads'
+            f"width {dims} is not a size of the authors' encoders: give the "
+            'number of heads with --num-heads'
         )
     if dims % num_heads:
         raise ValueError(f'{num_heads} heads do not divide the width {dims}')

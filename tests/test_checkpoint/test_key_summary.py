@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Names of tensors in few words."""
+"""Many tensor names become a few words."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from mmcae.checkpoint.key_summary import summarize_keys
             ['l.{0..1}.ffn.layers.0.{w,b} (4)',
              'l.{0..1}.ffn.layers.1.{w,b} (4)'],
         ),
-        # Only what has the same numbers shares an entry.
+        # Names with different numbers get different entries.
         (['l.0.w', 'l.1.w', 'l.0.b'], ['l.{0..1}.w (2)', 'l.0.b']),
     ],
 )  # fmt: skip
