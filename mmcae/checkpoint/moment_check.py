@@ -151,9 +151,11 @@ def _fitted(name: str, value: Any, own: Any, where: str) -> Any:
         return None  # SGD of older torch stores this before its first step
     if own.ndim == 0:
         number = number_of(value)
-        if number is None or not abs(number) <= MAX_COUNT or (
-            number < 0 and name == 'step'
-        ):  # fmt: skip
+        if (
+            number is None
+            or not abs(number) <= MAX_COUNT
+            or (number < 0 and name == 'step')
+        ):
             raise ResumeError(f'its {where} is {printable(value)}')
         if isinstance(value, Tensor):
             return value.reshape(()).to(own.dtype)

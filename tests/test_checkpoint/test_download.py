@@ -74,8 +74,8 @@ def test_refused__does_not_stay_in_the_cache(server, tmp_path, subtests):
             cached.unlink(missing_ok=True)
 
 
-def test_refused__weights_of_another_model_stay(server, tmp_path):
-    """The file is good: it is the config that asks for another."""
+def test_refused__weights_of_another_model_stay_in_the_cache(server, tmp_path):
+    """The file is good; the config is for another model."""
     server.pages[NAME] = Page(good_file(tmp_path))
     with pytest.raises(ValueError, match='does not hold the weights'):
         load_tokenizer_weights(nn.Linear(5, 5), f'{server.url}/{NAME}')

@@ -32,8 +32,9 @@ def test_summarize_keys__numbers_and_endings(names, folded):
 def test_summarize_keys__whole_parts():
     among = ['head.w', 'head.b', 'l.0.w', 'l.0.b', 'l.1.w', 'l.1.b', 'x.w']
     assert summarize_keys(['head.w', 'head.b', 'x.w'], among) == [
-        'head.* (2)', 'x.w',
-    ]  # fmt: skip
+        'head.* (2)',
+        'x.w',
+    ]
     assert summarize_keys(among[2:6], among) == ['l.* (4)']
     assert summarize_keys(among[4:6], among) == ['l.1.* (2)']
     assert summarize_keys(among[:1], among) == ['head.w']

@@ -228,9 +228,11 @@ def test_load__runner_and_get_model(log, pretrained, tmp_path):
     from mmpretrain import get_model
 
     runner = Runner(
-        cae_config(TINY), work_dir=str(tmp_path), load_from=pretrained,
+        cae_config(TINY),
+        work_dir=str(tmp_path),
+        load_from=pretrained,
         experiment_name=tmp_path.name,
-    )  # fmt: skip
+    )
     runner.logger.addHandler(log.handler)
     runner.load_or_resume()
     assert only(log)[0] == ['Loaded into CAE: all 79 tensors matched']

@@ -61,9 +61,11 @@ def header(descr="'<f4'", order='False', shape='(4, 3)'):
 def compressed():
     stream = io.BytesIO()
     np.savez_compressed(
-        stream, features=np.zeros((1 << 13, 1 << 12), np.float32),
-        labels=LABELS, classes=CLASSES,
-    )  # fmt: skip
+        stream,
+        features=np.zeros((1 << 13, 1 << 12), np.float32),
+        labels=LABELS,
+        classes=CLASSES,
+    )
     return stream.getvalue()
 
 

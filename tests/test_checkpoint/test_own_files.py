@@ -62,7 +62,7 @@ def test_best__of_the_run_is_removed_also_after_a_move(
 
 
 def traps(folder, work_dir):
-    """Paths that a hostile file may name, and what must survive."""
+    """Create files that must survive; return hostile paths to them."""
     victim = folder / 'victim'
     victim.mkdir()
     (victim / 'best_error_epoch_1.pth').write_text('precious')

@@ -39,7 +39,7 @@ def test_read_checkpoint__names_what_was_refused(tmp_path):
 
 
 def test_read_checkpoint__ignores_the_process_wide_list(tmp_path):
-    """mmengine's list holds getattr: then torch hands out ``eval``."""
+    """mmengine's list has getattr, with which a file reaches ``eval``."""
     path = write(
         Call(getattr, HistoryBuffer, '__init__'), tmp_path / 'w.pth', 'zip'
     )
@@ -121,7 +121,7 @@ def test_read_checkpoint__reads_a_training_checkpoint(tmp_path):
             meta['dataset_meta']['palette'], given['dataset_meta']['palette']
         )
         np.testing.assert_array_equal(meta['state'][1], given['state'][1])
-        # It can be saved again, and mmengine reads it.
+        # The result can be saved and read again.
         torch.save(found, tmp_path / 'again.pth')
         read_checkpoint(tmp_path / 'again.pth')
 
@@ -157,7 +157,7 @@ def test_read_checkpoint__names_a_damaged_file(tmp_path, name):
         read_checkpoint(tmp_path / 'none.pth')
 
 
-def test_read_checkpoint__refuses_something_else_than_a_dict(tmp_path):
+def test_read_checkpoint__the_content_must_be_a_dictionary(tmp_path):
     path = write(torch.ones(2), tmp_path / 'w.pth', 'zip')
     with pytest.raises(UnreadableCheckpointError, match='Tensor'):
         read_checkpoint(path)
@@ -174,8 +174,10 @@ def test_write_weights__leaves_nothing_half_written(tmp_path):
 
 def test_reading__old_places_of_functions_still_work():
     for function in (
-        compare_state_dicts, load_tokenizer_weights, register_safe_loader,
-    ):  # fmt: skip
+        compare_state_dicts,
+        load_tokenizer_weights,
+        register_safe_loader,
+    ):
         name = function.__name__
         with pytest.warns(DeprecationWarning, match=f'{name} moved to'):
             assert getattr(reading, name) is function

@@ -123,7 +123,7 @@ def assert_meta_is_refused(path, meta):
     assert '\n' not in str(info.value)
 
 
-def test_load_state_dict__other_entries_beside_tensors_are_ignored(tmp_path):
+def test_load_state_dict__other_entries_are_ignored(tmp_path):
     layer = nn.Linear(1, 1)
     state = {**nn.Linear(1, 1).state_dict(), 'epoch': 3}
     load_state_dict(layer, state)

@@ -141,10 +141,14 @@ def opcode_payloads(
 
     def dotted(name: str) -> bytes:
         """Names of protocol 4, the second one with dots."""
-        return b'\x80\x04' + b''.join(
-            b'\x8c' + bytes([len(text)]) + text.encode()
-            for text in (module, f'{cls}.{name}')
-        ) + b'\x93.'
+        return (
+            b'\x80\x04'
+            + b''.join(
+                b'\x8c' + bytes([len(text)]) + text.encode()
+                for text in (module, f'{cls}.{name}')
+            )
+            + b'\x93.'
+        )
 
     command = f'touch {sentinel}'.encode()
     text = b'X' + len(command).to_bytes(4, 'little') + command
