@@ -21,22 +21,24 @@ class PickleBytes:
 
     def __init__(self, data: bytes | memoryview):
         self._data = memoryview(data)
+        self._size = len(self._data)
         self._wide_text = 0
         self.position = 0
 
     def __len__(self) -> int:
-        return len(self._data)
+        return self._size
 
     def opcode(self) -> int:
         """Read one byte."""
-        if self.position >= len(self._data):
+        position = self.position
+        if position >= self._size:
             raise ValueError(_TOO_SHORT)
-        self.position += 1
-        return self._data[self.position - 1]
+        self.position = position + 1
+        return self._data[position]
 
     def _take(self, size: int) -> memoryview:
         end = self.position + size
-        if size < 0 or end > len(self._data):
+        if size < 0 or end > self._size:
             raise ValueError(_TOO_SHORT)
         part = self._data[self.position : end]
         self.position = end

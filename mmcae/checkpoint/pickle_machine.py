@@ -66,13 +66,14 @@ class PickleMachine:
             UnknownNameError: If a name is not in the table.
             ValueError: If the pickle is damaged or exceeds a limit.
         """
+        next_opcode, handler_of = self._bytes.opcode, _HANDLER_OF.get
         for _ in range(MAX_OPCODES):
-            code = self._bytes.opcode()
+            code = next_opcode()
             if code == pickle.STOP[0]:
                 if len(self._stack) != 1 or self._marks:
                     raise ValueError('the pickle ends too early')
                 return self._stack.pop()
-            handler = _HANDLER_OF.get(code)
+            handler = handler_of(code)
             if handler is None:
                 raise ValueError(
                     f'opcode {bytes([code])!r} is not needed for plain data'

@@ -14,6 +14,7 @@ from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
 import mmcae  # noqa: F401
+from mmcae.checkpoint import load_with_report
 
 
 @pytest.fixture
@@ -304,3 +305,8 @@ def test_load_state_dict_of_torch__logs_what_is_resized(log):
     larger = MODELS.build(backbone(img_size=96))
     larger.load_state_dict(MODELS.build(backbone()).state_dict())
     assert 'Resized pos_embed (1, 17, 32) -> (1, 37, 32)' in log.text
+
+
+def test_check_not_in_vain__is_the_old_name():
+    old = load_with_report.check_not_in_vain
+    assert old is load_with_report.require_encoder_weights

@@ -13,7 +13,12 @@ from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.load_report import LoadReport, note_resized
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.official import from_official, to_official
-from mmcae.checkpoint.printable import printable, printable_lines
+from mmcae.checkpoint.printable import (
+    printable,
+    printable_lines,
+    printable_names,
+    printable_set,
+)
 from mmcae.checkpoint.weights import compare_state_dicts
 from mmcae.models import CAEViT
 
@@ -153,3 +158,10 @@ def test_printable__shows_short_lists_and_the_kind_of_others():
 def test_printable__cuts_and_escapes():
     assert printable('a\u202eb\r') == r'a\u202eb\r'
     assert printable('a' * 200, 10) == 'a' * 10 + '... (200 characters)'
+
+
+def test_printable_names__shows_the_first_few():
+    assert printable_names([]) == ''
+    assert printable_names(['a', 'b\x1b', 3]) == r'a, b\x1b, 3'
+    assert printable_names('abcd') == 'a, b, c, ...'
+    assert printable_set({'b', 'a'}) == '(a, b)'
