@@ -87,7 +87,7 @@ def _set(items: Any = ()) -> set:
 
 
 def _encode(text: Any = '', encoding: Any = 'latin1') -> bytes:
-    # Pickles of protocol 2, which torch writes, contain bytes as this call.
+    # Pickles of protocol 2, which torch writes, store bytes as such a call.
     if type(text) is not str or encoding not in ('latin1', 'latin-1'):
         raise ValueError('text in another encoding than Latin-1')
     return text.encode('latin-1')

@@ -19,7 +19,8 @@ _LOCAL = struct.Struct('<4s5H3L2H')
 _END = struct.Struct('<4s4H2LH')
 _LOCATOR = struct.Struct('<4sLQL')
 _END_64 = struct.Struct('<4sQ2H2L4Q')
-# So few bytes are still in the processor's cache for their checksum.
+# Bytes of one read. They are still in the processor's cache when their
+# checksum is computed.
 _CHUNK_BYTES = 1 << 20
 
 
@@ -199,8 +200,7 @@ class Archive:
             if self._file.readinto(part) != len(part):  # type: ignore
                 raise ValueError(f'{printable(name)} ends early')
             crc = zlib.crc32(part, crc)
-        # 0: torch left the checksums out (torch.serialization
-        # .set_crc32_options).
+        # It is 0 after `torch.serialization.set_crc32_options(False)`.
         if record.crc not in (0, crc):
             raise ValueError(f'{printable(name)} differs from its checksum')
         return data

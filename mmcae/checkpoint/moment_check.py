@@ -93,7 +93,7 @@ def _pairs(
 def _example_state(
     optimizer: Optimizer, param: Tensor, group: dict
 ) -> dict[str, Any] | None:
-    """Make a copy of the optimizer take a step, to see its state.
+    """Let a copy of the optimizer take a step, and return its state.
 
     Args:
         optimizer: The run's optimizer; not changed.

@@ -7,6 +7,7 @@ and a resumed run gets the message hub from the file. So a hostile file could
 name any folder, and the hook would remove it.
 """
 
+import math
 import os
 import re
 from typing import Any
@@ -49,7 +50,8 @@ def keep_own_files(
         value: Any
         if key.startswith(_SCORES):
             number = number_of(info[key])
-            value = info[key] if number == number is not None else None
+            is_score = number is not None and not math.isnan(number)
+            value = info[key] if is_score else None
         elif folder is None or hook is None:
             value = None
         elif key == _STEPS:

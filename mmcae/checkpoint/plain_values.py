@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmcae.checkpoint.printable import printable
 
-# Above it, adding 1 to a float64 changes nothing.
+# The largest count. For larger values, adding 1 to a float64 has no effect.
 MAX_COUNT = 2**53
 
 

@@ -18,7 +18,7 @@ _REMEDY = 'Give a file that was written by saving a state_dict of tensors.'
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Find the state dict in a checkpoint of any layout, unchecked."""
+    """Find the state dict in a checkpoint of any layout; do not check it."""
     for key in _STATE_DICT_KEYS:
         inner = checkpoint.get(key)
         if isinstance(inner, Mapping):

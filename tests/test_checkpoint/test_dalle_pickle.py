@@ -224,6 +224,13 @@ def test_convert__accepts_a_plain_state_dict(recording, tmp_path, convert):
 ENCODER = 'dall_e.encoder.Encoder'
 
 
+# Payloads whose error must say that nothing was executed.
+CALLS = (
+    'os_system', 'getattr', 'nested', 'state', 'set', 'storage', 'copyreg',
+    'nothing',
+)  # fmt: skip
+
+
 def hostile_objects(sentinel):
     """Objects that run code, also through the names that modules need."""
     call = Call(os.system, f'touch {sentinel}')
@@ -264,6 +271,7 @@ def test_read_module_pickle__refuses_code(tmp_path, subtests):
     refusals = (UnsafeCheckpointError, UnreadableCheckpointError)
     for name, content in files.items():
         with subtests.test(name=name):
+            sentinel.unlink(missing_ok=True)
             path.write_bytes(content)
             with pytest.raises(refusals) as info:
                 read_module_pickle(path)
@@ -272,13 +280,6 @@ def test_read_module_pickle__refuses_code(tmp_path, subtests):
             if name.partition(',')[0] in CALLS and 'by hand' not in name:
                 assert 'nothing was executed' in str(info.value)
             assert not sentinel.exists()
-
-
-# The error says that they call something.
-CALLS = (
-    'os_system', 'getattr', 'nested', 'state', 'set', 'storage', 'copyreg',
-    'nothing',
-)  # fmt: skip
 
 
 def test_convert__refuses_in_one_sentence(tmp_path, convert):
