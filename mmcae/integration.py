@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import mmcae.namespace_guard  # noqa: F401
 from mmcae.checkpoint.load_with_report import register_reported_load
-from mmcae.checkpoint.reading import register_safe_loader
+from mmcae.checkpoint.mmengine_loader import register_safe_loader
 from mmcae.checkpoint.resume import register_checked_resume
 from mmcae.zoo.model_zoo import register_configs, register_zoo
 
@@ -69,14 +69,14 @@ CHANGES = (
         'a checkpoint could run code, because mmengine falls back to full '
         'unpickling',
         'mmengine never unpickles in full',
-        'tests/test_checkpoint/test_reading.py',
+        'tests/test_checkpoint/test_mmengine_loader.py',
     ),
     Change(
         register_reported_load,
         ('mmengine.runner.checkpoint.load_state_dict',),
         'weights that do not fit an encoder would be ignored silently',
         'mmengine lets a model report on how it was loaded',
-        'tests/test_checkpoint/test_load_report.py',
+        'tests/test_checkpoint/test_load_with_report.py',
     ),
     Change(
         register_checked_resume,

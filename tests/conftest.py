@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Settings that every test shares: one thread, fixed seeds."""
+"""Settings of all tests: one thread, fixed seeds, no leftover runners."""
 
 import os
 
-# Before torch is imported: small tensors are faster on one thread, and the
-# sums have one order.
+# Set before torch is imported. With one thread, small tensors are faster, and
+# sums always have the same order.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('KMP_AFFINITY', 'disabled')
 
@@ -26,12 +26,12 @@ def _fixed_seeds():
     torch.manual_seed(0)
 
 
-# A Runner leaves these behind: scope, logger, message hub, visualizer.
+# A Runner stores its scope, logger, message hub and visualizer globally.
 MANAGERS = (DefaultScope, MMLogger, MessageHub, Visualizer)
 
 
 @contextmanager
-def _as_before():
+def _restored_managers():
     before = [manager._instance_dict.copy() for manager in MANAGERS]
     levels = {log: log.level for log in MMLogger._instance_dict.values()}
     yield
@@ -44,13 +44,13 @@ def _as_before():
 
 @pytest.fixture(autouse=True, scope='module')
 def _own_runners_of_a_file():
-    """A Runner that a file's fixture built must not reach other files."""
-    with _as_before():
+    """A Runner of a module's fixture must not change other modules."""
+    with _restored_managers():
         yield
 
 
 @pytest.fixture(autouse=True)
 def _own_runners():
-    """A Runner built in one test must not decide the scope of the next."""
-    with _as_before():
+    """A Runner of a test must not change the default scope of the next."""
+    with _restored_managers():
         yield

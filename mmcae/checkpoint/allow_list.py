@@ -1,12 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The names that a file of weights may use.
+"""The allow list: the names that the pickle of a checkpoint may use.
 
-None of them is imported or called on behalf of a file. Each maps to a
-function of ours that checks its arguments and returns plain data, or to a
-stand-in that takes a state.
+The reader never imports or calls these names. It maps each of them to a
+function of this package that checks its arguments and returns plain data, or
+to a stand-in whose state a pickle may set.
 
-Names that a process registered with ``torch.serialization`` do not count:
-mmengine registers ``builtins.getattr``, through which a file reaches
+Names that other packages registered with ``torch.serialization`` are not
+allowed: mmengine registers ``builtins.getattr``, and with it a file can call
 ``eval``.
 """
 
@@ -21,11 +21,11 @@ import torch
 
 from mmcae.checkpoint import stand_ins
 from mmcae.checkpoint.limits import MAX_NAME
-from mmcae.checkpoint.pickle_machine import Name
+from mmcae.checkpoint.pickle_objects import Name
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import TensorRecord, tensor_record, whole
 
-# Storage classes of torch whose elements are plain numbers.
+# The storage classes of torch whose elements are plain numbers.
 _STORAGES = {
     'BFloat16Storage': torch.bfloat16,
     'BoolStorage': torch.bool,
@@ -41,12 +41,14 @@ _STORAGES = {
     'ShortStorage': torch.int16,
     'UntypedStorage': torch.uint8,
 }
+# Not every version of torch has all of them.
 _DTYPES = (
     'bool', 'uint8', 'uint16', 'uint32', 'uint64', 'int8', 'int16', 'int32',
     'int64', 'float16', 'bfloat16', 'float32', 'float64', 'complex32',
     'complex64', 'complex128', 'float8_e4m3fn', 'float8_e4m3fnuz',
     'float8_e5m2', 'float8_e5m2fnuz', 'float8_e8m0fnu', 'float4_e2m1fn_x2',
 )  # fmt: skip
+_TENSOR_CLASSES = ('torch.Tensor', 'torch.nn.parameter.Parameter')
 
 
 # --- Python ----------------------------------------------------------------
@@ -57,11 +59,11 @@ def _ordered_dict(*args: Any) -> OrderedDict:
         return OrderedDict()
     pairs = args[0]
     if len(args) > 1 or type(pairs) not in (list, tuple):
-        raise ValueError('a dictionary of something else than pairs')
+        raise ValueError('a dictionary that is not made from pairs')
     made = OrderedDict()
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2:
-            raise ValueError('a dictionary of something else than pairs')
+            raise ValueError('a dictionary that is not made from pairs')
         if isinstance(pair[0], tuple):
             raise ValueError('a key that is a tuple')
         made[pair[0]] = pair[1]
@@ -72,22 +74,22 @@ def _counter(counts: Any) -> Counter:
     if type(counts) is not dict or not all(
         type(count) is int for count in counts.values()
     ):
-        raise ValueError('a counter without counts')
+        raise ValueError('a counter whose counts are not integers')
     return Counter(counts)
 
 
 def _set(items: Any = ()) -> set:
     if type(items) not in (list, tuple):
-        raise ValueError('a set of something else than a list')
+        raise ValueError('a set that is not made from a list')
     if any(isinstance(item, tuple | list) for item in items):
-        raise ValueError('a set of lists')
+        raise ValueError('a set that contains a list or a tuple')
     return set(items)
 
 
 def _encode(text: Any = '', encoding: Any = 'latin1') -> bytes:
-    # How protocol 2, which torch writes, spells bytes.
+    # Pickles of protocol 2, which torch writes, store bytes as such a call.
     if type(text) is not str or encoding not in ('latin1', 'latin-1'):
-        raise ValueError('text in an encoding that is not Latin-1')
+        raise ValueError('text in another encoding than Latin-1')
     return text.encode('latin-1')
 
 
@@ -99,22 +101,22 @@ def _bytearray(*args: Any) -> bytearray:
 
 def _complex(real: Any, imaginary: Any) -> complex:
     if type(real) is not float or type(imaginary) is not float:
-        raise ValueError('a complex number of something else')
+        raise ValueError('a complex number that is not made from floats')
     return complex(real, imaginary)
 
 
 def _slice(*args: Any) -> slice:
     if len(args) != 3 or any(type(a) not in (int, type(None)) for a in args):
-        raise ValueError('a slice of something else than numbers')
+        raise ValueError('a slice that is not made from integers')
     return slice(*args)
 
 
 def _path(kind: type) -> Callable[..., Any]:
     def make(*parts: Any) -> Any:
         if not all(type(part) is str for part in parts):
-            raise ValueError('a path of something else than text')
+            raise ValueError('a path that is not made from text')
         if sum(len(part) for part in parts) > MAX_NAME:
-            raise ValueError(f'a path of more than {MAX_NAME} letters')
+            raise ValueError(f'a path of more than {MAX_NAME} characters')
         return kind(*parts)
 
     return make
@@ -125,13 +127,13 @@ def _path(kind: type) -> Callable[..., Any]:
 
 def _size(sizes: Any) -> torch.Size:
     if type(sizes) not in (tuple, list) or len(sizes) > MAX_NAME:
-        raise ValueError('a size that is no tuple')
+        raise ValueError('a size that is not a tuple')
     return torch.Size(whole(n, 'a size of') for n in sizes)
 
 
 def _device(kind: Any, index: Any = None) -> torch.device:
     if type(kind) is not str or type(index) not in (int, type(None)):
-        raise ValueError('a device that is not named')
+        raise ValueError('a device without a name')
     return torch.device(kind) if index is None else torch.device(kind, index)
 
 
@@ -144,7 +146,7 @@ def _layout(name: Any) -> torch.layout:
 def _tensor_v3(*args: Any) -> TensorRecord:
     storage, offset, size, stride, grad, hooks, dtype, *rest = args
     if type(dtype) is not torch.dtype:
-        raise ValueError('a tensor without a type')
+        raise ValueError('a tensor without a dtype')
     metadata = rest[0] if rest else None
     return tensor_record(
         storage, offset, size, stride, grad, hooks, metadata, dtype
@@ -153,24 +155,21 @@ def _tensor_v3(*args: Any) -> TensorRecord:
 
 def _parameter(data: Any, requires_grad: Any = True, *_: Any) -> TensorRecord:
     if not isinstance(data, TensorRecord):
-        raise ValueError('a parameter that is no tensor')
+        raise ValueError('a parameter that is not a tensor')
     return replace(
         data, requires_grad=requires_grad is True, is_parameter=True
     )
 
 
 def _from_type(function: Any, cls: Any, args: Any, _state: Any) -> Any:
-    """A tensor with attributes: the tensor without them."""
+    """Replace a tensor with attributes by the tensor without them."""
     rebuilt = isinstance(function, Name) and function.name.startswith(
         ('torch._utils._rebuild_tensor', 'torch._utils._rebuild_parameter')
     )
     plain = isinstance(cls, Name) and cls.name in _TENSOR_CLASSES
     if not rebuilt or not plain or type(args) is not tuple:
-        raise ValueError('a tensor of a class of its own')
+        raise ValueError('a tensor of a custom class')
     return function.call(*args)
-
-
-_TENSOR_CLASSES = ('torch.Tensor', 'torch.nn.parameter.Parameter')
 
 
 def _table() -> dict[str, Any]:
@@ -199,13 +198,13 @@ def _table() -> dict[str, Any]:
         calls[f'numpy.{core}.multiarray._reconstruct'] = stand_ins.reconstruct
         calls[f'numpy.{core}.multiarray.scalar'] = stand_ins.scalar
         calls[f'numpy.{core}.numeric._frombuffer'] = stand_ins.from_buffer
-    for module in ('pathlib', 'pathlib._local'):  # Python 3.13 has the latter
+    for module in ('pathlib', 'pathlib._local'):  # the latter: Python 3.13
         calls[f'{module}.PosixPath'] = _path(PurePosixPath)
         calls[f'{module}.PurePosixPath'] = _path(PurePosixPath)
         calls[f'{module}.WindowsPath'] = _path(PureWindowsPath)
         calls[f'{module}.PureWindowsPath'] = _path(PureWindowsPath)
     for name in [name for name in calls if name.startswith('builtins.')]:
-        # The module's name in Python 2, which protocol 2 writes.
+        # Protocol 2 writes the name that the module has in Python 2.
         calls[name.replace('builtins', '__builtin__')] = calls[name]
     table: dict[str, Any] = {k: Name(k, call=v) for k, v in calls.items()}
     for name, new in (
@@ -224,5 +223,5 @@ def _table() -> dict[str, Any]:
     return table
 
 
-#: What each name that a file of weights may use stands for.
+#: Allowed names, each with the `Name` or the value that replaces it.
 ALLOWED = _table()

@@ -1,23 +1,23 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Read the tensors of a pickled DALL-E module without running anything.
+"""OpenAI's DALL-E pickles: the same reader with a longer allow list.
 
-OpenAI published the tokenizer as whole module objects saved by torch. Such
-a file names classes and functions and asks for them to be called. Here each
-name that such a file needs maps to a stand-in that keeps its state, every
-other name is refused, and only the stand-ins' tensors are looked at.
+OpenAI published the tokenizer as whole module objects saved by torch. Such a
+file asks the reader to create objects of these classes. Here each class that
+it needs is replaced by a stand-in that only keeps its state, every other name
+is an error, and only the tensors of the stand-ins are returned.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from mmcae.checkpoint.allow_list import ALLOWED
-from mmcae.checkpoint.decoding import faults_named
+from mmcae.checkpoint.decoding import errors_with_name
+from mmcae.checkpoint.files import existing_file
 from mmcae.checkpoint.finishing import finish
 from mmcae.checkpoint.formats import read_pickle
-from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint.pickle_objects import Name, Stateful
 from mmcae.checkpoint.tensors import TensorMaker
 
 _MODULES = (
@@ -35,7 +35,7 @@ _MODULES = (
 
 
 class Module(Stateful):
-    """Stand-in for any module: keeps the state it is given, inert."""
+    """Stand-in for any module: keeps its state and has no code."""
 
     __slots__ = ('state',)
 
@@ -43,7 +43,7 @@ class Module(Stateful):
         self.state: dict = {}
 
     def set_state(self, state: Any) -> None:
-        """Take the module's attributes."""
+        """Keep the attributes of the module."""
         if type(state) is not dict:
             raise ValueError('a module without its attributes')
         self.state = state
@@ -68,20 +68,18 @@ def read_module_pickle(path: str | os.PathLike) -> dict[str, Tensor]:
             the older format.
 
     Returns:
-        Names and tensors, as ``module.state_dict()``.
+        Names and tensors, as from ``module.state_dict()``.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UnsafeCheckpointError: If it names anything but what a DALL-E module
-            consists of. Nothing in it was executed.
-        UnreadableCheckpointError: If it is damaged or of another kind.
+        UnsafeCheckpointError: If it uses a name that a DALL-E module does
+            not need. Nothing in it was executed.
+        UnreadableCheckpointError: If it is damaged or another kind of file.
     """
-    location = Path(path).expanduser()
-    if not location.is_file():
-        raise FileNotFoundError(f'{location} can not be found.')
+    location = existing_file(path)
     with (
         open(location, 'rb') as file,
-        faults_named(file, str(location), 'a DALL-E encoder or decoder'),
+        errors_with_name(file, str(location), 'a DALL-E encoder or decoder'),
     ):
         described, fetch = read_pickle(file, _NAMES, _module_class)
         module = finish(described, TensorMaker(fetch, 'cpu'))

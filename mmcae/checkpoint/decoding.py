@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""From a checkpoint's bytes to its content, as data or not at all."""
+"""From the bytes of a checkpoint to its content: the steps in their order."""
 
 import io
 from collections.abc import Iterator
@@ -25,16 +25,16 @@ def decode_checkpoint(
     """Decode the bytes of a checkpoint.
 
     Args:
-        content: The file's content.
-        name: Its name, for the format and for messages.
+        content: The bytes of the file.
+        name: Its name: decides the format, and appears in messages.
         map_location: As for ``torch.load``.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
         UnsafeCheckpointError: If the file needs code to be read.
-        UnreadableCheckpointError: If it is damaged or of another kind.
+        UnreadableCheckpointError: If it is damaged or not a checkpoint.
     """
     return decode_file(io.BytesIO(content), name, map_location)
 
@@ -45,18 +45,18 @@ def decode_file(
     """Decode a checkpoint that is open for reading.
 
     Args:
-        file: The file; it can seek.
-        name: Its name, for the format and for messages.
+        file: The file; it must support ``seek``.
+        name: Its name: decides the format, and appears in messages.
         map_location: As for ``torch.load``.
 
     Returns:
-        What the file holds.
+        The content of the file.
 
     Raises:
         UnsafeCheckpointError: If the file needs code to be read.
-        UnreadableCheckpointError: If it is damaged or of another kind.
+        UnreadableCheckpointError: If it is damaged or not a checkpoint.
     """
-    with faults_named(file, name, 'a checkpoint'):
+    with errors_with_name(file, name, 'a checkpoint'):
         if name.lower().endswith('.safetensors'):
             file.seek(0)
             loaded = decode_safetensors(file.read(), map_location)
@@ -72,17 +72,17 @@ def decode_file(
 
 
 @contextmanager
-def faults_named(file: BinaryIO, name: str, kind: str) -> Iterator[None]:
-    """Turn whatever reading a file raises into one sentence with its name.
+def errors_with_name(file: BinaryIO, name: str, kind: str) -> Iterator[None]:
+    """Turn every error of the reader into one sentence with the file name.
 
     Args:
         file: The file.
         name: Its name.
-        kind: What it should be, such as ``'a checkpoint'``.
+        kind: What the file should be, such as ``'a checkpoint'``.
 
     Raises:
-        UnsafeCheckpointError: For a name that is not on the list.
-        UnreadableCheckpointError: For every other fault.
+        UnsafeCheckpointError: For a name that is not on the allow list.
+        UnreadableCheckpointError: For every other error.
     """
     shown = printable(name, 1000)
     try:
@@ -90,17 +90,18 @@ def faults_named(file: BinaryIO, name: str, kind: str) -> Iterator[None]:
     except UnknownNameError as error:
         raise UnsafeCheckpointError(
             f'{shown} is refused because reading it would call {error.name}, '
-            f'which {kind} does not need; nothing was executed, and if you '
-            'trust its source, save its state dict as safetensors where it '
-            'was made.'
+            f'which {kind} does not need; nothing was executed. If you trust '
+            'the source of the file, save its state dict as safetensors '
+            'where it was made.'
         ) from None
     except Exception as error:
-        # A damaged file fails in any of a dozen ways; none is the caller's.
+        # A damaged file can raise a dozen kinds of errors. None of them is
+        # a mistake of the caller.
         reason = printable(str(error), 200)
         if not isinstance(error, ValueError):
             reason = f'{type(error).__name__}: {reason}'
         size = file.seek(0, io.SEEK_END)
         raise UnreadableCheckpointError(
             f'{shown} ({size} bytes) is damaged or not {kind} ({reason}); '
-            'fetch or save it again.'
+            'download or save it again.'
         ) from None

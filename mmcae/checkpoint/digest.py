@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The identity of weights, whatever file holds them."""
+"""A hash of weights that does not depend on the file that holds them."""
 
 import hashlib
 
@@ -8,13 +8,13 @@ from torch import nn
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Hash a module's tensors, whatever file they came from.
+    """Hash the tensors of a module, independent of any file.
 
     Args:
-        module (nn.Module): Any module.
+        module: Any module.
 
     Returns:
-        str: SHA-256 over names, types, shapes and values.
+        The SHA-256 over names, dtypes, shapes and values.
     """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):

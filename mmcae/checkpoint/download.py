@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Downloads that end: with a checked file in the cache, or an error."""
+"""From a URL to a checked file in the cache, within a limited time."""
 
 import hashlib
 import http.client
@@ -9,64 +9,38 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from mmengine.dist import broadcast_object_list, get_dist_info
 from mmengine.logging import print_log
 
+from mmcae.checkpoint.files import atomic_write, sha256_of
 from mmcae.checkpoint.printable import printable
 
 TIMEOUT = 15.0
-# A server that never ends must not fill the disk or hold the run. The largest
-# checkpoint of a recipe, large with its optimizer, has 4 GB; two hours are
-# 600 kB a second for it.
+# A server that never stops sending must not fill the disk or block the run.
+# The largest checkpoint of a recipe (a large CAE with its optimizer) has 4 GB:
+# two hours are enough for it at 600 kB per second.
 MAX_SECONDS = 7200.0
 MAX_BYTES = 16 << 30
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class DownloadError(RuntimeError):
-    """A file could not be fetched, or is not the file its name promises."""
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when it is complete.
-
-    Args:
-        path (str | PathLike): Final name; its folder is created.
-
-    Yields:
-        BinaryIO: The file to write to, in the same folder. It is synced to
-        disk and renamed at the end, or removed if an exception leaves.
-    """
-    final = Path(path).expanduser()
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f'.{final.name}.{os.getpid()}.part')
-    try:
-        with open(temporary, 'wb') as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """A file could not be downloaded, or is not what its name promises."""
 
 
 def hash_in_name(name: str) -> str | None:
-    """Read the first digits of a file's SHA-256 off its name.
+    """Find the first digits of the SHA-256 in a file name.
 
     Args:
-        name (str): File name, e.g. ``cae_20220825-404a1929.pth``.
+        name: File name, e.g. ``cae_20220825-404a1929.pth``.
 
     Returns:
-        str | None: The eight hexadecimal digits, or None if the name has
-        none (a date in their place does not count).
+        The eight hexadecimal digits, or None if the name has none. A date in
+        their place does not count.
     """
     found = re.search(r'-([0-9a-f]{8})\.(pth|pt|pkl|safetensors)$', name)
     if found is None:
@@ -78,32 +52,18 @@ def hash_in_name(name: str) -> str | None:
     return None
 
 
-def sha256_of(path: str | os.PathLike) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal digits.
-
-    Args:
-        path (str | PathLike): The file.
-
-    Returns:
-        str: 64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def cached_path(url: str, cache_dir: str | os.PathLike | None = None) -> Path:
-    """Tell where the file of a URL is kept.
+    """Say where the file of a URL is cached.
 
     Args:
-        url (str): The URL.
-        cache_dir (str | PathLike, optional): Folder; torch.hub's
-            ``checkpoints`` folder if None.
+        url: The URL.
+        cache_dir: Folder; torch.hub's ``checkpoints`` folder if None.
 
     Returns:
-        Path: The path, whether or not the file is there.
+        The path, whether or not the file exists.
+
+    Raises:
+        DownloadError: If the URL does not end in a file name.
     """
     if cache_dir is None:
         cache_dir = Path(torch.hub.get_dir()) / 'checkpoints'
@@ -118,23 +78,23 @@ def download(
     cache_dir: str | os.PathLike | None = None,
     timeout: float = TIMEOUT,
 ) -> Path:
-    """Fetch a file once; later calls return the cached one.
+    """Download a file once; later calls return the cached file.
 
-    Connecting and each read are limited in time. The size must be the one
-    announced and, where the name carries them, the first digits of the
-    SHA-256 must match, both for a new and for a cached file.
+    The time to connect and the time of each read are limited. The file must
+    have the size that the server announced. If its name has the first digits
+    of a SHA-256, they must match, for a new and for a cached file.
 
     Args:
-        url (str): ``http://`` or ``https://`` URL.
-        cache_dir (str | PathLike, optional): Folder; torch.hub's if None.
-        timeout (float): Seconds to wait for the server. Defaults to 15.
+        url: ``http://`` or ``https://`` URL.
+        cache_dir: Folder; torch.hub's ``checkpoints`` folder if None.
+        timeout: Seconds to wait for the server.
 
     Returns:
-        Path: The file.
+        The file.
 
     Raises:
-        DownloadError: If there is no such file in the end. The message
-            names the URL, the cache path and what to do offline.
+        DownloadError: If the file could not be downloaded. The message names
+            the URL, the cache path and what to do offline.
     """
     target = cached_path(url, cache_dir)
     wanted = hash_in_name(target.name)
@@ -143,7 +103,7 @@ def download(
             return target
         print_log(
             f'{target} is damaged (its SHA-256 does not begin with {wanted}, '
-            'as its name says); it is removed and fetched again.',
+            'as its name says); it is removed and downloaded again.',
             logger='current',
             level=30,
         )
@@ -155,23 +115,23 @@ def download(
         reason = printable(str(getattr(error, 'reason', None) or error))
         raise DownloadError(
             f'Cannot download {url} ({type(error).__name__}: {reason}); '
-            f'to work offline, fetch it elsewhere and put it at {target}, '
+            f'to work offline, download it elsewhere and put it at {target}, '
             'or give the path of a local file instead of the URL.'
         ) from None
     return target
 
 
 def download_once(url: str) -> Path:
-    """Fetch a file in a distributed run: first rank 0, then the others.
+    """Download a file in a distributed run: first rank 0, then the others.
 
     Args:
-        url (str): ``http://`` or ``https://`` URL.
+        url: ``http://`` or ``https://`` URL.
 
     Returns:
-        Path: The file; other nodes fetch their own copy.
+        The file. Every node downloads its own copy.
 
     Raises:
-        DownloadError: On every rank, if rank 0 could not fetch it.
+        DownloadError: On every rank, if rank 0 could not download it.
     """
     rank, world_size = get_dist_info()
     failure: list[str | None] = [None]
@@ -196,8 +156,8 @@ def _fetch(url: str, target: Path, wanted: str | None, timeout: float) -> None:
         atomic_write(target) as file,
     ):
         announced = reply.headers.get('Content-Length')
-        # Not `read`, which waits for a whole chunk however slow it comes.
-        while chunk := reply.read1(_CHUNK):
+        # `read` would wait for a whole chunk, however slow the server is.
+        while chunk := reply.read1(_CHUNK_BYTES):
             file.write(chunk)
             digest.update(chunk)
             received += len(chunk)

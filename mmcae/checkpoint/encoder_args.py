@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Read the sizes of an encoder off its tensors."""
+"""Find the arguments of an encoder from the shapes of its tensors."""
 
 import math
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from mmcae.checkpoint.printable import printable
 
-# Heads of the authors' sizes, by width: no tensor tells their number, unless
-# there are relative position tables.
+# Number of heads in the authors' sizes, by width. Of the tensors, only those
+# of relative positions depend on the number of heads.
 HEADS = {384: 12, 768: 12, 1024: 16}
 
 
 def _side(number: int, what: str) -> int:
     side = math.isqrt(number)
     if side * side != number:
-        raise ValueError(f'{what} is of no square grid ({number} entries)')
+        raise ValueError(f'{what} has {number} entries: not a square grid')
     return side
 
 
@@ -27,8 +27,8 @@ def _num_heads(dims: int, table: Tensor | None, num_heads: int | None) -> int:
     num_heads = num_heads or HEADS.get(dims)
     if num_heads is None:
         raise ValueError(
-            f"an encoder of width {dims} is none of the authors' sizes: "
-            'give --num-heads'
+            f"width {dims} is not a size of the authors' encoders: give the "
+            'number of heads with --num-heads'
         )
     if dims % num_heads:
         raise ValueError(f'{num_heads} heads do not divide the width {dims}')
@@ -44,15 +44,19 @@ def _bias(state: Mapping[str, Tensor], attention: str) -> str | bool:
 def encoder_args(
     state: Mapping[str, Tensor], num_heads: int | None = None
 ) -> dict[str, Any]:
-    """Arguments of ``CAEViT`` and ``BEiTViT`` for the given tensors.
+    """Find the arguments of ``CAEViT`` and ``BEiTViT`` for some tensors.
 
     Args:
-        state: Tensors with mmcae's names, ``backbone.*`` among them.
-        num_heads: Number of heads, where no tensor tells it.
+        state: Tensors with mmcae's names; those of the encoder begin with
+            ``backbone.``.
+        num_heads: Number of heads, used if no tensor depends on it.
+
+    Returns:
+        Keyword arguments that both classes accept.
 
     Raises:
-        ValueError: If there is no encoder, or the number of heads or the
-            size of the images does not follow from the tensors.
+        ValueError: If there is no encoder, or if the tensors do not
+            determine the number of heads or the image size.
     """
     kernel = state.get('backbone.patch_embed.projection.weight')
     first = 'backbone.layers.0.'
@@ -67,13 +71,12 @@ def encoder_args(
     shared = state.get(f'backbone.rel_pos_bias.{bias_table}')
     table = own if own is not None else shared
     positions = state.get('backbone.pos_embed')
-    for value, axes in (
-        (kernel, 4), (hidden, 2), (table, 2), (positions, 3)
-    ):  # fmt: skip
+    tensors = (kernel, hidden, table, positions)
+    for value, axes in zip(tensors, (4, 2, 2, 3), strict=True):
         if value is not None and (value.ndim != axes or not value.numel()):
             raise ValueError(
-                f'a tensor of shape {tuple(value.shape)} where a CAE encoder '
-                f'has one of {axes} axes'
+                f'a tensor has the shape {tuple(value.shape)}, but in a CAE '
+                f'encoder it has {axes} axes'
             )
     dims, channels, *patch = kernel.shape
     if table is not None:
@@ -83,7 +86,9 @@ def encoder_args(
         extra = int('backbone.cls_token' in state)
         side = _side(tokens - extra, 'pos_embed')
     else:
-        raise ValueError('without any positions, the image size is unknown')
+        raise ValueError(
+            'the encoder has no positions, so its image size is unknown'
+        )
     return dict(
         arch=dict(
             embed_dims=dims,
@@ -100,7 +105,8 @@ def encoder_args(
         patch_size=tuple(patch),
         in_channels=channels,
         bias=_bias(state, first + 'attn.'),
-        # Any number makes room for layer scales; the file has their values.
+        # Any number but 0 creates the layer scales; the file has their
+        # values.
         layer_scale_init_value=0.1 if first + 'gamma_1' in state else 0,
         with_cls_token='backbone.cls_token' in state,
         use_abs_pos_emb=positions is not None,

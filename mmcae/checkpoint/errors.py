@@ -1,22 +1,22 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What is raised for a file that is not read."""
+"""The errors of the reader, raised at every step from bytes to tensors."""
 
 from mmcae.checkpoint.printable import printable
 
 
 class UnsafeCheckpointError(ValueError):
-    """A file asks for more than data; nothing in it was executed."""
+    """The file needs code to be read; nothing in it was executed."""
 
 
 class UnreadableCheckpointError(ValueError):
-    """A file is truncated, damaged, or no checkpoint at all."""
+    """The file is truncated, damaged, or not a checkpoint."""
 
 
 class UnknownNameError(ValueError):
-    """A pickle names something that is not on the reader's list.
+    """A pickle uses a name that is not on the allow list.
 
     Args:
-        name: What it names, such as ``posix.system``.
+        name: The name in the pickle, such as ``posix.system``.
     """
 
     def __init__(self, name: str):

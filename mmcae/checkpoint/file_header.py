@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What a written file says about itself."""
+"""The metadata of a written file: what it holds and where it comes from."""
 
 import os
 from collections.abc import Mapping
@@ -9,18 +9,17 @@ from torch import Tensor
 
 from mmcae.checkpoint.encoder_args import encoder_args
 from mmcae.checkpoint.normalization import recorded_normalization
+from mmcae.checkpoint.official import EVALUATIONS
+from mmcae.checkpoint.weights import meta_of
 from mmcae.version import __version__
 
-# Of the keys below; raise it when one changes its meaning.
+# Increase it when a key of the header changes its meaning.
 HEADER_VERSION = '1'
-# The first of these names that a file has decides what it holds.
+# The first of these keys found decides the kind of model.
 _KINDS = (
     ('neck.regressors.0.gamma_1_cross', 'pretraining model'),
     ('neck.regressors.0.norm1_q_cross.weight', 'pretraining model'),
-    ('head.query_token', 'attentive probe'),
-    ('neck.bn.running_mean', 'linear probe'),
-    ('head.fc.weight', 'fine-tuned classifier'),
-    ('decode_head.conv_seg.weight', 'segmentation model'),
+    *((kind.our_key, kind.model) for kind in EVALUATIONS),
 )
 
 
@@ -32,20 +31,20 @@ def file_header(
     names: str = 'mmcae',
     num_heads: int | None = None,
 ) -> dict[str, Any]:
-    """Say what a file holds and where it comes from.
+    """Make the metadata of a file that is converted from another one.
 
     Args:
         state: The tensors, with mmcae's names.
-        source: The file they were read from.
-        digest: That file's SHA-256.
-        checkpoint: That file's content.
-        names: Whose names the tensors have in the file to write.
-        num_heads: Number of heads, where no tensor tells it.
+        source: The file that the tensors were read from.
+        digest: The SHA-256 of that file.
+        checkpoint: The content of that file.
+        names: The naming scheme of the tensors in the new file.
+        num_heads: Number of heads, used if no tensor depends on it.
 
     Returns:
-        Metadata for `write_weights`. ``arch`` is there where it follows
-        from the tensors; ``epoch`` (finished ones) and ``normalization``
-        (of RGB in 0..1) where the source has them.
+        Metadata for `write_weights`. It has ``arch`` if the tensors determine
+        it, and ``epoch`` (the number of finished epochs) and
+        ``normalization`` (for RGB values in 0..1) if the source has them.
     """
     header: dict[str, Any] = dict(
         format='pt',
@@ -59,7 +58,7 @@ def file_header(
     try:
         args = encoder_args(state, num_heads)
     except ValueError:
-        pass  # not a reason to refuse the file: its tensors are complete
+        pass  # the tensors are complete without it
     else:
         header['arch'] = {
             **args['arch'],
@@ -76,19 +75,19 @@ def file_header(
 
 
 def kind_of(state: Mapping[str, Tensor]) -> str:
-    """Say in words which model's tensors these are."""
-    for mark, kind in _KINDS:
-        if mark in state:
+    """Describe in words the model that has these tensors."""
+    for key, kind in _KINDS:
+        if key in state:
             return kind
     others = [k for k in state if not k.startswith(('backbone.', 'neck.'))]
     return 'encoder' if not others else 'model with a CAE encoder'
 
 
 def finished_epochs(checkpoint: Mapping[str, Any]) -> int | None:
-    """Epochs that a checkpoint has behind it; None if it does not say."""
-    meta = checkpoint.get('meta')
-    if isinstance(meta, Mapping) and isinstance(meta.get('epoch'), int):
-        return meta['epoch']
+    """Return the number of finished epochs; None if the file does not say."""
+    epoch = meta_of(checkpoint).get('epoch')
+    if isinstance(epoch, int):
+        return epoch
     epoch = checkpoint.get('epoch')
-    # The authors save the number of the epoch, counted from 0.
+    # The authors save the index of the last epoch, counted from 0.
     return epoch + 1 if isinstance(epoch, int) else None

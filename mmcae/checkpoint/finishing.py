@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The last step of reading: stand-ins become what they stand for."""
+"""The last step of reading: records become tensors, stand-ins objects."""
 
 import argparse
 from collections import Counter
@@ -7,25 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from mmcae.checkpoint.limits import MAX_DEPTH, MAX_OBJECTS
-from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint.pickle_objects import Name, Stateful
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.stand_ins import Array, DType, History
 from mmcae.checkpoint.tensors import TensorRecord
 
 
 class _Finisher:
-    """Walks what a pickle described, each object once."""
+    """Walks through the objects of a pickle, and visits each of them once."""
 
     def __init__(self, make_tensor: Callable[[TensorRecord], Any]):
         self._make_tensor = make_tensor
-        # By identity: the result, how many objects, and how deep. The
-        # first element keeps the object alive, so no identity returns.
+        # By id(): the object, the result, and how many objects and levels it
+        # has. Keeping the object ensures that its id() is not used again.
         self._done: dict[int, tuple[Any, Any, int, int]] = {}
-        self._open: set[int] = set()
+        self._being_visited: set[int] = set()
         self._count, self._height = 0, 0
 
     def __call__(self, obj: Any, depth: int = 0) -> Any:
-        """Return the object without stand-ins; add to count and height."""
+        """Return the object without stand-ins; count objects and levels."""
         if type(obj) in (str, int, float, bool, bytes, type(None)):
             self._add(1, 0)
             return obj
@@ -33,15 +33,15 @@ class _Finisher:
             _, result, count, height = self._done[id(obj)]
             self._add(count, height)
             return result
-        if id(obj) in self._open:
+        if id(obj) in self._being_visited:
             raise ValueError('an object that contains itself')
         if depth > MAX_DEPTH:
-            raise ValueError(f'more than {MAX_DEPTH} levels')
+            raise ValueError(f'more than {MAX_DEPTH} levels of containers')
         outer = self._count, self._height
         self._count, self._height = 1, 0
-        self._open.add(id(obj))
+        self._being_visited.add(id(obj))
         result = self._convert(obj, depth + 1)
-        self._open.remove(id(obj))
+        self._being_visited.remove(id(obj))
         count, height = self._count, self._height + 1
         self._done[id(obj)] = obj, result, count, height
         self._count, self._height = outer
@@ -60,7 +60,7 @@ class _Finisher:
         if isinstance(obj, Array | DType | History):
             return obj.value
         if isinstance(obj, Counter | set | frozenset):
-            return obj  # of plain values already
+            return obj  # these hold plain values only
         if isinstance(obj, dict):
             for key, value in obj.items():
                 obj[key] = self(value, depth)
@@ -84,18 +84,18 @@ class _Finisher:
 
 
 def finish(obj: Any, make_tensor: Callable[[TensorRecord], Any]) -> Any:
-    """Replace the stand-ins in what a pickle described.
+    """Replace records and stand-ins by tensors and the real objects.
 
     Args:
-        obj: What the machine returned. Dictionaries, lists and namespaces
-            are changed in place.
-        make_tensor: Makes a tensor of its record.
+        obj: The result of the pickle machine. Dictionaries, lists and
+            namespaces are changed in place.
+        make_tensor: Makes a tensor from its record.
 
     Returns:
         The same object without stand-ins.
 
     Raises:
-        ValueError: If it is nested too deeply, contains itself, or would be
-            too large for whoever walks through it.
+        ValueError: If it is nested too deeply, contains itself, or has too
+            many objects for code that walks through it.
     """
     return _Finisher(make_tensor)(obj)

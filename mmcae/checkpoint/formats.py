@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The two formats of ``torch.save``: a zip archive, and the older one."""
+"""From the two formats of ``torch.save`` to objects with tensor records.
+
+The formats are a zip archive (since torch 1.6) and a sequence of pickles.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -24,22 +27,22 @@ def read_pickle(
     names: Mapping[str, Any],
     other_reference: Reference | None = None,
 ) -> tuple[Any, Fetch]:
-    """Read what a file of ``torch.save`` describes; no tensor is made.
+    """Read the objects in a file of ``torch.save``, without making tensors.
 
     Args:
         file: The file, open for reading.
         names: The names that it may use, see `PickleMachine`.
-        other_reference: Resolves references of the pickle that are not to a
-            storage. Defaults to refusing them.
+        other_reference: Resolves references in the pickle to something else
+            than a storage. By default they are errors.
 
     Returns:
         The object, with records in place of tensors, and a function that
-        gives the bytes of a storage, uint8 ``(nbytes,)``. The size of every
-        storage is the one that the file has room for.
+        returns the bytes of a storage, uint8 ``(nbytes,)``. Every storage has
+        been checked to have as many bytes in the file as the pickle says.
 
     Raises:
-        UnknownNameError: If a name is not among those it may use.
-        ValueError: If the file is damaged or of another kind.
+        UnknownNameError: If the file uses a name that is not in ``names``.
+        ValueError: If the file is damaged or not of ``torch.save``.
     """
     file.seek(0)
     is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
@@ -48,7 +51,7 @@ def read_pickle(
 
 
 class _Storages:
-    """Resolves references to storages, and remembers them by key."""
+    """Resolves references to storages, and keeps their records by key."""
 
     def __init__(self, other: Reference | None):
         self.records: dict[str, StorageRecord] = {}
@@ -66,18 +69,18 @@ class _Storages:
         ):
             if this != other:
                 raise ValueError(
-                    f'storage {printable(record.key)} is said to be both '
+                    f'storage {printable(record.key)} is described as both '
                     f'{printable(this)} and {printable(other)}'
                 )
         return record
 
     def check(self, key: str, size: int) -> None:
-        """Compare a storage's bytes with what the pickle says of it."""
+        """Compare the bytes of a storage with its size in the pickle."""
         declared = self.records[key].nbytes
         if declared != size:
             raise ValueError(
-                f'storage {printable(key)} has {size} bytes, but is said to '
-                f'have {declared}'
+                f'storage {printable(key)} has {size} bytes, but its '
+                f'description says {declared}'
             )
 
 
@@ -110,33 +113,37 @@ def _read_legacy(
         return value
 
     if load(_no_reference) != _LEGACY_MAGIC:
-        raise ValueError('a pickle that torch did not save')
+        raise ValueError('it is not a file of torch.save')
     protocol, system = load(_no_reference), load(_no_reference)
     little = system.get('little_endian') if type(system) is dict else None
     if protocol != _LEGACY_PROTOCOL or little != (sys.byteorder == 'little'):
-        raise ValueError('of another byte order or protocol than this machine')
+        raise ValueError(
+            'its byte order or protocol is not that of this machine'
+        )
     obj, keys = load(storages), load(_no_reference)
     if type(keys) is not list or sorted(map(str, keys)) != sorted(
         storages.records
     ):
-        raise ValueError('its list of storages is not that of its tensors')
-    places = {}
+        raise ValueError(
+            'its list of storages differs from the storages of its tensors'
+        )
+    parts = {}
     for key in keys:
         numel = int.from_bytes(content[position : position + 8], 'little')
         storages.check(key, numel * storages.records[key].dtype.itemsize)
         start, size = position + 8, storages.records[key].nbytes
         position = start + size
         if position > len(content):
-            raise ValueError(f'storage {printable(key)} ends early')
-        places[key] = content[start:position]
+            raise ValueError(f'storage {printable(key)} is truncated')
+        parts[key] = content[start:position]
 
     def fetch(storage: StorageRecord) -> Tensor:
         data = torch.empty(storage.nbytes, dtype=torch.uint8)
-        data.numpy().data[:] = places[storage.key]
+        data.numpy().data[:] = parts[storage.key]
         return data
 
     return obj, fetch
 
 
 def _no_reference(pid: Any) -> Any:
-    raise ValueError('a reference to a storage out of place')
+    raise ValueError('a reference to a storage in the wrong place')

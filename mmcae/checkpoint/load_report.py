@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What became of each tensor of a file: in one entry, in one format."""
+"""The report of a load: what happened to each tensor, as one log entry."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,32 +8,32 @@ from dataclasses import dataclass, field
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.printable import printable
 
 Shape = tuple[int, ...]
-# More than this many entries of one kind are counted only.
-_MOST = 8
-# Of characters: a title may have a path in it.
-_TITLE = 2000
+# Further entries of one kind are counted, but not shown.
+_MAX_ENTRIES = 8
+# Characters of a title, which may contain a path.
+_MAX_TITLE = 2000
 
 
 @dataclass
 class LoadReport:
-    """Names of tensors by what became of them.
+    """Names of tensors, sorted by what happened to the tensors.
 
     Attributes:
         title: What was done, such as ``'Loaded into CAE'``.
         given: All names of the file.
         expected: All names of the model.
-        matched: Same name and shape.
-        missing: In the model only: these keep their initial values.
-        unexpected: In the file only, and unknown: not used.
-        misfit: Same name, but another shape (file, model): not used.
-        resized: Interpolated to the model's shape (from, to).
-        renamed: The file's name to the model's.
-        derived: Made for the model from what the file has.
-        dropped: Left out by design.
+        matched: Used: same name and shape.
+        missing: Only in the model, where they keep their initial values.
+        unexpected: Only in the file, and unknown. Not used.
+        misfit: Same name, but another shape (file, model). Not used.
+        resized: Interpolated to the shape of the model (from, to).
+        renamed: Used under another name (file, model).
+        derived: Computed for the model from other tensors of the file.
+        dropped: Not used, on purpose.
     """
 
     title: str
@@ -50,11 +50,11 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is missing, unexpected, or of another shape."""
+        """True if nothing is missing, unexpected, or of another shape."""
         return not (self.missing or self.unexpected or self.misfit)
 
     def __str__(self) -> str:
-        title = printable(self.title, _TITLE)
+        title = printable(self.title, _MAX_TITLE)
         if len(self.matched) == len(self.given) == len(self.expected):
             return f'{title}: all {len(self.matched)} tensors matched'
         counts = [
@@ -72,17 +72,17 @@ class LoadReport:
             if names:
                 counts.append(f'{len(names)} {what}')
         if self.complete and not self.matched:
-            # Where all is renamed, "0 matched" would read like a failure.
+            # "0 matched" would read like a failure, but all were renamed.
             counts = [text for text in counts if not text.startswith('0 ')]
             counts.append('nothing missing')
         details = {
-            'missing': fold_names(self.missing, self.expected),
-            'unexpected': fold_names(self.unexpected, self.given),
-            'of another shape': _folded_shapes(self.misfit, 'instead of'),
-            'resized': _folded_shapes(self.resized, '->'),
-            'renamed': self._folded_pairs(),
-            'derived': fold_names(self.derived, self.expected),
-            'dropped': fold_names(self.dropped, self.given),
+            'missing': summarize_keys(self.missing, self.expected),
+            'unexpected': summarize_keys(self.unexpected, self.given),
+            'of another shape': _summarized_shapes(self.misfit, 'instead of'),
+            'resized': _summarized_shapes(self.resized, '->'),
+            'renamed': self._summarized_pairs(),
+            'derived': summarize_keys(self.derived, self.expected),
+            'dropped': summarize_keys(self.dropped, self.given),
         }
         lines = [f'{title}: {", ".join(counts)}']
         for what, entries in details.items():
@@ -90,24 +90,22 @@ class LoadReport:
                 lines.append(f'  {what}: {_some(entries)}')
         return '\n'.join(lines)
 
-    def _folded_pairs(self) -> list[str]:
+    def _summarized_pairs(self) -> list[str]:
         if not self.renamed:
             return []
         olds, news = map(dict.fromkeys, zip(*self.renamed, strict=True))
-        old, new = (
-            fold_names(olds, self.given),
-            fold_names(news, self.expected),
-        )
+        old = summarize_keys(olds, self.given)
+        new = summarize_keys(news, self.expected)
         return [f'{_some(old)} -> {_some(new)}']
 
 
 def _some(entries: list[str]) -> str:
-    more = len(entries) - _MOST
-    shown = ', '.join(entries[:_MOST])
+    more = len(entries) - _MAX_ENTRIES
+    shown = ', '.join(entries[:_MAX_ENTRIES])
     return f'{shown}, ... and {more} more' if more > 0 else shown
 
 
-def _folded_shapes(
+def _summarized_shapes(
     shapes: dict[str, tuple[Shape, Shape]], sign: str
 ) -> list[str]:
     groups: dict[tuple[Shape, Shape], list[str]] = {}
@@ -116,17 +114,17 @@ def _folded_shapes(
     return [
         f'{entry} {one} {sign} {other}'
         for (one, other), names in groups.items()
-        for entry in fold_names(names)
+        for entry in summarize_keys(names)
     ]
 
 
-# Notes of what modules did to a state dict, while a load is reported on.
+# The reports that are being collected; the last one gets the notes.
 _notes: list[LoadReport] = []
 
 
 @contextmanager
 def collect_notes(report: LoadReport) -> Iterator[None]:
-    """Write what the functions below note to a report."""
+    """Add what the functions below note to a report."""
     _notes.append(report)
     try:
         yield
@@ -135,11 +133,11 @@ def collect_notes(report: LoadReport) -> Iterator[None]:
 
 
 def note_resized(name: str, old: Iterable[int], new: Iterable[int]) -> None:
-    """Note that a tensor of the state dict was given another shape."""
+    """Note that a tensor of the state dict was resized."""
     old, new = tuple(old), tuple(new)
     if _notes:
         _notes[-1].resized[name] = (old, new)
-    else:  # a load by torch itself
+    else:  # torch's own load_state_dict: nobody collects notes
         print_log(
             f'Resized {printable(name)} {old} -> {new}', logger='current'
         )
@@ -152,7 +150,7 @@ def note_renamed(old: str, new: str) -> None:
 
 
 def note_derived(name: str) -> None:
-    """Note that a tensor of the file is made anew for the model."""
+    """Note that a tensor of the model is computed from the file."""
     if _notes:
         _notes[-1].derived.append(name)
 
@@ -160,25 +158,31 @@ def note_derived(name: str) -> None:
 def conversion_report(
     title: str, source: Mapping[str, Tensor], result: Mapping[str, Tensor]
 ) -> LoadReport:
-    """Say what a converter made of a state dict; it must not copy tensors.
+    """Report what a converter made of a state dict.
+
+    The tensors are compared by their memory, so the converter must not copy
+    them.
 
     Args:
         title: What was done.
-        source: State dict read.
-        result: State dict to write; its tensors share the memory of those
-            that they come from.
+        source: The state dict that was read.
+        result: The state dict to write. Its tensors share the memory of the
+            tensors that they come from.
+
+    Returns:
+        The report.
     """
-    homes = {value.data_ptr(): name for name, value in source.items()}
+    names = {value.data_ptr(): name for name, value in source.items()}
     report = LoadReport(title, list(source), list(result))
     used = set()
     for name, value in result.items():
-        place = value.data_ptr()
-        if place not in homes:
+        address = value.data_ptr()
+        if address not in names:
             report.derived.append(name)
-        elif name in source and source[name].data_ptr() == place:
+        elif name in source and source[name].data_ptr() == address:
             report.matched.append(name)
         else:
-            report.renamed.append((homes[place], name))
-        used.add(place)
+            report.renamed.append((names[address], name))
+        used.add(address)
     report.dropped = [k for k, v in source.items() if v.data_ptr() not in used]
     return report

@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Load weights into models with a CAE encoder: report, or fail if none fit."""
+"""Load checkpoints into models with a CAE encoder.
+
+Log what happened to each tensor, and fail if no tensor fits the model.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -10,19 +13,21 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.load_report import LoadReport, collect_notes
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import check_tensors
 
-# Every vision transformer has these, so they do not show that a file fits.
-_COMMON = ('cls_token', 'pos_embed')
-_MARK = 'layers.0.ln1.weight'
+# Every ViT has these keys, so a match on them alone does not show that the
+# file fits.
+_KEYS_OF_EVERY_VIT = ('cls_token', 'pos_embed')
+# A key that every CAE encoder has.
+_ENCODER_KEY = 'layers.0.ln1.weight'
 _load_state_dict = mmengine_checkpoint.load_state_dict
 
 
 class ReportedLoad:
-    """Marks the encoders whose loads are reported on, such as `CAEViT`."""
+    """Marks the encoders whose loads are reported, such as `CAEViT`."""
 
 
 def load_state_dict(
@@ -31,21 +36,22 @@ def load_state_dict(
     strict: bool = False,
     logger: Any = None,
 ) -> None:
-    """Load as mmengine does; with a CAE encoder, report in one entry.
+    """Load as mmengine does, and log a report for a model with a CAE encoder.
 
-    The entry replaces mmengine's list of mismatches. Other models are
-    loaded by mmengine, unchanged.
+    The report replaces mmengine's list of mismatches. Other models are
+    loaded by mmengine unchanged.
 
     Args:
         module: The model, or a part of it.
         state_dict: Names and tensors.
         strict: Whether missing and unexpected tensors are errors.
-        logger: For mmengine's ``print_log``. Defaults to the current one.
+        logger: For mmengine's ``print_log``; the current one by default.
 
     Raises:
-        UnreadableCheckpointError: If what has a tensor's name is none.
-        ValueError: If nothing of the file fits: training would start from
-            random weights, or a test would measure them.
+        UnreadableCheckpointError: If a value under a tensor's name is not a
+            tensor.
+        ValueError: If nothing of the file fits the model. Training would
+            start from random weights, or a test would measure them.
     """
     _check_values(module, state_dict)
     if is_model_wrapper(module) or isinstance(module, BaseTTAModel):
@@ -63,18 +69,18 @@ def load_state_dict(
     handle = module.register_load_state_dict_post_hook(read)
     try:
         with collect_notes(report):
-            # Silent: what it would print is in the report.
+            # Silent, because the report has what mmengine would print.
             _load_state_dict(module, state_dict, strict, 'silent')
     finally:
         handle.remove()
-    _fill(report, state_dict, module.state_dict())
-    check_not_in_vain(report, encoders)
+    _classify(report, state_dict, module.state_dict())
+    require_encoder_weights(report, encoders)
     level = logging.INFO if report.complete else logging.WARNING
     print_log(str(report), logger=logger or 'current', level=level)
 
 
 def _check_values(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Let only tensors into a module; a file may have more beside them."""
+    """Check that the module gets tensors only; other keys are ignored."""
     own = module.state_dict()
     taken = {k: v for k, v in state_dict.items() if k in own}
     if taken or any(isinstance(v, Tensor) for v in state_dict.values()):
@@ -86,14 +92,14 @@ def _check_values(module: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
 def register_reported_load() -> None:
     """Make every load of mmengine use `load_state_dict` of this module.
 
-    mmengine has no registration for it: runners, ``load_checkpoint``,
-    ``Pretrained`` and the hook of averaged weights look it up by name.
+    mmengine has no registration for it. Runners, ``load_checkpoint``,
+    ``Pretrained`` and ``EMAHook`` look the function up by its name.
     """
     mmengine_checkpoint.load_state_dict = load_state_dict
 
 
 def encoder_prefixes(module: nn.Module) -> list[str]:
-    """Prefixes of the names of all CAE encoders in a module."""
+    """Return the key prefixes of all CAE encoders in a module."""
     return [
         name + '.' if name else ''
         for name, part in module.named_modules()
@@ -101,13 +107,14 @@ def encoder_prefixes(module: nn.Module) -> list[str]:
     ]
 
 
-def _fill(
+def _classify(
     report: LoadReport,
     given: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
 ) -> None:
-    """Classify the names that no module has reported on."""
-    # Old files lack the counters of batch norms: as for mmengine, no loss.
+    """Classify the keys that no hook has reported."""
+    # Old files lack the step counters of batch norms. Like mmengine, do not
+    # report them.
     expected = {
         name: value
         for name, value in expected.items()
@@ -116,7 +123,7 @@ def _fill(
     report.given, report.expected = list(given), list(expected)
     report.missing = [name for name in report.missing if name in expected]
     origin = {new: old for old, new in report.renamed}
-    made, resized = set(report.derived), report.resized
+    derived, resized = set(report.derived), report.resized
     report.derived, report.resized = [], {}
     for name, value in expected.items():
         wanted, old = tuple(value.shape), origin.get(name, name)
@@ -131,27 +138,30 @@ def _fill(
                 report.resized[name] = resized[name]
             elif old == name:
                 report.matched.append(name)
-        elif name in made:
+        elif name in derived:
             report.derived.append(name)
         else:
             report.misfit[name] = found, wanted
     report.renamed = [
         (old, new) for old, new in report.renamed if new not in report.misfit
     ]
-    # What is neither in the model nor unknown, a module left out by design.
+    # Keys that a pre-hook removed on purpose (e.g. `teacher.*`).
     kept = {*expected, *report.unexpected, *origin.values()}
     report.dropped = [name for name in given if name not in kept]
 
 
-def check_not_in_vain(report: LoadReport, encoders: list[str]) -> None:
-    """Refuse a load of nothing; warn of one of nothing of an encoder.
+def require_encoder_weights(report: LoadReport, encoders: list[str]) -> None:
+    """Require that the load gave weights to an encoder.
+
+    If only other parts of the model got weights, this is a warning.
 
     Args:
-        report: The load's report.
-        encoders: Prefixes of the model's encoders.
+        report: The report of the load.
+        encoders: Key prefixes of the encoders of the model.
 
     Raises:
-        ValueError: If no tensor of the model was loaded.
+        ValueError: If no tensor of the model was loaded, or only tensors
+            that every ViT has.
     """
     unused = {*report.missing, *report.misfit, *report.derived}
     loaded = [name for name in report.expected if name not in unused]
@@ -164,7 +174,9 @@ def check_not_in_vain(report: LoadReport, encoders: list[str]) -> None:
         f'{_example(report.given)}; this model has names like '
         f'{_example(wanted)}.{_advice(report, encoders)}'
     )
-    common = {f'{prefix}{name}' for prefix in encoders for name in _COMMON}
+    common = {
+        f'{prefix}{name}' for prefix in encoders for name in _KEYS_OF_EVERY_VIT
+    }
     if set(loaded) <= common:
         raise ValueError(f'{report.title}: {message}\n{report}')
     print_log(
@@ -173,16 +185,20 @@ def check_not_in_vain(report: LoadReport, encoders: list[str]) -> None:
 
 
 def _example(names: list[str]) -> str:
-    return ', '.join(fold_names(names)[:2]) or '(none at all)'
+    return ', '.join(summarize_keys(names)[:2]) or '(none at all)'
 
 
 def _advice(report: LoadReport, encoders: list[str]) -> str:
     if report.misfit:
         return ' Shapes differ: is it an encoder of another size?'
-    found = next((k for k in report.given if k.endswith(_MARK)), None)
+    found = next((k for k in report.given if k.endswith(_ENCODER_KEY)), None)
     if found is None:
         return ' Is it a checkpoint of another model?'
-    prefix = found.removesuffix(_MARK)
+    prefix = found.removesuffix(_ENCODER_KEY)
     where = 'init_cfg' if encoders == [''] else "the backbone's init_cfg"
     given = f', prefix={printable(prefix)!r}' if prefix else ''
     return f" Give {where}: dict(type='Pretrained', checkpoint=...{given})."
+
+
+# The old name; it works until mmcae 0.2.
+check_not_in_vain = require_encoder_weights

@@ -1,12 +1,14 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How the images of a checkpoint's model were normalized."""
+"""Find how the images were normalized for the model of a checkpoint."""
 
 import ast
 import json
 from collections.abc import Mapping
 from typing import Any
 
-# What the recipes for ImageNet use; of RGB in 0..1.
+from mmcae.checkpoint.weights import meta_of
+
+# Of the recipes for ImageNet, for RGB values in 0..1.
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 _MAX_TEXT = 1 << 20
 
@@ -14,21 +16,20 @@ _MAX_TEXT = 1 << 20
 def recorded_normalization(
     checkpoint: Mapping[str, Any],
 ) -> dict[str, list[float]] | None:
-    """Read mean and deviation off what a checkpoint says about itself.
+    """Find mean and standard deviation in the metadata of a checkpoint.
 
-    A training run stores its config, a converted file the numbers. The
-    config is Python code, of which only literals are read; nothing is run.
+    A training run stores its config, and a converted file stores the
+    numbers. The config is Python code. It is parsed, never executed: only its
+    literals are used.
 
     Args:
-        checkpoint: A file's content.
+        checkpoint: The content of a file.
 
     Returns:
-        ``mean`` and ``std`` of RGB in 0..1, or ``None`` where the file does
-        not say (or its model takes another order of channels).
+        ``mean`` and ``std`` for RGB values in 0..1. None if the file does not
+        say, or if the channels of the model are not in the order RGB.
     """
-    meta = checkpoint.get('meta')
-    if not isinstance(meta, Mapping):
-        return None
+    meta = meta_of(checkpoint)
     written = meta.get('normalization')
     if isinstance(written, str):
         try:
@@ -62,7 +63,10 @@ def _checked(
 
 
 def _literals(text: Any) -> dict[str, Any]:
-    """The names that a config sets to literals and ``dict(...)`` of such."""
+    """Return the variables of a config whose values are literals.
+
+    ``dict(...)`` with literal arguments counts as a literal.
+    """
     if not isinstance(text, str) or len(text) > _MAX_TEXT:
         return {}
     try:
@@ -78,7 +82,7 @@ def _literals(text: Any) -> dict[str, Any]:
 
 
 def _literal(node: ast.expr) -> Any:
-    """The value of a literal; ``None`` in place of what is none."""
+    """Return the value of a literal; None for any other expression."""
     if isinstance(node, ast.Call):
         is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
         if not is_dict or node.args:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Names of tensors: the authors' two repositories and OpenMMLab's.
+"""Rename tensors between the authors' two repositories and OpenMMLab.
 
 ``lxtGH/CAE`` (the first release) and ``Atten4Vis/CAE`` (its refactoring)
 name the same tensors differently. One table for each kind of checkpoint
@@ -9,11 +9,11 @@ directions.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.printable import printable_names
 from mmcae.checkpoint.weights import meta_of, state_dict_of, weights_of
 
 # Inside a block of the encoder or the decoder: authors' -> ours.
@@ -43,7 +43,7 @@ _ENCODER = {
     'patch_embed.proj': 'patch_embed.projection',
     'norm': 'ln1',
 }
-# Module by module; ``*`` matches the number of a block.
+# ``*`` matches a block index.
 _PREFIXES = {
     **{f'encoder.{k}': f'backbone.{v}' for k, v in _ENCODER.items()},
     **{
@@ -93,7 +93,7 @@ _ATTENTIVE = {
     'fc_norm': 'head.bn',
     'head': 'head.fc',
 }
-# A segmentor: its pyramid belongs to the authors' encoder.
+# In the authors' segmentor, the feature pyramid is a part of the encoder.
 _SEGMENTOR = {
     **{f'backbone.{k}': v for k, v in _ROOT.items() if k != 'norm'},
     'backbone.fpn1': 'neck.upsample_4x',
@@ -101,8 +101,8 @@ _SEGMENTOR = {
     'decode_head': 'decode_head',
     'auxiliary_head': 'auxiliary_head',
 }
-# The refactored repository -> the first one.
-_SIBLING = {
+# Prefixes of the refactored repository -> prefixes of the first release.
+_REFACTORED = {
     'regresser.regressor_blocks.': 'pretext_neck.regressor_blocks.',
     'regresser.norm.': 'pretext_neck.norm.',
     'regresser.mask_token': 'mask_token',
@@ -112,24 +112,64 @@ _SIBLING = {
     'encoder_to_regresser.': 'encoder_to_decoder.',
     'encoder_to_regresser_norm.': 'encoder_to_decoder_norm.',
 }
-# Copies of the encoder and of the position table, made anew by the model.
+# Copies of the encoder and of the position table, which the model creates
+# itself.
 _DROPPED_FROM_OFFICIAL = (
     'teacher.',
     'alignment_encoder.',
     'rd_pos_embed',
-    # Created by the authors' attentive probe and never used.
+    # The authors' attentive probe creates it and never uses it.
     'attentive_blocks.0.norm2_cross.',
 )
 _DROPPED_FROM_OURS = ('teacher.', 'target_generator.', 'data_preprocessor.')
-_MARK = 'encoder.patch_embed.proj.weight'
-# Together only in the authors' encoders: MAE has no q_bias, BEiT no pos_embed.
-_ROOT_MARKS = frozenset(
+_PRETRAINING_KEY = 'encoder.patch_embed.proj.weight'
+# Only the authors' encoders have all of these keys: MAE has no q_bias, and
+# BEiT has no pos_embed.
+_ENCODER_KEYS = frozenset(
     ['pos_embed', 'patch_embed.proj.weight', 'blocks.0.attn.q_bias']
 )
-_SEGMENTOR_MARKS = frozenset(f'backbone.{key}' for key in _ROOT_MARKS)
+_SEGMENTOR_KEYS = frozenset(f'backbone.{key}' for key in _ENCODER_KEYS)
+
+
+class Evaluation(NamedTuple):
+    """The checkpoints of one evaluation.
+
+    Attributes:
+        model: The model in words.
+        their_key: A key that only such a checkpoint of the authors has.
+        our_key: A key that only such a checkpoint of ours has.
+        table: The authors' names -> our names.
+    """
+
+    model: str
+    their_key: str
+    our_key: str
+    table: dict[str, str]
+
+
+#: In the order in which the keys have to be looked up: attentive and linear
+#: probes have ``head.fc.weight``, too.
+EVALUATIONS = (
+    Evaluation(
+        'segmentation model',
+        'decode_head.conv_seg.weight',
+        'decode_head.conv_seg.weight',
+        _SEGMENTOR,
+    ),
+    Evaluation(
+        'attentive probe', 'query_token', 'head.query_token', _ATTENTIVE
+    ),
+    Evaluation(
+        'linear probe', 'head.1.weight', 'neck.bn.running_mean', _LINEAR
+    ),
+    Evaluation(
+        'fine-tuned classifier', 'fc_norm.weight', 'head.fc.weight', _FINETUNED
+    ),
+)
 
 
 def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
+    """Make regular expressions and templates of a table of names."""
     rules = []
     for source, target in table.items():
         pattern = re.escape(source).replace(r'\*', r'(?P<i>\d+)')
@@ -142,29 +182,13 @@ def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
     return rules
 
 
-# By kind of checkpoint: the tensor that only this kind has, under the authors'
-# names and ours, and the rules of both directions. The first that fits counts.
-_KINDS = [
-    (theirs, ours, _compile(table), _compile({v: k for k, v in table.items()}))
-    for theirs, ours, table in (
-        (
-            'decode_head.conv_seg.weight',
-            'decode_head.conv_seg.weight',
-            _SEGMENTOR,
-        ),
-        ('query_token', 'head.query_token', _ATTENTIVE),
-        ('head.1.weight', 'neck.bn.running_mean', _LINEAR),
-        ('fc_norm.weight', 'head.fc.weight', _FINETUNED),
-    )
-]
-_FROM_PRETRAINING = _compile(_PREFIXES)
-_TO_PRETRAINING = _compile({v: k for k, v in _PREFIXES.items()})
-
-
 def _rename(
-    state_dict: Mapping[str, Tensor], rules: list[tuple[re.Pattern, str]]
+    state_dict: Mapping[str, Tensor], table: Mapping[str, str]
 ) -> dict[str, Tensor]:
-    renamed, foreign = {}, []
+    """Rename all keys by a table; a key that it does not cover is an error."""
+    rules = _compile(table)
+    renamed: dict[str, Tensor] = {}
+    foreign = []
     for key, value in state_dict.items():
         for pattern, target in rules:
             match = pattern.fullmatch(key)
@@ -174,15 +198,16 @@ def _rename(
         else:
             foreign.append(key)
     if foreign or not renamed:
-        shown = ', '.join(map(printable, foreign[:5])) + (
-            ', ...' if foreign[5:] else ''
-        )
+        shown = printable_names(foreign, 5) or '(no keys at all)'
         raise ValueError(
             'this is not a CAE checkpoint with the expected names; '
-            f'{len(foreign)} unknown of {len(state_dict)} keys: '
-            f'{shown or "(no keys at all)"}'
+            f'{len(foreign)} unknown of {len(state_dict)} keys: {shown}'
         )
     return renamed
+
+
+def _inverse(table: Mapping[str, str]) -> dict[str, str]:
+    return {ours: theirs for theirs, ours in table.items()}
 
 
 def _without(
@@ -195,17 +220,17 @@ def _without(
 
 
 def is_official(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint carries the authors' names.
+    """Whether a checkpoint has the authors' tensor names.
 
-    Either of their pretraining, or of one of their evaluations: fine-tuning,
+    It may come from pretraining or from one of the evaluations: fine-tuning,
     linear or attentive probing, segmentation.
     """
     keys = {
         str(key).removeprefix('module.') for key in state_dict_of(checkpoint)
     }
-    return _MARK in keys or (
-        (keys >= _ROOT_MARKS or keys >= _SEGMENTOR_MARKS)
-        and any(kind[0] in keys for kind in _KINDS)
+    return _PRETRAINING_KEY in keys or (
+        (keys >= _ENCODER_KEYS or keys >= _SEGMENTOR_KEYS)
+        and any(kind.their_key in keys for kind in EVALUATIONS)
     )
 
 
@@ -214,32 +239,33 @@ def from_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
     Args:
         checkpoint: A state dict, or a checkpoint with one under ``model``,
-            from either of the authors' repositories: of pretraining, whole
-            or with the encoder (and mask token) only, or of fine-tuning,
-            linear or attentive probing. Copies of the encoder
-            (``teacher.*``, ``alignment_encoder.*``) are dropped.
+            from either of the authors' repositories. It may be of
+            pretraining (the whole model, or the encoder with or without the
+            mask token), of fine-tuning, of linear or attentive probing, or
+            of segmentation. Copies of the encoder (``teacher.*``,
+            ``alignment_encoder.*``) are dropped.
 
     Returns:
         A state dict for `CAE`, or for the ``ImageClassifier`` or
-        ``EncoderDecoder`` of the config of that evaluation.
+        ``EncoderDecoder`` in the config of that evaluation.
 
     Raises:
-        ValueError: If keys are not the authors'; the message names them.
+        ValueError: If there are other keys; the message names them.
     """
     state_dict = {}
     for key, value in _without(weights_of(checkpoint), _DROPPED_FROM_OFFICIAL):
-        for old, new in _SIBLING.items():
+        for old, new in _REFACTORED.items():
             if key.startswith(old):
                 key = new + key[len(old) :]
                 break
         state_dict[key] = value
-    if state_dict.keys() >= _ROOT_MARKS or (
-        state_dict.keys() >= _SEGMENTOR_MARKS
+    if state_dict.keys() >= _ENCODER_KEYS or (
+        state_dict.keys() >= _SEGMENTOR_KEYS
     ):
-        for mark, _, rules, _ in _KINDS:
-            if mark in state_dict:
-                return _rename(state_dict, rules)
-    return _rename(state_dict, _FROM_PRETRAINING)
+        for kind in EVALUATIONS:
+            if kind.their_key in state_dict:
+                return _rename(state_dict, kind.table)
+    return _rename(state_dict, _PREFIXES)
 
 
 def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -248,30 +274,30 @@ def to_official(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     Args:
         checkpoint: A state dict, or a checkpoint with one, of `CAE` or of a
             model of one of the evaluations (fine-tuning, linear or attentive
-            probing, segmentation). Teacher and tokenizer are dropped, as the
-            authors do.
+            probing, segmentation). Teacher and tokenizer are dropped, as in
+            the authors' files.
 
     Returns:
         A state dict for ``lxtGH/CAE``.
 
     Raises:
-        ValueError: If keys are not mmcae's; the message names them.
+        ValueError: If there are other keys; the message names them.
     """
     state_dict = dict(_without(weights_of(checkpoint), _DROPPED_FROM_OURS))
-    for _, mark, _, rules in _KINDS:
-        if mark in state_dict:
-            return _rename(state_dict, rules)
-    # Pooled norms of old OpenMMLab files: never used, unknown to authors.
+    for kind in EVALUATIONS:
+        if kind.our_key in state_dict:
+            return _rename(state_dict, _inverse(kind.table))
+    # Old files of OpenMMLab have an unused norm that the authors do not have.
     for key in ('backbone.ln2.weight', 'backbone.ln2.bias'):
         state_dict.pop(key, None)
-    return _rename(state_dict, _TO_PRETRAINING)
+    return _rename(state_dict, _inverse(_PREFIXES))
 
 
 def convert_if_official(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Convert an authors' file on the fly; return others unchanged."""
     if not is_official(checkpoint):
         return checkpoint
-    # Of a segmentor: names and colours of the classes, for its inferencer.
+    # The inferencer of a segmentor needs the names and colors of the classes.
     meta = meta_of(checkpoint)
     known = {k: meta[k] for k in ('CLASSES', 'PALETTE') if k in meta}
     return dict(state_dict=from_official(checkpoint), meta=known)

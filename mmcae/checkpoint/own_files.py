@@ -1,12 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which files a resumed run may remove: its own, in its work dir.
+"""Resume: a run may only remove its own files, in its own work dir.
 
-mmengine's ``CheckpointHook`` removes the last best checkpoint, and those of
-more than ``max_keep_ckpts``, by what the message hub remembers; and the
-message hub comes from the resumed file. A path in a file is that file's
-word: it may name any folder.
+mmengine's ``CheckpointHook`` removes the previous best checkpoint, and old
+checkpoints beyond ``max_keep_ckpts``. It finds their paths in the message hub,
+and a resumed run gets the message hub from the file. So a hostile file could
+name any folder, and the hook would remove it.
 """
 
+import math
 import os
 import re
 from typing import Any
@@ -26,18 +27,19 @@ _STEPS = 'keep_ckpt_ids'
 def keep_own_files(
     info: dict[str, Any], runner: Any, source: str, step: int
 ) -> None:
-    """Drop what would make a run remove files that are not its own.
+    """Drop entries that would make a run remove files of others.
 
-    An entry stays if the resumed file lies where this run's checkpoints go,
-    and names a file there, no link and no folder, as this run's hook names
-    its files. Entries of a work dir that was moved are corrected.
+    An entry stays if the resumed file is in the folder of this run's
+    checkpoints, and if the entry names a file in this folder: not a link, not
+    a folder, and with a name as this run's hook gives it. If the work dir was
+    moved, the paths are corrected.
 
     Args:
         info: ``runtime_info`` of the checkpoint's message hub; changed in
-            place. One entry of the log names what was dropped.
+            place. One log entry lists what was dropped.
         runner: The run.
         source: The resumed file.
-        step: The larger of its numbers of epochs and iterations.
+        step: The larger one of its numbers of epochs and iterations.
     """
     hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
     folders = {_folder(hook, runner): hook for hook in hooks}
@@ -48,7 +50,8 @@ def keep_own_files(
         value: Any
         if key.startswith(_SCORES):
             number = number_of(info[key])
-            value = info[key] if number == number is not None else None
+            is_score = number is not None and not math.isnan(number)
+            value = info[key] if is_score else None
         elif folder is None or hook is None:
             value = None
         elif key == _STEPS:
@@ -66,14 +69,17 @@ def keep_own_files(
         print_log(
             f'Not taken over from {printable(source, 1000)}: {shown}. A run '
             'only removes checkpoints that it wrote to its own '
-            f'{runner.work_dir} and resumed from there.',
+            f'{runner.work_dir} and was resumed from.',
             logger='current',
             level=30,
         )
 
 
 def _folder(hook: CheckpointHook, runner: Any) -> str:
-    """Where a hook's checkpoints go; it finds out later itself."""
+    """Return the folder of a hook's checkpoints.
+
+    The hook computes it as well, but only when training starts.
+    """
     work_dir = str(runner.work_dir)
     if hook.out_dir is None or str(hook.out_dir) == work_dir:
         return work_dir
@@ -95,7 +101,7 @@ def _lies_in(file: str, folder: str) -> bool:
 def _own_path(
     value: Any, hook: CheckpointHook, folder: str, key: str
 ) -> str | None:
-    """The path in this run's folder, if it is one of its hook's files."""
+    """Return the path in this run's folder; None if it is not the hook's."""
     if not isinstance(value, str):
         return None
     name = re.split(r'[\\/]', value)[-1]
@@ -117,7 +123,7 @@ def _own_path(
 def _own_steps(
     value: Any, hook: CheckpointHook, folder: str, step: int
 ) -> list[int] | None:
-    """The steps whose files are there; None if it is no list of steps."""
+    """Return the steps; None if they are not steps of the hook's files."""
     if not isinstance(value, list) or not all(
         type(one) is int and 0 <= one <= step for one in value
     ):
@@ -133,7 +139,7 @@ def _own_steps(
 
 
 def _is_own_file(folder: str, name: str) -> bool:
-    if _is_remote(folder):  # has neither links nor ways out
+    if _is_remote(folder):  # storage services have no links
         return True
     path = os.path.join(folder, name)
     return os.path.isfile(path) and not os.path.islink(path)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Checks of the numbers and settings that a checkpoint carries."""
+"""Checks of the numbers and settings that a resumed checkpoint holds."""
 
 import math
 from collections.abc import Mapping
@@ -10,27 +10,30 @@ from torch import Tensor
 
 from mmcae.checkpoint.printable import printable
 
-# Above it, adding 1 to a float changes nothing.
-MOST = 2**53
+# The largest count. For larger values, adding 1 to a float64 has no effect.
+MAX_COUNT = 2**53
 
 
 class ResumeError(ValueError):
-    """A checkpoint from which this run cannot go on."""
+    """This run cannot be resumed from the checkpoint."""
 
 
 def require_count(
-    value: Any, name: str, below: int = MOST, least: int = 0
+    value: Any, name: str, below: int = MAX_COUNT, least: int = 0
 ) -> int:
-    """Check a number of steps, epochs and the like.
+    """Check a number of steps, of epochs or the like.
 
     Args:
-        value: What the file has.
-        name: Where, for the message.
-        below: The first number that is too large.
-        least: The smallest number.
+        value: The value in the file.
+        name: Its name in the file, for the message.
+        below: The smallest number that is too large.
+        least: The smallest number that is allowed.
+
+    Returns:
+        The value.
 
     Raises:
-        ResumeError: If it is no integer, too small or too large.
+        ResumeError: If it is not an integer in this range.
     """
     if (
         not isinstance(value, int)
@@ -47,8 +50,15 @@ def require_count(
 def require_dict(value: Any, name: str) -> dict:
     """Check that a part of a checkpoint is a dictionary with string keys.
 
+    Args:
+        value: The value in the file.
+        name: Its name in the file, for the message.
+
+    Returns:
+        The value.
+
     Raises:
-        ResumeError: If it is none.
+        ResumeError: If it is not such a dictionary.
     """
     if not isinstance(value, dict):
         raise ResumeError(
@@ -63,7 +73,7 @@ def require_dict(value: Any, name: str) -> dict:
 
 
 def number_of(value: Any) -> float | None:
-    """Read a Python, NumPy or torch number; None if it is not one."""
+    """Return a Python, NumPy or torch number as a float; else None."""
     if isinstance(value, bool | np.bool_):
         return None
     if isinstance(value, Tensor):
@@ -83,23 +93,25 @@ def is_number(value: Any) -> bool:
 
 
 def same_kind(value: Any, own: Any) -> bool:
-    """Whether a value of a file may stand where this run has its own.
+    """Whether a value of the file can replace a value of this run.
 
-    Numbers may differ if they are finite, lists and dictionaries in their
-    numbers but not in length or keys. Strings are names, and must be equal.
+    Numbers may differ, but must be finite. Lists must have the same length
+    and dictionaries the same keys, with values for which the same holds.
+    Strings are names of options, so they must be equal.
 
     Args:
-        value: The file's.
-        own: This run's.
+        value: The value in the file.
+        own: The value of this run.
     """
-    if own is None:  # not set yet, such as a best score
+    if own is None:  # not set yet, such as the best score
         return value is None or isinstance(value, bool) or is_number(value)
     if isinstance(own, bool):
         return isinstance(value, bool) or value is None
     if isinstance(own, str):
         return value == own
     if number_of(own) is not None:
-        # A setting may begin at infinity, such as the best score so far.
+        # This run's value can be infinite, such as the first best score. Then
+        # the value of the file can be infinite, too.
         return is_number(value) or (
             number_of(value) is not None and not is_number(own)
         )
@@ -115,7 +127,7 @@ def same_kind(value: Any, own: Any) -> bool:
             and value.keys() == own.keys()
             and all(same_kind(value[key], own[key]) for key in own)
         )
-    # Nothing of a file can be compared with other objects.
+    # Other objects cannot come from a checkpoint.
     return False
 
 

@@ -1,31 +1,32 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Names from files, as they may be shown on a terminal and in a log."""
+"""Show names from files safely: used by every message of this room."""
 
+from collections.abc import Iterable
 from typing import Any
 
-# Longer than any name of a tensor in OpenMMLab's models (below 100).
-_LIMIT = 200
-# Python refuses to write numbers of more than about 14,000 bits.
-_LONG_NUMBER = 1024
-_SHORT = 16
+# Tensor names in OpenMMLab's models have fewer than 100 characters.
+_MAX_LENGTH = 200
+# Python refuses to print integers of more than about 14,000 bits.
+_MAX_BITS = 1024
+_MAX_ITEMS = 16
 
 
-def printable(name: Any, limit: int = _LIMIT) -> str:
-    """Show a name that comes from a file, on one line and without effects.
+def printable(name: Any, limit: int = _MAX_LENGTH) -> str:
+    """Show a name that comes from a file, on one line and harmless.
 
-    A name is the file's word. Escape codes in it would clear a terminal or
-    color it, a newline would forge an entry of the log, and a mark that
-    turns the direction of writing would disguise what is there.
+    A hostile file can have any name. Escape codes in it could clear or color
+    a terminal, a newline could forge an entry of the log, and a character
+    that changes the writing direction could hide what the name is.
 
     Args:
-        name: The name; what is no string is shown by its ``repr``. A short
-            list of plain values is shown, too; of other containers only the
-            kind is: they may hold others without end.
-        limit: More characters than this are left out.
+        name: The name. A value that is not a string is shown by its
+            ``repr``, and so is a short list of plain values. Of other
+            containers only the type is shown, because they can be huge.
+        limit: The name is cut after this many characters.
 
     Returns:
-        The name with such characters as escapes (``\\x1b``), and with its
-        length if it was cut.
+        The name with such characters as escapes (``\\x1b``). A name that was
+        cut is followed by its length.
     """
     if isinstance(name, str):
         text = name
@@ -36,7 +37,7 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
         text = f'[{inside}]' if isinstance(name, list) else f'({inside})'
     elif isinstance(name, tuple | list | dict | set | frozenset):
         text = f'a {type(name).__name__}'
-    elif isinstance(name, int) and name.bit_length() > _LONG_NUMBER:
+    elif isinstance(name, int) and name.bit_length() > _MAX_BITS:
         text = f'a number of {name.bit_length()} bits'
     else:
         text = repr(name)
@@ -47,13 +48,25 @@ def printable(name: Any, limit: int = _LIMIT) -> str:
 
 
 def _is_short(items: tuple | list) -> bool:
-    return len(items) <= _SHORT and all(
+    return len(items) <= _MAX_ITEMS and all(
         type(item) in (str, int, float, bool, type(None)) for item in items
     )
 
 
+def printable_names(names: Iterable[Any], most: int = 3) -> str:
+    """List the first few names; ``...`` stands for the others."""
+    names = list(names)
+    shown = ', '.join(map(printable, names[:most]))
+    return shown + (', ...' if len(names) > most else '')
+
+
+def printable_set(names: Iterable[Any]) -> str:
+    """List names in alphabetical order and in parentheses."""
+    return f'({printable_names(sorted(map(str, names)), 12)})'
+
+
 def printable_lines(text: str) -> str:
-    """Show a message of one or several lines: all but newlines escaped."""
+    """Show a message of several lines: escape everything but newlines."""
     return '\n'.join(printable(line, len(line)) for line in text.split('\n'))
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""``resume`` of mmengine's runners, with a look at the file first."""
+"""Resume: every ``resume`` of mmengine's runners checks the file first."""
 
 import functools
 from collections.abc import Callable
@@ -12,16 +12,20 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 
 from mmcae.checkpoint.plain_values import ResumeError
 from mmcae.checkpoint.printable import printable
-from mmcae.checkpoint.resume_check import bare, check_resume, check_unexpected
+from mmcae.checkpoint.resume_check import (
+    check_resume,
+    check_unexpected,
+    unwrapped,
+)
 
 _REMEDY = (
-    'Resume with the config and the file of the same run; to begin a new run '
+    'Resume with the config and the file of the same run. To begin a new run '
     'from its weights, use load_from=FILE without resume.'
 )
 
 
-class _CheckFirst(Hook):
-    """Checks what was read, before other hooks and the model see it."""
+class _CheckHook(Hook):
+    """Checks the checkpoint before other hooks and the model get it."""
 
     priority = 'HIGHEST'
 
@@ -36,8 +40,8 @@ class _CheckFirst(Hook):
 def register_checked_resume() -> None:
     """Make every resume of an mmengine process check the file first.
 
-    mmengine has no place for it that is not a config's: hooks learn of a
-    loaded checkpoint, but not whether it is resumed, or from which file.
+    mmengine has no registration for it. A hook sees the loaded checkpoint,
+    but not whether the run is resumed, or from which file.
     """
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.resume, 'checked_by_mmcae'):
@@ -57,13 +61,13 @@ def _checked(resume: Callable) -> Callable:
         resume_param_scheduler: bool = True,
         map_location: Any = 'default',
     ) -> None:
-        hook = _CheckFirst(
+        hook = _CheckHook(
             str(filename),
             optimizer=resume_optimizer,
             schedulers=resume_param_scheduler,
         )
         self.register_hook(hook)
-        handle = bare(self.model).register_load_state_dict_post_hook(
+        handle = unwrapped(self.model).register_load_state_dict_post_hook(
             lambda _, keys: check_unexpected(keys.unexpected_keys)
         )
         fault = None
@@ -91,9 +95,9 @@ def _checked(resume: Callable) -> Callable:
 
 
 def _with_given_config(init_model: Callable) -> Callable:
-    """Refuse to build a model by the config inside of a checkpoint.
+    """Refuse to build a model from the config inside a checkpoint.
 
-    mmengine executes it as Python.
+    mmengine would execute this config as Python code.
     """
 
     @functools.wraps(init_model)
@@ -102,9 +106,9 @@ def _with_given_config(init_model: Callable) -> Callable:
     ) -> Any:
         if not cfg:
             raise ValueError(
-                f'Without a config, mmengine runs the one inside of '
-                f'{printable(weights, 1000)} as Python. Give the config, as '
-                'model=CONFIG; if you trust the file, its text is '
+                'Without a config, mmengine would run the one inside '
+                f'{printable(weights, 1000)} as Python code. Give the config '
+                'as model=CONFIG. If you trust the file, its config is '
                 "read_checkpoint(FILE)['meta']['cfg'] "
                 '(mmcae.checkpoint.reading).'
             )

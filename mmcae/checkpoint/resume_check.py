@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Whether a run can go on from a checkpoint, before anything is changed."""
+"""Resume: check that a run can continue from a checkpoint.
+
+The checks come before anything of the run is changed.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +11,7 @@ import numpy as np
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
-from torch import Tensor, nn
+from torch import nn
 
 from mmcae.checkpoint.optimizer_check import check_optimizer
 from mmcae.checkpoint.own_files import keep_own_files
@@ -18,13 +21,17 @@ from mmcae.checkpoint.plain_values import (
     require_dict,
     same_kind,
 )
-from mmcae.checkpoint.printable import printable
-from mmcae.checkpoint.weights import check_layout, check_tensors
+from mmcae.checkpoint.printable import printable, printable_names
+from mmcae.checkpoint.weights import (
+    check_layout,
+    check_tensors,
+    compare_state_dicts,
+)
 
-# NumPy's generators take no larger seed.
-_SEEDS = 2**32
-_HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
-_COUNTERS = ('_global_step', 'last_step')
+# Seeds of NumPy's generators must be smaller.
+_SEED_LIMIT = 2**32
+_HUB_ENTRIES = ('log_scalars', 'runtime_info')
+_SCHEDULER_COUNTERS = ('_global_step', 'last_step')
 
 
 def check_resume(
@@ -34,21 +41,21 @@ def check_resume(
     optimizer: bool = True,
     schedulers: bool = True,
 ) -> None:
-    """Check all that a run would take over from a checkpoint.
+    """Check everything that a run would take over from a checkpoint.
 
-    What is harmless to leave out is left out, with an entry in the log;
-    everything else that does not belong to this run is an error.
+    A wrong entry that the run does not need is left out, with a log entry.
+    Everything else that does not belong to this run is an error.
 
     Args:
-        runner: The run. Optimizer and schedulers are built, where that is
-            still to be done, and nothing else is changed.
-        checkpoint: What the file holds; changed in place.
-        source: The file's name.
-        optimizer: Whether the optimizer is to be resumed.
-        schedulers: Whether the schedulers are to be resumed.
+        runner: The run. Its optimizer and its schedulers are built if they
+            are not built yet; nothing else is changed.
+        checkpoint: The content of the file; changed in place.
+        source: The name of the file.
+        optimizer: Whether the optimizer will be resumed.
+        schedulers: Whether the schedulers will be resumed.
 
     Raises:
-        ResumeError: If the run cannot go on from it.
+        ResumeError: If the run cannot continue from the checkpoint.
     """
     step = _check_meta(checkpoint)
     _check_message_hub(checkpoint)
@@ -73,9 +80,9 @@ def check_resume(
 
 
 def _build(runner: Any, name: str) -> None:
-    """Build as ``resume`` will; what is built already stays."""
+    """Build a part of the run as ``resume`` does, unless it is built."""
     build = getattr(runner, f'build_{name.removesuffix("s")}', None)
-    if build is not None:  # other runners build before they resume
+    if build is not None:  # FlexibleRunner builds before it resumes
         setattr(runner, name, build(getattr(runner, name)))
 
 
@@ -88,13 +95,13 @@ def _check_meta(checkpoint: dict[str, Any]) -> int:
             raise ResumeError(f'its meta has no {key}')
         require_count(meta[key], f'meta.{key}')
     if meta.get('seed') is not None:
-        require_count(meta['seed'], 'meta.seed', _SEEDS)
-    # mmengine executes it as Python, to compare a key of mmcv's first
-    # releases. Its own checkpoints do not have it.
+        require_count(meta['seed'], 'meta.seed', _SEED_LIMIT)
+    # mmengine executes this entry as Python code, to compare a key of mmcv's
+    # first releases. Checkpoints of mmengine do not have it.
     if meta.pop('config', None) is not None:
         print_log(
             'meta.config of the resumed checkpoint is left out: mmengine '
-            'would run it as Python.',
+            'would run it as Python code.',
             logger='current',
             level=30,
         )
@@ -105,14 +112,14 @@ def _check_message_hub(checkpoint: dict[str, Any]) -> None:
     if 'message_hub' not in checkpoint:
         raise ResumeError('it has no message_hub')
     hub = require_dict(checkpoint['message_hub'], 'message_hub')
-    for key in _HUB:
+    for key in (*_HUB_ENTRIES, 'resumed_keys'):
         if key not in hub:
             raise ResumeError(f'its message_hub has no {key}')
         require_dict(hub[key], f'message_hub.{key}')
     dropped = []
-    for part in ('log_scalars', 'runtime_info'):
+    for part in _HUB_ENTRIES:
         for key, value in list(hub[part].items()):
-            # Names of scalars are printed with every line of the log.
+            # The names of scalars appear in every line of the log.
             wrong = not key.isprintable() or len(key) > 200
             # mmengine would later refuse to update such an entry.
             wrong |= hub['resumed_keys'].get(key) is not True
@@ -149,7 +156,7 @@ def _is_history(value: Any) -> bool:
 def _check_weights(
     model: nn.Module, checkpoint: dict[str, Any], source: str
 ) -> None:
-    """Every weight must be there in its shape: no other is trained."""
+    """Require every weight of the model, with its shape."""
     if 'state_dict' not in checkpoint:
         raise ResumeError('it has no state_dict')
     check_layout(checkpoint, source)
@@ -160,36 +167,27 @@ def _check_weights(
         name.removeprefix('module.'): value
         for name, value in checkpoint['state_dict'].items()
     }
-    own = bare(model).state_dict()
-    missing = [name for name in own if name not in given]
-    shapes = [
-        f'{name}: {tuple(given[name].shape)} instead of {tuple(value.shape)}'
-        for name, value in own.items()
-        if isinstance(value, Tensor)
-        and name in given
-        and given[name].shape != value.shape
-    ]
-    if missing or shapes:
+    own = unwrapped(model).state_dict()
+    # Which keys are unexpected is only known after the model's own hooks ran.
+    expected = {name: value for name, value in given.items() if name in own}
+    problems = compare_state_dicts(own, expected)
+    if problems:
         raise ResumeError(
-            'it does not hold the weights of this model: '
-            + '; '.join(
-                f'{len(found)} of {len(own)} {what} ({_some(found)})'
-                for what, found in (
-                    ('missing', missing),
-                    ('of another shape', shapes),
-                )
-                if found
-            )
+            f'it does not hold the weights of this model: '
+            f'{"; ".join(problems)}'
         )
 
 
-def bare(model: nn.Module) -> nn.Module:
-    """The model inside of a wrapper such as DDP's."""
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside a wrapper such as DDP."""
     return model.module if is_model_wrapper(model) else model  # type: ignore
 
 
 def check_unexpected(names: list[str]) -> None:
-    """Refuse weights that the model did not take.
+    """Refuse tensors that the model does not have.
+
+    Args:
+        names: The unexpected keys of the load.
 
     Raises:
         ResumeError: If there are any.
@@ -197,13 +195,8 @@ def check_unexpected(names: list[str]) -> None:
     if names:
         raise ResumeError(
             f'it holds {len(names)} tensors that this model does not have '
-            f'({_some(names)})'
+            f'({printable_names(names)})'
         )
-
-
-def _some(names: list[str]) -> str:
-    more = ', ...' if len(names) > 3 else ''
-    return ', '.join(map(printable, names[:3])) + more
 
 
 def _check_schedulers(own: Any, given: Any) -> None:
@@ -211,8 +204,8 @@ def _check_schedulers(own: Any, given: Any) -> None:
         given = require_dict(given, 'param_schedulers')
         if given.keys() != own.keys():
             raise ResumeError(
-                f'its param_schedulers are of {_some(list(given))}, and '
-                f'those of this config of {_some(list(own))}'
+                f'its param_schedulers are of {printable_names(given)}, and '
+                f'those of this config of {printable_names(own)}'
             )
         for name in own:
             _check_schedulers(own[name], given[name])
@@ -233,12 +226,12 @@ def _check_scheduler(scheduler: Any, state: Any, where: str) -> None:
     unknown = [key for key in state if key not in own]
     if unknown:
         raise ResumeError(
-            f'its {where} has {_some(unknown)}, which '
-            f'{type(scheduler).__name__} of this config has not'
+            f'its {where} has {printable_names(unknown)}, which '
+            f'{type(scheduler).__name__} of this config does not have'
         )
-    for key in _COUNTERS:
+    for key in _SCHEDULER_COUNTERS:
         if key in own:
-            # Of one that has not begun it is -1.
+            # -1 if the scheduler has not begun.
             require_count(state.get(key), f'{where}.{key}', least=-1)
     for key, value in state.items():
         if not same_kind(value, own[key]):
@@ -257,8 +250,8 @@ def _warn_if_done(runner: Any, meta: dict[str, Any]) -> None:
         unit, done, planned = 'epochs', meta['epoch'], loop.max_epochs
     if done >= planned:
         print_log(
-            f'Nothing is left to train: the checkpoint has {done} {unit} '
-            f'behind it, and this run plans {planned}.',
+            f'Nothing is left to train: the checkpoint has {done} finished '
+            f'{unit}, and this run plans {planned}.',
             logger='current',
             level=30,
         )

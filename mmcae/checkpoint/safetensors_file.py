@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files of safetensors: the header is checked, then the library reads."""
+"""Safetensors files: mmcae checks the header, the library reads the data."""
 
 import json
 from contextlib import suppress
@@ -12,28 +12,31 @@ from mmcae.checkpoint.limits import MAX_DEPTH, MAX_HEADER
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import MapLocation, whole
 
-# Metadata that is no string; safetensors stores it as JSON.
+# Metadata that `write_weights` stores as JSON, because safetensors has
+# strings only.
 JSON_META = ('arch', 'dataset_meta', 'epoch', 'iter', 'tokenizer')
-_BITS = {
-    'BOOL': 8, 'U8': 8, 'I8': 8, 'U16': 16, 'I16': 16, 'U32': 32, 'I32': 32,
-    'U64': 64, 'I64': 64, 'F16': 16, 'BF16': 16, 'F32': 32, 'F64': 64,
-    'F8_E4M3': 8, 'F8_E5M2': 8, 'F8_E8M0': 8, 'C64': 64,
+_ENTRY_KEYS = ('dtype', 'shape', 'data_offsets')
+_BYTES = {
+    'BOOL': 1, 'U8': 1, 'I8': 1, 'F8_E4M3': 1, 'F8_E5M2': 1, 'F8_E8M0': 1,
+    'U16': 2, 'I16': 2, 'F16': 2, 'BF16': 2, 'U32': 4, 'I32': 4, 'F32': 4,
+    'U64': 8, 'I64': 8, 'F64': 8, 'C64': 8,
 }  # fmt: skip
 
 
 def decode_safetensors(content: bytes, map_location: MapLocation) -> dict:
-    """Read a file of safetensors.
+    """Read a safetensors file.
 
     Args:
-        content: The file's bytes.
-        map_location: A device for all tensors; other kinds are ignored, for
-            these tensors come from no device.
+        content: The bytes of the file.
+        map_location: A device for all tensors. Other kinds of
+            ``map_location`` are ignored, because the file does not say which
+            device its tensors were on.
 
     Returns:
         ``{'state_dict': ..., 'meta': ...}``.
 
     Raises:
-        ValueError: If header and data do not agree.
+        ValueError: If the header does not fit the data.
     """
     from safetensors.torch import load
 
@@ -41,19 +44,22 @@ def decode_safetensors(content: bytes, map_location: MapLocation) -> dict:
     state_dict = load(content)
     for name, value in state_dict.items():
         if value.dtype == torch.bool and (value.view(torch.uint8) > 1).any():
-            raise ValueError(f'{printable(name)} is not bool')
+            raise ValueError(
+                f'{printable(name)} is not bool: it has other values than 0 '
+                'and 1'
+            )
     if isinstance(map_location, str | torch.device):
         state_dict = {k: v.to(map_location) for k, v in state_dict.items()}
     meta = header.get('__metadata__') or {}
     for key in JSON_META:
-        # Another writer may mean something else by the key.
+        # Another program may store something else under this key.
         with suppress(KeyError, ValueError, RecursionError):
             meta[key] = json.loads(meta[key])
     return {'state_dict': state_dict, 'meta': meta}
 
 
 def _header(content: bytes) -> dict[str, Any]:
-    """Check the header against the file's size; return it."""
+    """Check the header against the size of the file; return it."""
     size = int.from_bytes(content[:8], 'little')
     if len(content) < 8 or size > min(MAX_HEADER, len(content) - 8):
         raise ValueError(f'a header of {size} bytes')
@@ -64,7 +70,7 @@ def _header(content: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError('a header nested too deeply') from None
     if type(header) is not dict:
-        raise ValueError('a header that is no dictionary')
+        raise ValueError('a header that is not a dictionary')
     spans = []
     for name, entry in header.items():
         if name == '__metadata__':
@@ -87,26 +93,22 @@ def _header(content: bytes) -> dict[str, Any]:
 
 
 def _span(name: str, entry: Any) -> tuple[int, int]:
-    """Check one tensor's entry; return where its data begin and end."""
+    """Check the entry of a tensor; return where its data begins and ends."""
     what = printable(name)
-    if type(entry) is not dict or set(entry) != {
-        'dtype', 'shape', 'data_offsets',
-    }:  # fmt: skip
-        raise ValueError(f'{what} is not described')
-    dtype, shape, offsets = (
-        entry[key] for key in ('dtype', 'shape', 'data_offsets')
-    )
-    if dtype not in _BITS:
-        raise ValueError(f'{what} is of type {printable(dtype)}')
-    if type(shape) is not list or type(offsets) is not list:
-        raise ValueError(f'{what} is not described')
-    if len(shape) > MAX_DEPTH or len(offsets) != 2:
-        raise ValueError(f'{what} is not described')
+    if type(entry) is not dict or entry.keys() != set(_ENTRY_KEYS):
+        raise ValueError(f'{what} needs exactly {", ".join(_ENTRY_KEYS)}')
+    dtype, shape, offsets = (entry[key] for key in _ENTRY_KEYS)
+    if dtype not in _BYTES:
+        raise ValueError(f'{what} has the dtype {printable(dtype)}')
+    if type(shape) is not list or len(shape) > MAX_DEPTH:
+        raise ValueError(f'{what} has no valid shape')
+    if type(offsets) is not list or len(offsets) != 2:
+        raise ValueError(f'{what} has no valid data_offsets')
     sides = [whole(side, f'{what} with a side of') for side in shape]
     begin, end = (whole(n, f'{what} at') for n in offsets)
-    if end - begin != prod(sides) * _BITS[dtype] // 8:
+    if end - begin != prod(sides) * _BYTES[dtype]:
         raise ValueError(
-            f'{what} of shape {sides} and type {dtype} in {end - begin} bytes'
+            f'{what} of shape {sides} and dtype {dtype} in {end - begin} bytes'
         )
     return begin, end
 

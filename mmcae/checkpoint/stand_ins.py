@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Stand-ins for objects that a checkpoint may hold beside tensors.
+"""Stand-ins for NumPy arrays and logs, which checkpoints hold too.
 
-A pickle fills them through checks of their own; `value` is what they stand
-for.
+A pickle sets the state of a stand-in, which checks it. ``value`` then is the
+real object.
 """
 
 from typing import Any
@@ -11,34 +11,34 @@ import numpy as np
 from mmengine.logging import HistoryBuffer
 
 from mmcae.checkpoint.errors import UnknownNameError
-from mmcae.checkpoint.pickle_machine import Name, Stateful
+from mmcae.checkpoint.pickle_objects import Name, Stateful
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.tensors import whole
 
 HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 _HISTORY_METHODS = ('min', 'max', 'current', 'mean')
 _PLAIN_KINDS = 'biufcSU'
-_LAST = 0x10FFFF  # of Unicode's characters
+_MAX_CODE_POINT = 0x10FFFF  # of Unicode
 
 
 class DType(Stateful):
     """Stand-in for ``numpy.dtype``: numbers and strings only, no fields.
 
-    NumPy's own ``dtype.__setstate__`` takes a file's word for flags and
-    offsets, with which raw bytes can be passed off as object pointers.
+    NumPy's own ``dtype.__setstate__`` accepts any flags and offsets. With
+    them, a file could make NumPy use raw bytes as pointers to objects.
     """
 
     __slots__ = ('dtype',)
 
     def __init__(self, code: Any, *_: Any):
         if type(code) is not str or ',' in code or len(code) > 20:
-            raise ValueError(f'array type {printable(code)}')
+            raise ValueError(f'an array of dtype {printable(code)}')
         self.dtype = np.dtype(code)
         if self.dtype.kind not in _PLAIN_KINDS or not self.dtype.itemsize:
-            raise ValueError(f'array type {printable(code)}')
+            raise ValueError(f'an array of dtype {printable(code)}')
 
     def set_state(self, state: Any) -> None:
-        """Take the byte order; other properties must be absent."""
+        """Set the byte order; other properties must be absent."""
         _version, order, *others = state[:5]
         if any(other is not None for other in others):
             raise ValueError('structured array types are not allowed')
@@ -47,7 +47,7 @@ class DType(Stateful):
 
     @property
     def value(self) -> np.dtype:
-        """The type that it stands for."""
+        """The real dtype."""
         return self.dtype
 
 
@@ -63,48 +63,55 @@ class Array(Stateful):
         return self.value.nbytes
 
     def set_state(self, state: Any) -> None:
-        """Take shape, type, order, and bytes."""
+        """Set shape, dtype, memory order, and bytes."""
         _version, shape, dtype, fortran, data = state
         if type(data) is str:  # written by Python 2
             data = data.encode('latin-1')
-        self.value = _array(data, dtype, shape, 'F' if fortran else 'C')
+        self.value = _checked_array(
+            data, dtype, shape, 'F' if fortran else 'C'
+        )
 
 
-def _array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _checked_array(
+    data: Any, dtype: Any, shape: Any, order: Any
+) -> np.ndarray:
     if type(dtype) is not DType or type(data) not in (bytes, bytearray):
-        raise ValueError('array without a plain type and its bytes')
+        raise ValueError('an array without a plain dtype and bytes')
     if type(shape) is not tuple:
-        raise ValueError('array without a shape')
+        raise ValueError('an array without a shape')
     shape = tuple(whole(n, 'an array with a side of') for n in shape)
     flat = np.frombuffer(data, dtype.dtype)
     kind, raw = dtype.dtype.kind, np.frombuffer(data, np.uint8)
     if kind == 'b' and (raw > 1).any():
         raise ValueError('an array of bool with other values')
-    if kind == 'U' and (flat.view(f'{dtype.dtype.byteorder}u4') > _LAST).any():
-        raise ValueError('an array of text with numbers that are no letters')
+    if (
+        kind == 'U'
+        and (flat.view(f'{dtype.dtype.byteorder}u4') > _MAX_CODE_POINT).any()
+    ):
+        raise ValueError('an array of text with invalid code points')
     if order == 'F':
         return flat.reshape(shape[::-1]).T.copy(order='F')
     return flat.reshape(shape).copy()
 
 
 def scalar(dtype: Any, data: Any) -> Any:
-    """Stand for ``numpy.core.multiarray.scalar``."""
+    """Replace ``numpy.core.multiarray.scalar``."""
     if type(data) is str:
         data = data.encode('latin-1')
-    array = _array(data, dtype, (1,), 'C')
+    array = _checked_array(data, dtype, (1,), 'C')
     return array[0]
 
 
 def reconstruct(cls: Any, *_: Any) -> Array:
-    """Stand for ``numpy.core.multiarray._reconstruct``: an empty array."""
+    """Replace ``numpy.core.multiarray._reconstruct``: an empty array."""
     if not isinstance(cls, Name) or cls.name != 'numpy.ndarray':
         raise ValueError('only plain arrays can be rebuilt')
     return Array()
 
 
 def from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    """Stand for ``numpy.core.numeric._frombuffer``, of protocol 5."""
-    return Array(_array(data, dtype, shape, order))
+    """Replace ``numpy.core.numeric._frombuffer``, used by protocol 5."""
+    return Array(_checked_array(data, dtype, shape, order))
 
 
 class History(Stateful):
@@ -116,20 +123,20 @@ class History(Stateful):
         self._state: dict = {}
 
     def set_state(self, state: Any) -> None:
-        """Take the buffer's attributes."""
+        """Keep the attributes of the buffer."""
         if type(state) is not dict:
             raise ValueError('a log without its attributes')
         self._state = state
 
     @property
     def value(self) -> HistoryBuffer:
-        """A buffer with the logged numbers, and mmengine's own methods."""
+        """A buffer with the logged numbers and with mmengine's methods."""
         length = whole(self._state.get('max_length'), 'a log of length')
         buffer = HistoryBuffer(max_length=length)
         for name in ('_log_history', '_count_history'):
             numbers = self._state.get(name)
             if not isinstance(numbers, Array) or numbers.value.ndim != 1:
-                raise ValueError('a log that is no list of numbers')
+                raise ValueError('a log that is not a list of numbers')
             if numbers.value.dtype.kind not in 'iuf':
                 raise ValueError('a log of something else than numbers')
             setattr(buffer, name, numbers.value)
@@ -137,7 +144,7 @@ class History(Stateful):
 
 
 def history_method(owner: Any, name: Any) -> str:
-    """Serve what mmengine's logs use ``getattr`` for, and nothing else."""
+    """Replace ``getattr``: only the lookups that mmengine's logs need."""
     if not isinstance(owner, Name) or owner.name != HISTORY:
         raise UnknownNameError('builtins.getattr')
     if name not in _HISTORY_METHODS:

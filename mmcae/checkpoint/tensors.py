@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Tensors of a file: described and checked first, made afterwards."""
+"""Tensor records: checked against their storage before a tensor is made."""
 
 import math
 from collections import OrderedDict
@@ -11,25 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from mmcae.checkpoint.limits import MAX_DEPTH, MAX_EXPANDED
-from mmcae.checkpoint.pickle_machine import Name
+from mmcae.checkpoint.pickle_objects import Name
 from mmcae.checkpoint.printable import printable
 
 MapLocation = str | torch.device | dict | Callable | None
-_LARGEST = (1 << 63) - 1
+_MAX_INDEX = (1 << 63) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class StorageRecord:
-    """What a pickle says about a storage.
+    """What a pickle says about a storage, or about a part of it.
 
     Attributes:
-        dtype: Of its elements.
+        dtype: The dtype of its elements.
         key: Its name in the file.
         location: The device it was on, such as ``'cuda:0'``.
-        total: Elements in the file.
-        offset: First element of the part that is meant; another one than 0
-            occurs in the format before torch 1.6 only.
-        numel: Elements of that part.
+        total: The number of elements in the file.
+        offset: The first element of the part. It is 0, except in some files
+            in the format before torch 1.6.
+        numel: The number of elements of the part.
     """
 
     dtype: torch.dtype
@@ -41,13 +41,16 @@ class StorageRecord:
 
     @property
     def nbytes(self) -> int:
-        """Its size in the file, in bytes."""
+        """The size of the whole storage, in bytes."""
         return self.total * self.dtype.itemsize
 
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """What a pickle says about a tensor; it lies inside its storage."""
+    """What a pickle says about a tensor.
+
+    ``offset`` and ``stride`` count elements from the start of the storage.
+    """
 
     storage: StorageRecord
     offset: int
@@ -61,8 +64,8 @@ class TensorRecord:
 
 
 def whole(value: Any, what: str) -> int:
-    """Check that a value of a file is a whole number that fits an index."""
-    if type(value) is not int or not 0 <= value <= _LARGEST:
+    """Check that a value from a file is an integer that can be an index."""
+    if type(value) is not int or not 0 <= value <= _MAX_INDEX:
         raise ValueError(f'{what} {printable(value, 40)}')
     return value
 
@@ -71,27 +74,29 @@ def storage_record(pid: Any) -> StorageRecord:
     """Check torch's reference to a storage.
 
     Args:
-        pid: ``('storage', class, key, location, elements)``; in the older
-            format with a view ``(key, offset, elements)`` or None at the
-            end.
+        pid: ``('storage', class, key, location, elements)``. In the older
+            format, a view ``(key, offset, elements)`` or None follows.
+
+    Raises:
+        ValueError: If it is not such a reference.
     """
     if type(pid) is not tuple or len(pid) not in (5, 6):
-        raise ValueError('a reference that is no storage')
+        raise ValueError('a reference to something else than a storage')
     kind, cls, key, location, numel = pid[:5]
     if kind != 'storage' or not isinstance(cls, Name) or cls.dtype is None:
-        raise ValueError('a reference that is no storage')
+        raise ValueError('a reference to something else than a storage')
     if type(key) is not str or type(location) is not str:
-        raise ValueError('a storage whose name is not text')
+        raise ValueError('a storage whose key or device is not text')
     total = whole(numel, 'a storage of size')
     view = pid[5] if len(pid) == 6 else None
     if view is None:
         return StorageRecord(cls.dtype, key, location, total, 0, total)
     if type(view) is not tuple or len(view) != 3:
-        raise ValueError('a part of a storage that is not described')
+        raise ValueError('a part of a storage without offset and size')
     offset = whole(view[1], 'a storage at')
     part = whole(view[2], 'a storage of size')
     if offset + part > total:
-        raise ValueError(f'storage {printable(key)} leaves its own memory')
+        raise ValueError(f'a part of storage {printable(key)} is outside it')
     return StorageRecord(cls.dtype, key, location, total, offset, part)
 
 
@@ -105,15 +110,17 @@ def tensor_record(
     metadata: Any = None,
     dtype: torch.dtype | None = None,
 ) -> TensorRecord:
-    """Check what torch would rebuild a tensor from.
+    """Check the arguments from which torch would rebuild a tensor.
+
+    The arguments are those of ``torch._utils._rebuild_tensor_v2``.
 
     Raises:
-        ValueError: If it does not lie inside its storage.
+        ValueError: If the tensor does not lie inside its storage.
     """
     if not isinstance(storage, StorageRecord):
         raise ValueError('a tensor without a storage')
     if type(size) not in (tuple, torch.Size) or type(stride) is not tuple:
-        raise ValueError('a tensor whose shape is no tuple')
+        raise ValueError('a tensor whose shape is not a tuple')
     if len(size) != len(stride) or len(size) > MAX_DEPTH:
         raise ValueError(f'{len(size)} sizes with {len(stride)} strides')
     offset = whole(offset, 'an offset of')
@@ -145,7 +152,7 @@ def tensor_record(
 
 
 def overlaps(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
-    """Whether two elements of a tensor may be the same in memory."""
+    """Whether two elements of a tensor may share their memory."""
     if not math.prod(size):
         return False
     reach = 0
@@ -157,11 +164,11 @@ def overlaps(size: tuple[int, ...], stride: tuple[int, ...]) -> bool:
 
 
 class TensorMaker:
-    """Makes tensors of records; tensors of one storage share its memory.
+    """Makes tensors from records; tensors of one storage share its memory.
 
     Args:
-        fetch: Gives a storage's bytes, uint8 ``(nbytes,)``.
-        map_location: Where tensors go, as for ``torch.load``.
+        fetch: Returns the bytes of a storage, uint8 ``(nbytes,)``.
+        map_location: The device of the tensors, as for ``torch.load``.
     """
 
     def __init__(
@@ -178,7 +185,8 @@ class TensorMaker:
         """Make a tensor.
 
         Raises:
-            ValueError: If it repeats too much, or its device is not there.
+            ValueError: If the tensors repeat too many elements, or if the
+                device does not exist here.
         """
         storage = record.storage
         if storage.key not in self._storages:
@@ -186,7 +194,9 @@ class TensorMaker:
         start = storage.offset * storage.dtype.itemsize
         offset = record.offset + start // record.dtype.itemsize
         if start % record.dtype.itemsize:
-            raise ValueError('a tensor between the elements of its storage')
+            raise ValueError(
+                'a tensor that does not begin at an element of its storage'
+            )
         memory = self._storages[storage.key]
         made = torch.empty(0, dtype=record.dtype, device=memory.device)
         made.set_(memory, offset, record.size, record.stride)
@@ -194,7 +204,7 @@ class TensorMaker:
             self._expanded += math.prod(record.size) * record.dtype.itemsize
             if self._expanded > MAX_EXPANDED:
                 raise ValueError('too many tensors that repeat elements')
-            # In memory of its own: nobody can write through it twice.
+            # A copy: writing one element must not change another one.
             made = made.contiguous().clone()
         if record.conjugated:
             made = made.conj()
@@ -209,7 +219,10 @@ class TensorMaker:
     def _load(self, storage: StorageRecord) -> Any:
         data = self._fetch(storage)
         if storage.dtype == torch.bool and bool((data > 1).any()):
-            raise ValueError(f'storage {printable(storage.key)} is not bool')
+            raise ValueError(
+                f'storage {printable(storage.key)} is not bool: it has '
+                'other values than 0 and 1'
+            )
         where, there = self._map_location, storage.location
         if callable(where):
             moved = where(data.untyped_storage(), there)
@@ -221,11 +234,13 @@ class TensorMaker:
         else:
             target = there if where is None else where
         if target is there and there.startswith('meta'):
-            raise ValueError('its tensors lie on meta, which has no numbers')
+            raise ValueError(
+                'its tensors are on the meta device, which stores no values'
+            )
         try:
             return data.to(target).untyped_storage()
         except (RuntimeError, AssertionError, NotImplementedError):
             raise ValueError(
-                f'its tensors belong on {printable(str(target))}, which is '
-                "not here: read it with map_location='cpu'"
+                f'its tensors belong on {printable(str(target))}, which this '
+                "machine does not have: read it with map_location='cpu'"
             ) from None

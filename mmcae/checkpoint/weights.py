@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which part of a file are the weights, and whether they are weights."""
+"""Find the weights in a file, and check that they are tensors with names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,26 +8,26 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.errors import UnreadableCheckpointError
-from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.printable import printable, printable_names
 
-# Where OpenMMLab, the authors and DeepSpeed keep the tensors.
-_PLACES = ('model', 'state_dict', 'module')
-# Names of tensors in OpenMMLab's models are shorter than 100 characters.
-_LONGEST = 500
+# OpenMMLab, the authors and DeepSpeed store the tensors under these keys.
+_STATE_DICT_KEYS = ('model', 'state_dict', 'module')
+# Tensor names in OpenMMLab's models have fewer than 100 characters.
+_MAX_NAME = 500
 _REMEDY = 'Give a file that was written by saving a state_dict of tensors.'
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Find the state dict in a checkpoint of any layout, unchecked."""
-    for place in _PLACES:
-        inner = checkpoint.get(place)
+    """Find the state dict in a checkpoint of any layout; do not check it."""
+    for key in _STATE_DICT_KEYS:
+        inner = checkpoint.get(key)
         if isinstance(inner, Mapping):
             checkpoint = inner
     return checkpoint
 
 
 def meta_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a checkpoint says about itself; empty if it says nothing."""
+    """Return the ``meta`` of a checkpoint; empty if it has none."""
     meta = checkpoint.get('meta')
     return meta if isinstance(meta, Mapping) else {}
 
@@ -46,8 +46,8 @@ def weights_of(
         Names and tensors.
 
     Raises:
-        UnreadableCheckpointError: If there is none, or if it holds anything
-            but tensors under names that can be shown.
+        UnreadableCheckpointError: If there is no state dict, if a name is
+            not printable, or if a value is not a tensor.
     """
     _inner_of(checkpoint, name)
     found = state_dict_of(checkpoint)
@@ -56,17 +56,17 @@ def weights_of(
 
 
 def check_layout(checkpoint: Mapping[str, Any], name: str) -> None:
-    """Check what mmengine will take as weights of a file.
+    """Check the part of a file that mmengine will use as weights.
 
-    It takes ``state_dict`` or, without one, all of the file, of which a
-    caller may want a part.
+    mmengine uses ``state_dict``. If there is none, it uses the whole file,
+    and a caller may then select a part of it.
 
     Args:
         checkpoint: What the file holds.
         name: The file's name, for messages.
 
     Raises:
-        UnreadableCheckpointError: As of :func:`weights_of`.
+        UnreadableCheckpointError: As :func:`weights_of`.
     """
     inner = _inner_of(checkpoint, name)
     if inner is None:
@@ -87,12 +87,13 @@ def check_tensors(
     """Check that a mapping is a state dict.
 
     Args:
-        found: What should be names and tensors.
+        found: The mapping that should hold names and tensors.
         name: The file's name, for messages.
-        bare: Whether it is all that the file holds.
+        bare: Whether the mapping is the whole content of the file.
 
     Raises:
-        UnreadableCheckpointError: If a name or a value is of another kind.
+        UnreadableCheckpointError: If a name is not a printable string, or a
+            value is not a dense tensor.
     """
     _check_names(found, name)
     wrong = {
@@ -103,8 +104,7 @@ def check_tensors(
     if bare and len(wrong) == len(found):
         raise _fault(
             name,
-            'it has no state_dict, only '
-            + ', '.join(printable(key) for key in list(found)[:5]),
+            f'it has no state_dict, only {printable_names(found, 5)}',
         )
     key, value = next(iter(wrong.items()))
     kind = f'{type(value).__module__}.{type(value).__name__}'
@@ -137,14 +137,14 @@ def _check_names(found: Mapping[Any, Any], name: str) -> None:
         if not isinstance(key, str):
             raise _fault(
                 name,
-                f'its names must be strings, and {printable(key)} is a '
+                f'its names must be strings, but {printable(key)} is of type '
                 f'{type(key).__name__}',
             )
-        if not key.isprintable() or len(key) > _LONGEST:
+        if not key.isprintable() or len(key) > _MAX_NAME:
             raise _fault(
                 name,
-                f'its names must be printable and not longer than {_LONGEST} '
-                f'characters, and there is {printable(key)}',
+                f'its names must be printable and not longer than {_MAX_NAME} '
+                f'characters, but there is {printable(key)}',
             )
 
 
@@ -157,3 +157,36 @@ def _fault(name: str, fault: str) -> UnreadableCheckpointError:
         f'{printable(name, 1000)} holds no weights that can be used: {fault}. '
         f'{_REMEDY}'
     )
+
+
+def compare_state_dicts(
+    wanted: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
+    """Say how two state dicts differ.
+
+    Args:
+        wanted: The state dict of the model.
+        given: The state dict of the file.
+
+    Returns:
+        A text for each kind of difference, with the number of tensors and
+        the first names; empty if keys and shapes are the same.
+    """
+    missing = [k for k in wanted if not isinstance(given.get(k), Tensor)]
+    unexpected = [k for k in given if k not in wanted]
+    shapes = [
+        f'{key}: {tuple(given[key].shape)} instead of {tuple(value.shape)}'
+        for key, value in wanted.items()
+        if isinstance(value, Tensor)
+        and isinstance(given.get(key), Tensor)
+        and given[key].shape != value.shape
+    ]
+    return [
+        f'{len(names)} {what} ({printable_names(names)})'
+        for names, what in (
+            (missing, f'of {len(wanted)} tensors missing'),
+            (unexpected, 'unexpected'),
+            (shapes, 'of another shape'),
+        )
+        if names
+    ]

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write weights with what is known about them."""
+"""Write weights and metadata to a new file."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mmcae.checkpoint.download import atomic_write, sha256_of
+from mmcae.checkpoint.files import atomic_write, sha256_of
 
 
 def write_weights(
@@ -17,19 +17,20 @@ def write_weights(
     meta: dict[str, Any] | None = None,
     key: str = 'state_dict',
 ) -> str:
-    """Write weights so that the file is either complete or not there.
+    """Write weights; the file is complete, or it is not created.
 
     Args:
-        state_dict (dict[str, Tensor]): Names and tensors.
-        path (str | PathLike): ``.safetensors`` or, else, a ``.pth`` file
+        state_dict: Names and tensors.
+        path: A name that ends with ``.safetensors`` selects this format. All
+            others become a file of ``torch.save`` with
             ``{'state_dict': ..., 'meta': ...}``.
-        meta (dict, optional): What to store with them. In safetensors,
-            values that are no strings become JSON, and are read back as
-            they were where their key is in ``JSON_META``.
-        key (str): Where a ``.pth`` file has the tensors.
+        meta: Metadata. In safetensors, values that are not strings are
+            stored as JSON. Reading decodes those whose key is in
+            `safetensors_file.JSON_META`.
+        key: The key of the tensors in a file of ``torch.save``.
 
     Returns:
-        str: The file's SHA-256.
+        The SHA-256 of the file.
     """
     tensors = {k: _own_memory(v.detach()) for k, v in state_dict.items()}
     meta = meta or {}
@@ -45,7 +46,8 @@ def write_weights(
 
 
 def _own_memory(value: torch.Tensor) -> torch.Tensor:
-    # A part of a larger tensor is saved whole, or refused by safetensors.
+    # For a view of a larger tensor, torch would save all of that tensor, and
+    # safetensors would refuse it.
     if value.untyped_storage().nbytes() != value.numel() * value.itemsize:
         value = value.clone()
     return value.contiguous()

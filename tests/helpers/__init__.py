@@ -1,2 +1,2 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What several tests share."""
+"""Functions and data that several test folders share."""

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Configs of the three evaluations at the sizes of a recording."""
+"""Configs of the three evaluations, with the sizes of a recording."""
 
 EVALUATIONS = ('finetune', 'linear', 'attentive')
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Run the converters within the test's process: imports take seconds."""
+"""Run the converters inside the test process, because imports take seconds."""
 
 import contextlib
 import importlib.util
@@ -10,10 +10,20 @@ from types import ModuleType
 from unittest import mock
 
 TOOLS = Path(__file__).parents[2] / 'tools/model_converters'
+#: Every converter that reads a checkpoint, with the options that it needs.
+CONVERTERS: dict[str, tuple[str, ...]] = {
+    'official_to_mmcae': (),
+    'official_to_mmcae --reverse': (),
+    'mmcae_to_mmpretrain': (),
+    'mmcae_to_timm': (),
+    'publish_model': (),
+    'sweep_to_linear': ('--lr', '0.1'),
+    'dalle_to_mmcae': (),
+}
 
 
 def load_tool(name: str) -> ModuleType:
-    """Import a converter by its file's name."""
+    """Import a converter by the name of its file."""
     spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
@@ -21,7 +31,7 @@ def load_tool(name: str) -> ModuleType:
 
 
 def run_tool(name: str, *args: object) -> str:
-    """Run a converter as from the command line; return what it prints."""
+    """Run a converter as the command line does; return what it prints."""
     printed, errors = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, 'argv', [name, *map(str, args)]),

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Run many small jobs in forked processes that may crash or hang."""
+"""Run many small jobs in forked processes, which may crash or hang."""
 
 import ctypes
 import faulthandler
@@ -15,19 +15,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SECONDS = 5.0  # of the processor, for one job
-_WALL = 60.0  # on a machine that others use too
+# Limits for one job: processor time, and time on a machine that others use.
+SECONDS = 5.0
+_WALL_SECONDS = 60.0
+# Bytes of freed memory that a process may keep before a measurement.
 _KEPT = 16 << 20
-_ROOM = 3 << 30  # of addresses, beyond those in use at the start
+# Bytes of address space that a process may allocate for its jobs.
+_ADDRESS_SPACE = 3 << 30
 
 
 @dataclass
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
-        result: What it returned; None if it did not.
-        fault: Why it did not: a crash, a hang, or an exception.
+        result: The return value; None if there is none.
+        fault: Why there is none: a crash, a hang, or an exception.
     """
 
     result: Any = None
@@ -40,17 +43,17 @@ def run_isolated(
     batch: int = 100,
     seconds: float = SECONDS,
 ) -> list[Outcome]:
-    """Do jobs in forked processes, and survive them.
+    """Do jobs in forked processes, so that a crash does not end the tests.
 
     Args:
-        jobs: What to do, one by one.
-        work: Does one; what it returns is pickled.
-        batch: Jobs for one process. One that crashes or hangs ends its
-            process; the next job gets another.
-        seconds: Of the processor, after which a job hangs.
+        jobs: The arguments of ``work``.
+        work: Does one job. Its return value must be picklable.
+        batch: The number of jobs for one process. A job that crashes or
+            hangs ends its process, and the next job starts a new one.
+        seconds: A job that takes more processor time is a hang.
 
     Returns:
-        What became of each.
+        The outcome of each job.
     """
     outcomes: list[Outcome] = []
     while len(outcomes) < len(jobs):
@@ -88,7 +91,7 @@ def _run_batch(
 
 
 class _Lines:
-    """The lines that a process writes; ends it when it takes too long."""
+    """Reads the lines that a process writes; kills it after too long."""
 
     def __init__(self, descriptor: int, process: int, seconds: float) -> None:
         self._descriptor, self._process = descriptor, process
@@ -97,7 +100,7 @@ class _Lines:
         self.count, self.hang = 0, ''
 
     def next(self) -> bytes:
-        """Wait for a line; nothing if there is none to come."""
+        """Wait for a line; return nothing if the process has ended."""
         begun, used = time.monotonic(), _processor_time(self._process)
         while b'\n' not in self._buffer:
             if select.select([self._descriptor], [], [], 0.5)[0]:
@@ -107,7 +110,10 @@ class _Lines:
                 self._buffer += more
                 continue
             spent = _processor_time(self._process) - used
-            if spent > self._seconds or time.monotonic() - begun > _WALL:
+            if (
+                spent > self._seconds
+                or time.monotonic() - begun > _WALL_SECONDS
+            ):
                 os.kill(self._process, signal.SIGKILL)
                 self.hang = f'a hang (over {self._seconds:g} s)'
                 return b''
@@ -123,8 +129,8 @@ def _processor_time(process: int) -> float:
 
 
 def _work(jobs: Sequence[Any], work: Callable, writing: int) -> None:
-    """Do the jobs in the child, and write a line for each."""
-    room = memory('VmSize') + _ROOM
+    """Do the jobs in the child process, and write a line for each job."""
+    room = memory('VmSize') + _ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.disable()
@@ -145,7 +151,7 @@ def _work(jobs: Sequence[Any], work: Callable, writing: int) -> None:
 
 
 def memory(key: str) -> int:
-    """A number of bytes from the system's account of this process."""
+    """Return a number of bytes from ``/proc/self/status``."""
     with open('/proc/self/status') as file:
         for line in file:
             if line.startswith(f'{key}:'):
@@ -154,20 +160,21 @@ def memory(key: str) -> int:
 
 
 class Peak:
-    """How far the memory of this process rises after this."""
+    """Measures the peak memory of this process from now on."""
 
     _least = 1 << 62
 
     def __init__(self) -> None:
-        # Freed memory that the process keeps would hide a rise. Giving it
-        # back takes longer than most jobs, so a little of it may stay.
+        # If the process kept freed memory, using it again would not raise the
+        # peak. Giving it back takes longer than most jobs, so the process may
+        # keep a little.
         Peak._least = min(Peak._least, memory('VmRSS'))
         if memory('VmRSS') > Peak._least + _KEPT:
             ctypes.CDLL(None).malloc_trim(0)
         with open('/proc/self/clear_refs', 'w') as file:
-            file.write('5')  # the peak starts anew
+            file.write('5')  # resets the peak
         self._before = memory('VmRSS')
 
     def rise(self) -> int:
-        """Bytes between the start and the peak."""
+        """Return the bytes by which the memory has risen at its peak."""
         return memory('VmHWM') - self._before

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Say whether a reader did with a file what it may do."""
+"""Judge whether a reader handled a file as it should."""
 
 import argparse
 import codecs
@@ -14,17 +14,23 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+from mmcae.checkpoint.errors import (
+    UnreadableCheckpointError,
+    UnsafeCheckpointError,
+)
+
 from .corpus.entry import Allowed, Entry
 from .isolation import SECONDS, Outcome, Peak, run_isolated
 
+# Bytes of memory that a reader may use beyond twice the size of the file.
 ROOM = 200 << 20
-# No file has it, and freed memory is full of it: see `fill_memory`.
+# `fill_memory` fills freed memory with it, and no file contains it.
 MARK = bytes.fromhex('c5a1f00dfeedbeefc5a1f00d0ddba115')
 _DATA = (
     type(None), bool, int, float, complex, str, bytes, bytearray, slice,
     torch.Size, torch.dtype, torch.device, PurePath, np.generic, np.dtype,
 )  # fmt: skip
-# What happens when a file runs code, or touches the disk or the network.
+# Audit events of code that is executed, and of disk and network access.
 _WATCHED = (
     'os.', 'subprocess.', 'shutil.', 'socket.', 'ctypes.dlopen', 'exec',
     'compile', 'import', 'open', 'tempfile.', 'glob.', 'urllib.', 'ftplib.',
@@ -51,7 +57,7 @@ def _writes(arguments: tuple) -> bool:
 
 
 def warm_up() -> None:
-    """Do once what imports modules at its first use."""
+    """Call functions that import modules when they are first used."""
     for codec in ('latin1', 'utf-8', 'ascii', 'cp437', 'unicode_escape'):
         codecs.lookup(codec)
     repr(torch.ones(1))
@@ -59,7 +65,7 @@ def warm_up() -> None:
 
 
 class Watched:
-    """Lists, while entered, what an audit hook hears of running code."""
+    """A context in which an audit hook lists the events of running code."""
 
     def __enter__(self) -> list[str]:
         global _events, _installed
@@ -75,9 +81,9 @@ class Watched:
 
 
 def fill_memory() -> None:
-    """Fill memory that will be free again with `MARK`.
+    """Fill memory with `MARK`, and free it.
 
-    Whoever hands out memory that no one wrote to hands this out.
+    A reader that returns uninitialized memory then returns `MARK`.
     """
     for size in (64, 256, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 19):
         count = max(2, min(50, (1 << 19) // size))
@@ -90,7 +96,7 @@ def fill_memory() -> None:
 
 
 def parts(value: Any) -> Iterator[Any]:
-    """Give every value inside of another once, however deep it is."""
+    """Yield every value inside another one, at any depth, once."""
     seen, left = set(), [value]
     while left:
         one = left.pop()
@@ -99,7 +105,7 @@ def parts(value: Any) -> Iterator[Any]:
         seen.add(id(one))
         yield one
         if isinstance(one, dict):
-            # A file may have put something else in the place of `items`.
+            # A hostile file may have replaced the method `items`.
             left += [*dict.keys(one), *dict.values(one)]
             left += list(getattr(one, '__dict__', {}).values())
         elif isinstance(one, list | tuple | set | frozenset):
@@ -111,14 +117,14 @@ def parts(value: Any) -> Iterator[Any]:
 
 
 def foreign(value: Any, content: bytes) -> str:
-    """Name the first value that the bytes of a file do not explain.
+    """Find the first value that does not come from the bytes of a file.
 
     Args:
-        value: What a reader gave.
-        content: The file.
+        value: What a reader returned.
+        content: The bytes of the file.
 
     Returns:
-        The fault, or nothing.
+        A description of the value; empty if there is none.
     """
     for one in parts(value):
         if isinstance(one, torch.Tensor):
@@ -158,14 +164,14 @@ def _foreign_tensor(tensor: torch.Tensor, content: bytes) -> str:
     data = flat.numpy().tobytes()
     if _in(data, content, tensor.dtype.itemsize):
         return ''
-    # A reader may give a tensor that repeats elements memory of its own.
+    # A reader may copy a tensor that repeats elements.
     if len(data) == tensor.numel() * tensor.itemsize and tensor.itemsize > 2:
         return _foreign_elements(tensor, content)
     return f'{len(data)} bytes that the file does not have'
 
 
 def _foreign_elements(tensor: torch.Tensor, content: bytes) -> str:
-    """Look for each element by itself, where some are there twice."""
+    """Look for each element separately, because some are repeated."""
     size = tensor.dtype.itemsize
     rows = tensor.detach().contiguous().view(-1).view(torch.uint8)
     for row in np.unique(rows.numpy().reshape(-1, size), axis=0):
@@ -190,7 +196,7 @@ def _foreign_array(array: np.ndarray, content: bytes) -> str:
         return ''
     for order in 'CF':
         data = array.tobytes(order)
-        # Protocol 2 writes bytes as a string.
+        # Pickle protocol 2 stores bytes as text.
         encoded = data.decode('latin1').encode()
         if _in(data, content, array.dtype.itemsize) or encoded in content:
             return ''
@@ -198,7 +204,7 @@ def _foreign_array(array: np.ndarray, content: bytes) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, bit for bit and in type."""
+    """Whether two values have the same type and the same bits."""
     if isinstance(other, torch.Tensor):
         return _same_tensor(one, other)
     if isinstance(other, np.ndarray):
@@ -256,20 +262,20 @@ def judged(
     folder: Path | None = None,
     fates: collections.Counter | None = None,
 ) -> dict[str, str]:
-    """Read files in processes of their own, and judge what came of each.
+    """Read files in isolated processes, and judge each outcome.
 
     Args:
         entries: The files.
-        reader: Reads one, given its bytes and its name.
-        sentinel: A file that hostile ones make.
-        batch: Files for one process.
-        seconds: Of the processor, that one may take.
-        folder: Where each is written before; its name is then its path.
-            What the reader writes there is not counted as running code.
-        fates: Counts what became of the files.
+        reader: Reads a file, given its bytes and its name.
+        sentinel: A file that hostile files create.
+        batch: The number of files for one process.
+        seconds: The processor time that a file may take.
+        folder: If given, each file is written there first, and its name is
+            its path. Writing to this folder does not count as running code.
+        fates: Counts the outcomes of all files.
 
     Returns:
-        The fault of each entry that has one.
+        The fault of each file that has one, by name.
     """
 
     def work(entry: Entry) -> dict[str, Any]:
@@ -328,25 +334,28 @@ def _read(
 
 
 def remove(sentinel: Path) -> None:
-    """Remove the file, or the folder, that a hostile file made."""
+    """Remove the file or the folder that a hostile file created."""
     if sentinel.is_dir():
         sentinel.rmdir()
     sentinel.unlink(missing_ok=True)
 
 
 def message_fault(message: str, name: str) -> str:
-    """Say what is wrong with the text of a refusal; nothing if it is fine."""
+    """Say what is wrong with an error message; empty if it is fine."""
     shown = ascii(message[:300])
     if name not in message:
         return f'the message does not name the file: {shown}'
     if not message.isprintable():
         return f'the message has control characters: {shown}'
     if len(message) > 1000:
-        return f'the message has {len(message)} letters: {shown}'
+        return f'the message has {len(message)} characters: {shown}'
     return ''
 
 
-_REFUSALS = ('UnsafeCheckpointError', 'UnreadableCheckpointError')
+_REFUSALS = (
+    UnsafeCheckpointError.__name__,
+    UnreadableCheckpointError.__name__,
+)
 
 
 def _verdict(entry: Entry, outcome: Outcome, seconds: float) -> str:

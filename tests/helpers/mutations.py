@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Seeded changes of files: what a damaged disk or an attacker does."""
+"""Random changes of files, as by a damaged disk or an attacker.
+
+The changes follow from a seed.
+"""
 
 import io
 import random
@@ -12,7 +15,7 @@ _SIZES = (
     0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000,
     0xFFFFFFFF, 1 << 40, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1,
 )  # fmt: skip
-# Every opcode of the protocols 0 to 5.
+# Every opcode of the pickle protocols 0 to 5.
 _OPCODES = (
     b'().012BCDFGIJKLMNPQRSTUVX]abcdeghijlopqrstu}'
     b'\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f'
@@ -21,11 +24,14 @@ _OPCODES = (
 
 
 def mutant(content: bytes, chance: random.Random) -> bytes:
-    """Change a file somewhere.
+    """Change some random bytes of a file.
 
     Args:
-        content: The file.
-        chance: Where and how.
+        content: The bytes of the file.
+        chance: Decides where and how.
+
+    Returns:
+        The changed bytes.
     """
     data = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
@@ -65,7 +71,7 @@ def _overwrite(data: bytearray, chance: random.Random) -> None:
 
 
 def _size(data: bytearray, chance: random.Random) -> None:
-    """Put the number of a length, a count or an offset somewhere."""
+    """Write a number that is extreme as a length, a count or an offset."""
     width, form = chance.choice(((1, 'B'), (2, 'H'), (4, 'I'), (8, 'Q')))
     start = chance.randrange(len(data) + 1)
     number = chance.choice(_SIZES) & ((1 << 8 * width) - 1)
@@ -73,7 +79,7 @@ def _size(data: bytearray, chance: random.Random) -> None:
 
 
 def _nudge(data: bytearray, chance: random.Random) -> None:
-    """Add a little to a number of four bytes."""
+    """Add a small number to an integer of four bytes."""
     if len(data) >= 4:
         start = chance.randrange(len(data) - 3)
         (number,) = struct.unpack_from('<I', data, start)
@@ -92,12 +98,12 @@ _CHANGES = (
 
 
 def pickle_mutant(content: bytes, chance: random.Random) -> bytes:
-    """Change the pickle inside of a file of torch; its checksum follows."""
+    """Change the pickle in a file of torch, and correct its checksum."""
     return _archive_mutant(content, chance, '/data.pkl')
 
 
 def record_mutant(content: bytes, chance: random.Random) -> bytes:
-    """Change one record of a zip file; its checksum follows."""
+    """Change an entry of a zip file, and correct its checksum."""
     return _archive_mutant(content, chance, None)
 
 

@@ -1,4 +1,5 @@
-"""Numbers recorded from the authors' code, and how to compare with them."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Recordings of the authors' code, and functions to compare with them."""
 
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 DATA = Path(__file__).parents[1] / 'data'
 
 
-# Sizes of a CAE that takes milliseconds, for `cae_config`.
+# Sizes for `cae_config`, of a CAE that runs in milliseconds.
 TINY = dict(
     img_size=64,
     patch_size=16,
@@ -28,7 +29,7 @@ TINY = dict(
 
 
 class Recording:
-    """A flat safetensors file of inputs, weights, outputs and gradients."""
+    """A safetensors file with inputs, weights, outputs and gradients."""
 
     def __init__(self, name: str) -> None:
         with safe_open(DATA / f'{name}.safetensors', 'pt') as file:
@@ -39,7 +40,7 @@ class Recording:
         return self.tensors[key]
 
     def group(self, prefix: str) -> dict[str, Tensor]:
-        """Tensors below a prefix, without it."""
+        """Return the tensors whose key has a prefix, without the prefix."""
         prefix += '/'
         return {
             key[len(prefix) :]: value
@@ -49,26 +50,26 @@ class Recording:
 
 
 def relative_error(value: Tensor, reference: Tensor) -> float:
-    """Largest absolute difference over the largest reference value."""
+    """Divide the largest difference by the largest reference value."""
     assert value.shape == reference.shape, (value.shape, reference.shape)
     scale = reference.abs().max().clamp_min(1e-12)
     return ((value - reference).abs().max() / scale).item()
 
 
 class FixedTokens(nn.Module):
-    """A tokenizer that always answers with the given tokens."""
+    """A tokenizer that always returns the given tokens."""
 
     def __init__(self, tokens: Tensor) -> None:
         super().__init__()
         self.register_buffer('tokens', tokens)
 
     def tokenize(self, images: Tensor) -> Tensor:
-        """Return the tokens ``(B, L)`` whatever the images."""
+        """Return the tokens ``(B, L)`` for any images."""
         return self.tokens
 
 
 def cae_config(config: dict, **kwargs) -> dict:
-    """Config of the `CAE` that a pretraining recording was made with."""
+    """Return the config of the `CAE` of a pretraining recording."""
     dims, decoder = config['embed_dim'], config['decoder_embed_dim']
     return dict(
         type='mmcae.CAE',
@@ -102,7 +103,7 @@ def cae_config(config: dict, **kwargs) -> dict:
 
 
 def samples_with(mask: Tensor) -> list:
-    """Data samples that carry the rows of a mask."""
+    """Return a data sample for each row of a mask."""
     from mmpretrain.structures import DataSample
 
     return [DataSample().set_mask(row) for row in mask.to(torch.bool)]

@@ -1,9 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Tiny runs to stop and to go on with, inside of the test's process."""
+"""Tiny runs, to save and to resume inside the test process."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MessageHub, MMLogger
@@ -11,9 +14,11 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
+from mmcae.checkpoint.plain_values import ResumeError
+
 
 class TinyModel(BaseModel):
-    """A layer, and a parameter that never gets a gradient."""
+    """A linear layer, and a parameter that never gets a gradient."""
 
     def __init__(self, width: int = 4, extra: bool = False) -> None:
         super().__init__()
@@ -30,7 +35,7 @@ class TinyModel(BaseModel):
 
 
 class TinyData(torch.utils.data.Dataset):
-    """Eight rows."""
+    """Eight samples."""
 
     def __len__(self) -> int:
         return 8
@@ -63,7 +68,7 @@ def make_runner(
     kind: type = Runner,
     **kwargs: Any,
 ) -> Runner:
-    """A runner of `TinyModel` that saves each epoch and the best."""
+    """Build a runner of `TinyModel`; it saves each epoch and the best one."""
     for manager in (MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
     loader = dict(
@@ -96,3 +101,52 @@ def make_runner(
         experiment_name='tiny',
         **kwargs,
     )
+
+
+def resuming_runner(
+    checkpoint: dict, folder: Path, **kwargs: Any
+) -> tuple[Runner, dict[str, torch.Tensor]]:
+    """Save a checkpoint, and build a runner that will resume from it.
+
+    Returns:
+        The runner, and a copy of its initial weights.
+    """
+    folder.mkdir(exist_ok=True)
+    path = folder / 'changed.pth'
+    torch.save(checkpoint, path)
+    runner = make_runner(folder / 'work', **kwargs)
+    runner._resume, runner._load_from = True, str(path)
+    return runner, copy.deepcopy(runner.model.state_dict())
+
+
+def assert_refused(
+    saved: dict,
+    change: Callable[[dict], Any],
+    words: str,
+    folder: Path,
+    loads_first: bool = False,
+) -> None:
+    """Require that a changed checkpoint is refused before anything changes.
+
+    Args:
+        saved: A good checkpoint; not changed.
+        change: Changes a copy of it in place.
+        words: A regular expression for the message.
+        folder: An empty folder.
+        loads_first: Whether the fault is only known after the weights of the
+            model were loaded.
+    """
+    checkpoint = copy.deepcopy(saved)
+    change(checkpoint)
+    runner, before = resuming_runner(checkpoint, folder)
+    hooks = list(runner.hooks)
+    with pytest.raises(ResumeError, match=words) as info:
+        runner.train()
+    message = str(info.value)
+    assert message.startswith(f'Cannot resume from {folder}/changed.pth: ')
+    assert message.endswith('use load_from=FILE without resume.')
+    assert '\n' not in message
+    assert runner.hooks == hooks
+    if not loads_first:
+        for key, value in runner.model.state_dict().items():
+            assert torch.equal(value, before[key])

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""ImageNet's archives in their real format, with a few tiny images."""
+"""Archives in the format of ImageNet, with a few tiny images."""
 
 import importlib
 import io
@@ -19,19 +19,19 @@ DEVKIT = 'ILSVRC2012_devkit_t12.tar.gz'
 
 
 def tool(name='imagenet'):
-    """A module of the tool, imported as the script imports it."""
+    """Import a module of the tool as the script imports it."""
     if str(TOOLS) not in sys.path:
         sys.path.append(str(TOOLS))
     return importlib.import_module(name)
 
 
 def run(*args):
-    """Run a command; returns its exit status."""
+    """Run a command; return its exit status."""
     return tool().main([str(arg) for arg in args])
 
 
 def jpeg(*seed, mode='RGB', side=12):
-    """A JPEG whose pixels follow from the seed."""
+    """Make a JPEG whose pixels depend on the seed."""
     channels = len(mode)
     pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, channels))
     img = Image.fromarray(pixels.astype(np.uint8), mode)
@@ -41,7 +41,7 @@ def jpeg(*seed, mode='RGB', side=12):
 
 
 def add(tar, name, data=b'', **fields):
-    """Add a member; `fields` are those of a TarInfo."""
+    """Add a member to an archive; `fields` are set on its TarInfo."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
     for key, value in fields.items():
@@ -50,7 +50,7 @@ def add(tar, name, data=b'', **fields):
 
 
 def archive(members, path=None):
-    """A tar of (name, data) or (name, data, fields); its bytes or a file."""
+    """Make a tar archive of (name, data) or (name, data, fields)."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode='w') as tar:
         for name, data, *fields in members:
@@ -63,13 +63,13 @@ def archive(members, path=None):
 
 
 def train_images(wnid, count):
-    """The members of a class's archive."""
+    """Make the members of the archive of a class."""
     number = int(wnid[1:])
     return [(f'{wnid}_{i}.JPEG', jpeg(number, i)) for i in range(count)]
 
 
 def write_train(path, sizes):
-    """The archive of one archive per class, `sizes` images in each."""
+    """Make an archive with one archive per class, of `sizes` images."""
     return archive(
         [
             (f'{wnid}.tar', archive(train_images(wnid, count)))
@@ -88,13 +88,13 @@ def write_val(path, count):
 
 
 def numbers():
-    """The kit's number of each class: not the order of the labels."""
+    """Return the kit's number of each class; labels have another order."""
     order = np.random.default_rng(7).permutation(len(WNIDS)) + 1
     return dict(zip(WNIDS, order.tolist(), strict=True))
 
 
 def write_devkit(path, val_wnids, train_sizes=None):
-    """The kit: a struct array of leaves and inner nodes, and numbers."""
+    """Make the development kit: an array of classes and inner nodes."""
     fields = ['ILSVRC2012_ID', 'WNID', 'words', 'gloss', 'num_children']
     fields += ['children', 'wordnet_height', 'num_train_images']
     rows = []
@@ -125,7 +125,7 @@ def write_devkit(path, val_wnids, train_sizes=None):
 
 
 def files(root):
-    """The contents of all files below a folder, by relative path."""
+    """Return the contents of all files in a folder, by relative path."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob('*'))
@@ -134,7 +134,7 @@ def files(root):
 
 
 def write_tree(root, split, sizes):
-    """Class folders of a split."""
+    """Return the class folders of a split."""
     for wnid, count in sizes.items():
         folder = root / split / wnid
         folder.mkdir(parents=True)

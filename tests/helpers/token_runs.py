@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A CAE that trains in a second, with views that change every epoch."""
+"""A CAE that trains in one second, with new views in every epoch."""
 
 import itertools
 from pathlib import Path
@@ -21,7 +21,7 @@ _names = itertools.count()
 
 
 def tokenizer(folder: Path, cfg: dict) -> dict:
-    """Config of a tokenizer whose weights are in a file."""
+    """Return the config of a tokenizer whose weights are in a file."""
     file = folder / f'{cfg["type"]}.pth'
     if not file.exists():
         torch.manual_seed(0)
@@ -30,7 +30,7 @@ def tokenizer(folder: Path, cfg: dict) -> dict:
 
 
 def config(photos: Path, work_dir: Path, epochs: int = 3, **options) -> Config:
-    """A complete config; in names of ``options``, ``__`` stands for a dot."""
+    """Return a complete config; ``__`` in an option's name means a dot."""
     cfg = Config(
         dict(
             default_scope='mmpretrain',
@@ -112,7 +112,7 @@ def config(photos: Path, work_dir: Path, epochs: int = 3, **options) -> Config:
 
 
 class Recorder(Hook):
-    """Keeps the loss of each iteration."""
+    """Records the loss of each iteration."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
@@ -124,7 +124,7 @@ class Recorder(Hook):
 
 
 def train(cfg: Config) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Train; returns the losses and the final weights."""
+    """Train; return the losses and the final weights."""
     cfg.experiment_name = f'token_run_{next(_names)}'
     runner = build_runner(cfg)
     recorder = Recorder()
@@ -135,7 +135,7 @@ def train(cfg: Config) -> tuple[list[float], dict[str, torch.Tensor]]:
 
 
 def assert_equal(one: tuple, other: tuple, first: int = 0) -> None:
-    """Bit for bit: losses from iteration ``first`` on, and weights."""
+    """Require equal bits of losses, from ``first`` on, and of weights."""
     assert one[0][first:] == other[0]
     assert one[1].keys() == other[1].keys()
     for key, value in one[1].items():

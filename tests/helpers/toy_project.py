@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A project of a user's own: a tiny model, data set and config as files."""
+"""A project of a user: the files of a tiny model, a dataset and a config."""
 
 import os
 import runpy
@@ -91,7 +91,7 @@ randomness = dict(seed=0)
 
 
 def write(folder: Path) -> Path:
-    """Write the module and the config; returns the config's path."""
+    """Write the module and the config; return the path of the config."""
     (folder / 'toy_parts.py').write_text(PARTS)
     path = folder / 'toy.py'
     path.write_text(CONFIG)
@@ -99,7 +99,7 @@ def write(folder: Path) -> Path:
 
 
 def environment(folder: Path, **extra: str) -> dict[str, str]:
-    """The environment of a shell in which the project can be imported."""
+    """Return environment variables with which the project is importable."""
     path = [str(folder), *filter(None, [os.environ.get('PYTHONPATH')])]
     variables = dict(
         os.environ,
@@ -114,7 +114,7 @@ def environment(folder: Path, **extra: str) -> dict[str, str]:
 def execute(
     command: list, folder: Path, **extra: str
 ) -> subprocess.CompletedProcess:
-    """Run a command in the project's folder."""
+    """Run a command in the folder of the project."""
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
@@ -131,14 +131,15 @@ def run_script(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> int:
-    """Run a tool inside this process; returns its exit status."""
+    """Run a tool inside this process; return its exit status."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv('LOCAL_RANK', '0')
     monkeypatch.setattr(
         sys, 'argv', [str(script), *(str(item) for item in arguments)]
     )
-    # mmengine names its singletons by the second: forget earlier runs.
+    # mmengine names its singletons after the current second, so a run could
+    # get those of an earlier run.
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
     try:

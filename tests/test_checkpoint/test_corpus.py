@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Hostile, damaged and honest files through the one reader."""
+"""The reader on hostile, malformed and honest files; and the judge."""
 
 import contextlib
 import io
@@ -37,11 +37,11 @@ def malformed():
     return corpus.malformed_files()
 
 
-def told(faults):
+def listed(faults):
     return '\n'.join(f'{name}: {fault}' for name, fault in faults.items())
 
 
-def test_corpus__is_as_large_as_it_should_be(malformed, sentinel):
+def test_corpus__has_lost_no_files(malformed, sentinel):
     hostile = corpus.hostile_files(sentinel)
     honest = corpus.honest_files()
     names = [entry.name for entry in (*hostile, *malformed, *honest)]
@@ -54,7 +54,7 @@ def test_corpus__is_as_large_as_it_should_be(malformed, sentinel):
     assert len(strict) > 0.75 * len(malformed)
 
 
-def test_corpus__hostile_files_do_run_code_where_they_are_let(sentinel):
+def test_corpus__hostile_files_run_code_without_restrictions(sentinel):
     def trust(entry):
         content = io.BytesIO(entry.content())
         try:
@@ -75,39 +75,40 @@ def test_corpus__hostile_files_do_run_code_where_they_are_let(sentinel):
 def test_decode_checkpoint__hostile_files(sentinel):
     entries = corpus.hostile_files(sentinel)
     faults = judged(entries, decode_checkpoint, sentinel)
-    assert not faults, told(faults)
+    assert not faults, listed(faults)
 
 
 def test_decode_checkpoint__malformed_files(malformed, sentinel):
     entries = [entry for entry in malformed if not is_large(entry)]
     faults = judged(entries, decode_checkpoint, sentinel)
-    assert not faults, told(faults)
+    assert not faults, listed(faults)
 
 
 @pytest.mark.slow
 def test_decode_checkpoint__large_files(malformed, sentinel):
     entries = [entry for entry in malformed if is_large(entry)]
     faults = judged(entries, decode_checkpoint, sentinel, batch=1)
-    assert not faults, told(faults)
+    assert not faults, listed(faults)
 
 
 def test_decode_checkpoint__honest_files(sentinel):
     faults = judged(corpus.honest_files(), decode_checkpoint, sentinel)
-    assert not faults, told(faults)
+    assert not faults, listed(faults)
 
 
 def test_decode_checkpoint__tied_weights_stay_tied():
     content = next(
-        e.content() for e in corpus.honest_files() if e.name.endswith('ed_zip')
-        and '/shared' in e.name
-    )  # fmt: skip
+        e.content()
+        for e in corpus.honest_files()
+        if e.name.endswith('ed_zip') and '/shared' in e.name
+    )
     found = decode_checkpoint(content, 'x.pth')
     assert found['a'].data_ptr() == found['b'].data_ptr()
     start = found['a'].data_ptr() + 2 * found['a'].itemsize
     assert found['c'].data_ptr() == start
 
 
-def test_read_checkpoint__a_folder_is_no_file(tmp_path):
+def test_read_checkpoint__a_folder_is_not_a_file(tmp_path):
     (tmp_path / 'x.pth').mkdir()
     with pytest.raises(FileNotFoundError, match=r'x\.pth can not be found'):
         read_checkpoint(tmp_path / 'x.pth')
@@ -119,7 +120,7 @@ def test_read_checkpoint__a_folder_is_no_file(tmp_path):
 HONEST = Entry('judge/x', zipped(b'\x80\x02}.'), Allowed.READ, {})
 
 
-def test_judged__sees_what_a_reader_must_not_do(sentinel):
+def test_judged__finds_what_a_reader_must_not_do(sentinel):
     def crash(content, name):
         os.kill(os.getpid(), signal.SIGSEGV)
 
@@ -150,7 +151,7 @@ def test_judged__sees_what_a_reader_must_not_do(sentinel):
     assert not sentinel.exists()
 
 
-def test_judged__sees_wrong_messages_and_contents(sentinel):
+def test_judged__finds_wrong_messages_and_contents(sentinel):
     def fault(reader, entry=HONEST):
         return judged([entry], reader, sentinel).get(entry.name, '')
 
@@ -175,7 +176,7 @@ def test_judged__sees_wrong_messages_and_contents(sentinel):
     assert 'control characters' in fault(speaks, hostile)
 
 
-def test_foreign__sees_memory_that_is_not_the_files():
+def test_foreign__finds_memory_that_is_not_from_the_file():
     content = b'abc' + torch.tensor(VALUES).numpy().tobytes() + b'xyz'
     good = torch.tensor(VALUES)
     assert foreign({'w': [good, (good.reshape(2, 2),)]}, content) == ''
@@ -195,8 +196,8 @@ def test_foreign__sees_memory_that_is_not_the_files():
         assert foreign({'w': [bad]}, content), bad
 
 
-def test_judged__the_old_way_of_torch_has_faults(sentinel):
-    """The corpus is of use: plain torch does not pass it."""
+def test_judged__full_unpickling_has_faults(sentinel):
+    """Plain torch fails on the corpus, so passing it means something."""
 
     def trust(content, name):
         return torch.load(io.BytesIO(content), weights_only=False)

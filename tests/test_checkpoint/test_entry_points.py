@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Every way into the package that reads a file of others.
+"""Every function and program of the package that reads a foreign file.
 
-Each ends, for every file of the corpus, in one sentence that names the file
-and the fault, or reads what the file has.
+For every file of the corpus, each of them either reads what the file has, or
+ends with one sentence that names the file and what is wrong with it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from unittest import mock
 import pytest
 import torch
 from helpers import corpus, toy_project
-from helpers.converters import load_tool
+from helpers.converters import CONVERTERS, load_tool
 from helpers.corpus.entry import Allowed
 from helpers.corpus.honest import saved
 from helpers.isolation import run_isolated
@@ -38,16 +38,16 @@ from mmcae.checkpoint.reading import (
     DownloadError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    load_tokenizer_weights,
     read_checkpoint,
 )
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.config.search_path import resource_root
 
 SAMPLE = 60
 
 
 class Weights(BaseModule):
-    """One tensor, of the name and the size that most files have."""
+    """One tensor, with the name and the size that most files have."""
 
     def __init__(self, init_cfg=None):
         super().__init__(init_cfg)
@@ -64,7 +64,7 @@ def pretrained(content, path, prefix=None):
 def with_prefix(content, path):
     try:
         return pretrained(content, path, 'state_dict')
-    except AssertionError as error:  # mmengine's way to say it
+    except AssertionError as error:  # mmengine's error for a wrong prefix
         raise UnreadableCheckpointError(f'{path}: {error}') from None
 
 
@@ -82,7 +82,7 @@ def tokenizer(content, path):
 def stream(content, path):
     try:
         return mmengine_checkpoint._safe_torch_load(io.BytesIO(content))
-    except ValueError as error:  # it has no name
+    except ValueError as error:  # a stream has no name
         raise type(error)(f'{path}: {error}') from None
 
 
@@ -109,19 +109,10 @@ ZOO_CONFIG = Config(
         )
     )
 )
-CONVERTERS = {
-    'official_to_mmcae': (),
-    'official_to_mmcae --reverse': (),
-    'mmcae_to_mmpretrain': (),
-    'mmcae_to_timm': (),
-    'publish_model': (),
-    'sweep_to_linear': ('--lr', '0.1'),
-    'dalle_to_mmcae': (),
-}
 
 
 def converter(command):
-    """Run a converter in this process: its refusals become exceptions."""
+    """Run a converter in this process; its error message is raised."""
     name, *options = command.split()
     options += CONVERTERS[command]
     tool = load_tool(name)
@@ -139,7 +130,7 @@ def converter(command):
             except SystemExit as stop:
                 status = stop.code
         text = said.getvalue().strip()
-        if isinstance(status, str):  # what sys.exit prints
+        if isinstance(status, str):  # sys.exit prints it
             status, text = 1, status
         if status:
             raise UnreadableCheckpointError(text)
@@ -154,7 +145,7 @@ def sentinel(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def files(sentinel):
-    """Each must be refused, or do no harm: no entry point reads all."""
+    """Files that must be refused or be harmless; few functions read all."""
     entries = corpus.hostile_files(sentinel) + corpus.malformed_files()
     entries = [e for e in entries if not e.name.startswith('large/')]
     allowed = (Allowed.REFUSED, Allowed.HARMLESS)
@@ -171,7 +162,7 @@ def some_of(files, seed, count=SAMPLE):
 
 
 def faults_of(reader, entries, sentinel, folder):
-    """Warm the reader up with an honest file, then judge it."""
+    """Judge a reader, after it has read an honest and a damaged file."""
     MMLogger.get_current_instance().setLevel('ERROR')
     honest = folder / 'honest.pth'
     honest.write_bytes(saved({'state_dict': {'w': torch.ones(4)}}))
@@ -184,40 +175,43 @@ def faults_of(reader, entries, sentinel, folder):
 
 
 def meant_for(name, files):
-    """A stream has no name, so nothing in it is taken for safetensors."""
+    """A stream has no name, so it is never read as safetensors."""
     if name != 'stream':
         return files
     return [entry for entry in files if entry.suffix != '.safetensors']
 
 
-@pytest.mark.parametrize('name', READERS)
-def test_reader__some_files(name, files, sentinel, tmp_path):
-    entries = some_of(meant_for(name, files), name)
-    assert not faults_of(READERS[name], entries, sentinel, tmp_path)
-
-
-# The other two kinds of Pretrained go through load_checkpoint.
-WHOLE = [name for name in READERS if not name.startswith('Pretrained')]
+def test_readers__some_files(files, sentinel, tmp_path, subtests):
+    for name, reader in READERS.items():
+        with subtests.test(name=name):
+            entries = some_of(meant_for(name, files), name)
+            assert not faults_of(reader, entries, sentinel, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', WHOLE)
-def test_reader__all_files(name, files, sentinel, tmp_path):
-    entries = meant_for(name, files)
-    assert not faults_of(READERS[name], entries, sentinel, tmp_path)
+def test_readers__all_files(files, sentinel, tmp_path, subtests):
+    for name, reader in READERS.items():
+        if name.startswith('Pretrained'):
+            continue  # both use load_checkpoint
+        with subtests.test(name=name):
+            entries = meant_for(name, files)
+            assert not faults_of(reader, entries, sentinel, tmp_path)
 
 
-@pytest.mark.parametrize('command', CONVERTERS)
-def test_converter__some_files(command, files, sentinel, tmp_path):
-    entries = some_of(files, command)
-    tool = converter(command)
-    assert not faults_of(tool, entries, sentinel, tmp_path)
+def test_converters__some_files(files, sentinel, tmp_path, subtests):
+    for command in CONVERTERS:
+        with subtests.test(command=command):
+            entries = some_of(files, command)
+            tool = converter(command)
+            assert not faults_of(tool, entries, sentinel, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('command', CONVERTERS)
-def test_converter__all_files(command, files, sentinel, tmp_path):
-    assert not faults_of(converter(command), files, sentinel, tmp_path)
+def test_converters__all_files(files, sentinel, tmp_path, subtests):
+    for command in CONVERTERS:
+        with subtests.test(command=command):
+            tool = converter(command)
+            assert not faults_of(tool, files, sentinel, tmp_path)
 
 
 def test_read_module_pickle__reads_whole_modules(sentinel, tmp_path):
@@ -228,12 +222,16 @@ def test_read_module_pickle__reads_whole_modules(sentinel, tmp_path):
     assert not judged(entries, reader, sentinel, folder=tmp_path)
 
 
-# --- what comes from a server, and programs of their own -------------------
+# --- downloads, and programs in a process of their own ---------------------
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A web server on this machine that has one file, and an empty cache."""
+    """A web server on this machine for a folder, and an empty cache.
+
+    It reads the folder at each request, because the files are written by the
+    isolated processes.
+    """
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -255,7 +253,7 @@ def server(tmp_path, monkeypatch):
 
 
 def download_fault(url, entry, folder):
-    """Read a file by its URL; returns what is wrong with how that went."""
+    """Read a file by its URL; return what went wrong."""
     name = f'remote_file{entry.suffix}'
     (folder / name).write_bytes(entry.content())
     cached = folder / 'hub/checkpoints' / name
@@ -311,7 +309,7 @@ PROGRAMS = {
         for command in CONVERTERS
     },
 }  # fmt: skip
-# One of each kind of fault.
+# One file of each kind.
 KINDS = (
     'code/os_system_zip', 'code/eval_legacy', 'code/raw_stack_global_bare',
     'storage/16_bytes_declared_50_million_floats', 'zip/overlapping_records',

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What written files say about themselves, and reading them back."""
+"""The metadata of written files, also after reading them back."""
 
 import json
 
@@ -87,7 +87,8 @@ def test_header__of_the_authors_names(tmp_path):
     assert found['tensor_names'] == 'authors'
     assert found['model'] == 'pretraining model'
     assert found['epoch'] == '7'
-    # No tensor tells the number of heads of an encoder of width 32.
+    # No tensor depends on the number of heads, and the authors have no encoder
+    # of width 32.
     assert 'arch' not in found
 
 
@@ -108,7 +109,7 @@ def test_write_weights__both_formats_give_the_same_back(tmp_path):
         np.testing.assert_array_equal(found, palette)
 
 
-def test_read_checkpoint__leaves_what_others_wrote(tmp_path):
+def test_read_checkpoint__keeps_metadata_of_other_programs(tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / 'w.safetensors'
@@ -117,9 +118,7 @@ def test_read_checkpoint__leaves_what_others_wrote(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_write_weights__parts_of_a_tensor_are_files_of_their_own(
-    suffix, tmp_path
-):
+def test_write_weights__a_view_is_saved_without_the_rest(suffix, tmp_path):
     whole = torch.randn(3, 10_000)
     path = tmp_path / f'w{suffix}'
     write_weights({'a': whole[0], 'b': whole[2]}, path)
@@ -142,7 +141,7 @@ def test_published__classes_reach_the_model(suffix, official, tmp_path):
     assert model._dataset_meta['classes'] == ['cat', 'dog']
 
 
-def test_kind_of__says_it_in_words():
+def test_kind_of__describes_the_model_in_words():
     recording = Recording('evaluation_tiny')
     for kind, words in (
         ('finetune', 'fine-tuned classifier'),

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Thousands of damaged copies of real checkpoints, from fixed seeds."""
+"""Thousands of randomly changed copies of real checkpoints, with seeds."""
 
 import random
 from collections import Counter
@@ -48,7 +48,7 @@ class Items(torch.utils.data.Dataset):
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory):
-    """What a Runner writes: weights, optimizer, schedules, logs, meta."""
+    """The file of a Runner: weights, optimizer, schedulers, logs, meta."""
     folder = tmp_path_factory.mktemp('runner')
     loader = dict(
         batch_size=4,
@@ -92,7 +92,7 @@ def test_read_checkpoint__reads_what_a_runner_writes(checkpoint):
 
 
 def originals(checkpoint):
-    """Real files by form, and how they are changed."""
+    """Real files by form, with the function that changes them."""
     content = read_checkpoint(checkpoint)
     module = {e.name.rpartition('_')[2]: e for e in corpus.module_pickles()}
     small = saved({'state_dict': Model().state_dict(), 'meta': dict(epoch=3)})
@@ -132,8 +132,13 @@ FORMS = (
 @pytest.mark.parametrize(
     'count', [FAST, pytest.param(SLOW, marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize('form', FORMS)
-def test_mutants(checkpoint, form, count, tmp_path, capsys):
+def test_mutants(checkpoint, count, tmp_path, capsys, subtests):
+    for form in FORMS:
+        with subtests.test(form=form):
+            judge_mutants(checkpoint, form, count, tmp_path, capsys)
+
+
+def judge_mutants(checkpoint, form, count, tmp_path, capsys):
     def reader(content, path):
         if 'module' in form:
             return read_module_pickle(path)
@@ -150,7 +155,7 @@ def test_mutants(checkpoint, form, count, tmp_path, capsys):
     assert sum(fates.values()) == count
 
 
-def test_mutants__are_the_same_each_time(checkpoint):
+def test_mutants__depend_on_the_seed_only(checkpoint):
     content = checkpoint.read_bytes()
     for change in (mutant, pickle_mutant):
         made = {changed(content, change, seed) for seed in range(50)}

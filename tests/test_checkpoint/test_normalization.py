@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Mean and deviation that a checkpoint records."""
+"""The normalization of images that a checkpoint records."""
 
 import json
 
@@ -17,18 +17,16 @@ IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 PROBE = 'tiny-p8_cae-pre_1xb64-coslr-30e_digits-32px'
 
 
-@pytest.mark.parametrize(
-    ('config', 'expected'),
-    [
+def test_recorded_normalization__of_a_run(subtests):
+    for config, expected in (
         (PROBE, DIGITS),
         ('cae_tiny-p8_1xb32-coslr-80e_digits-32px', DIGITS),
         ('cae_beit-base-p16_8xb256-amp-coslr-300e_in1k', IMAGENET),
         ('beit-base-p16_cae-pre_8xb128-coslr-100e_in1k', IMAGENET),
-    ],
-)
-def test_recorded_normalization__of_a_run(config, expected):
-    meta = dict(cfg=load_config(config).pretty_text)
-    assert recorded_normalization(dict(meta=meta)) == expected
+    ):
+        with subtests.test(config=config):
+            meta = dict(cfg=load_config(config).pretty_text)
+            assert recorded_normalization(dict(meta=meta)) == expected
 
 
 def test_recorded_normalization__of_a_written_file():
@@ -37,9 +35,8 @@ def test_recorded_normalization__of_a_written_file():
         assert recorded_normalization(meta) == DIGITS
 
 
-@pytest.mark.parametrize(
-    'meta',
-    [
+def test_recorded_normalization__unknown(subtests):
+    for meta in (
         None,
         [],
         {},
@@ -49,14 +46,13 @@ def test_recorded_normalization__of_a_written_file():
         dict(cfg='data_preprocessor = dict(mean=[1, 2, 3])'),
         dict(cfg="data_preprocessor = dict(mean='a', std='b', to_rgb=True)"),
         dict(cfg='data_preprocessor = dict(mean=[1], std=[1], to_rgb=True)'),
-        # blue first: no mean of RGB
+        # the channels are in the order BGR
         dict(cfg='data_preprocessor = dict(mean=[1, 2, 3], std=[1, 1, 1])'),
         dict(normalization='['),
         dict(normalization=dict(mean=[1, 2, True], std=[1, 1, 1])),
-    ],
-)
-def test_recorded_normalization__unknown(meta):
-    assert recorded_normalization(dict(meta=meta)) is None
+    ):
+        with subtests.test(meta=str(meta)[:60]):
+            assert recorded_normalization(dict(meta=meta)) is None
 
 
 def test_recorded_normalization__runs_nothing(tmp_path):
@@ -74,7 +70,7 @@ data_preprocessor = dict(
 
 @pytest.fixture
 def trained(tmp_path):
-    """A classifier as a run on digits would store it."""
+    """A classifier, stored as a run on the digits stores it."""
     state = from_official(
         Recording('evaluation_tiny').group('finetune/weights')
     )

@@ -1,13 +1,20 @@
-"""Conversion between the authors' names and OpenMMLab's."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The authors' tensor names and OpenMMLab's, in both directions."""
 
 import pytest
 import torch
 from helpers.recordings import Recording, cae_config, relative_error
+from mmengine.registry import MODELS, init_default_scope
 
 from mmcae.checkpoint.official import is_official
-from mmcae.utils import convert_if_official, from_official, to_official
+from mmcae.utils import (
+    convert_if_official,
+    from_official,
+    load_config,
+    to_official,
+)
 
-SIBLING = [
+REFACTORED = [
     ('pretext_neck.regressor_blocks.', 'regresser.regressor_blocks.'),
     ('pretext_neck.decoder_blocks.', 'decoder.decoder_blocks.'),
     ('pretext_neck.norm2.', 'decoder.norm.'),
@@ -30,8 +37,6 @@ def same(one, two):
 
 
 def test_from_official__fills_the_model_exactly(recording):
-    from mmengine.registry import MODELS
-
     model = MODELS.build(cae_config(recording.config))
     state = from_official(recording.group('weights'))
     assert state.keys() == model.state_dict().keys()
@@ -47,20 +52,20 @@ def test_to_official__is_the_inverse(recording):
 def test_from_official__reads_every_scheme(recording):
     weights = recording.group('weights')
     expected = from_official(weights)
-    sibling = {}
+    refactored = {}
     for key, value in weights.items():
-        for old, new in SIBLING:
+        for old, new in REFACTORED:
             if key.startswith(old):
                 key = new + key[len(old) :]
                 break
-        sibling[key] = value
-    sibling['rd_pos_embed'] = torch.zeros(1, 17, 32)
-    assert not any(key.startswith('pretext_neck') for key in sibling)
+        refactored[key] = value
+    refactored['rd_pos_embed'] = torch.zeros(1, 17, 32)
+    assert not any(key.startswith('pretext_neck') for key in refactored)
     for checkpoint in (
         {'model': weights, 'optimizer': {}, 'epoch': 299},
         {'module.' + key: value for key, value in weights.items()},
-        sibling,
-        {'model': sibling},
+        refactored,
+        {'model': refactored},
     ):
         same(from_official(checkpoint), expected)
 
@@ -115,8 +120,8 @@ EVALUATIONS = ['finetune', 'linear', 'attentive']
 
 def evaluation_weights(kind):
     weights = Recording('evaluation_tiny').group(f'{kind}/weights')
-    dead = 'attentive_blocks.0.norm2_cross.'  # created, never used
-    return {k: v for k, v in weights.items() if not k.startswith(dead)}
+    unused = 'attentive_blocks.0.norm2_cross.'
+    return {k: v for k, v in weights.items() if not k.startswith(unused)}
 
 
 @pytest.mark.parametrize('kind', EVALUATIONS)
@@ -180,8 +185,6 @@ def test_from_official__other_classifiers_are_refused():
 
 
 def test_from_official__linear_probe_gives_the_recorded_logits():
-    from mmengine.registry import MODELS
-
     recording = Recording('evaluation_tiny')
     sizes = recording.config
     dims = sizes['embed_dim']
@@ -219,3 +222,58 @@ def test_from_official__linear_probe_gives_the_recorded_logits():
     logits = model.eval()(recording['inputs/images'])
     reference = recording['linear/outputs/logits_eval']
     assert relative_error(logits, reference) < 1e-5
+
+
+# --- segmentation ----------------------------------------------------------
+
+# Ours -> the authors', where the pyramid is a part of the encoder.
+SEGMENTOR_NAMES = {
+    'backbone.cls_token': 'backbone.cls_token',
+    'backbone.pos_embed': 'backbone.pos_embed',
+    'backbone.patch_embed.projection.bias': 'backbone.patch_embed.proj.bias',
+    'backbone.layers.3.ln1.weight': 'backbone.blocks.3.norm1.weight',
+    'backbone.layers.0.ffn.layers.0.0.bias': 'backbone.blocks.0.mlp.fc1.bias',
+    'backbone.layers.1.attn.relative_position_bias_table': (
+        'backbone.blocks.1.attn.relative_position_bias_table'
+    ),
+    'neck.upsample_4x.0.weight': 'backbone.fpn1.0.weight',
+    'neck.upsample_4x.1.running_mean': 'backbone.fpn1.1.running_mean',
+    'neck.upsample_4x.3.bias': 'backbone.fpn1.3.bias',
+    'neck.upsample_2x.0.weight': 'backbone.fpn2.0.weight',
+    'decode_head.conv_seg.weight': 'decode_head.conv_seg.weight',
+    'auxiliary_head.convs.0.conv.weight': 'auxiliary_head.convs.0.conv.weight',
+}
+
+
+@pytest.fixture
+def segmentor():
+    pytest.importorskip('mmseg')
+    config = load_config('upernet_tiny-p8_cae-pre_1xb8-400i_tiny-ade-96px')
+    config.model.neck.patch_size = 16
+    init_default_scope('mmseg')
+    return MODELS.build(config.model).state_dict()
+
+
+def test_to_official__names_of_a_segmentor(segmentor):
+    theirs = to_official(segmentor)
+    assert len(theirs) == len(segmentor)
+    for ours, name in SEGMENTOR_NAMES.items():
+        assert torch.equal(theirs[name], segmentor[ours])
+
+
+def test_from_official__reads_a_segmentor(segmentor):
+    checkpoint = dict(
+        meta=dict(CLASSES=('wall',), PALETTE=[[1, 2, 3]], config='a text'),
+        state_dict=to_official(segmentor),
+    )
+    state = from_official(checkpoint)
+    assert state.keys() == segmentor.keys()
+    assert all(torch.equal(state[key], segmentor[key]) for key in state)
+    converted = convert_if_official(checkpoint)
+    assert converted['state_dict'].keys() == segmentor.keys()
+    assert converted['meta'] == dict(CLASSES=('wall',), PALETTE=[[1, 2, 3]])
+
+
+def test_convert__leaves_our_segmentor(segmentor):
+    checkpoint = dict(state_dict=segmentor)
+    assert convert_if_official(checkpoint) is checkpoint

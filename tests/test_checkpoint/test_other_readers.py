@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files of others that are no checkpoints: features and token stores."""
+"""Foreign files that are not checkpoints: features and token stores."""
 
 import io
 import json
@@ -27,7 +27,7 @@ CLASSES = np.array(['cat', 'dog'])
 
 
 def npz(**change):
-    """A file of features in which an entry differs; None leaves it out."""
+    """Make a file of features with changed arrays; None leaves one out."""
     arrays = dict(features=FEATURES, labels=LABELS, classes=CLASSES) | change
     stream = io.BytesIO()
     kept = {key: value for key, value in arrays.items() if value is not None}
@@ -36,7 +36,7 @@ def npz(**change):
 
 
 def npz_of(**entries):
-    """A file of features with the raw bytes of some entries."""
+    """Make a file of features with raw bytes in place of some arrays."""
     stream = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(npz())) as old,
@@ -61,9 +61,11 @@ def header(descr="'<f4'", order='False', shape='(4, 3)'):
 def compressed():
     stream = io.BytesIO()
     np.savez_compressed(
-        stream, features=np.zeros((1 << 13, 1 << 12), np.float32),
-        labels=LABELS, classes=CLASSES,
-    )  # fmt: skip
+        stream,
+        features=np.zeros((1 << 13, 1 << 12), np.float32),
+        labels=LABELS,
+        classes=CLASSES,
+    )
     return stream.getvalue()
 
 
@@ -110,7 +112,7 @@ MALFORMED = {
 
 
 def read(path, content):
-    """Read a file; returns what is wrong with how that went."""
+    """Read a file; return what went wrong."""
     path.write_bytes(content)
     peak = Peak()
     try:
@@ -228,15 +230,17 @@ HEADERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('name', HEADERS)
-def test_open__says_what_is_wrong_with_a_header(tmp_path, name):
-    (tmp_path / 'store.json').write_bytes(HEADERS[name])
-    with pytest.raises(ConfigError) as info:
-        TokenStore.open(tmp_path)
-    assert not message_fault(str(info.value), str(tmp_path / 'store.json'))
+def test_open__says_what_is_wrong_with_a_header(tmp_path, subtests):
+    path = tmp_path / 'store.json'
+    for name, content in HEADERS.items():
+        with subtests.test(name=name):
+            path.write_bytes(content)
+            with pytest.raises(ConfigError) as info:
+                TokenStore.open(tmp_path)
+            assert not message_fault(str(info.value), str(path))
 
 
-def test_open__says_what_is_no_file(tmp_path):
+def test_open__says_what_is_not_a_file(tmp_path):
     store = TokenStore.for_run(tmp_path / 'store', STORE)
     (store.path / 'views_00003.bin').mkdir()
     with pytest.raises(ConfigError, match=r'views_00003\.bin is not a file'):

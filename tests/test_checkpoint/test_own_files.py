@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A run removes checkpoints that it wrote, and nothing else."""
+"""A resumed run removes checkpoints that it wrote, and nothing else."""
 
 import copy
 import os
@@ -24,7 +24,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def work_dir(trained, tmp_path):
-    """A copy elsewhere, as after a move."""
+    """A copy in another folder, as if it was moved."""
     return shutil.copytree(trained, tmp_path / 'work')
 
 
@@ -62,7 +62,7 @@ def test_best__of_the_run_is_removed_also_after_a_move(
 
 
 def traps(folder, work_dir):
-    """Paths that a hostile file may name, and what must survive."""
+    """Create files that must survive; return hostile paths to them."""
     victim = folder / 'victim'
     victim.mkdir()
     (victim / 'best_error_epoch_1.pth').write_text('precious')
@@ -111,9 +111,20 @@ def survivors(folder):
     }
 
 
-@pytest.mark.parametrize('number', range(24))
-def test_best__of_another_place_stays(work_dir, tmp_path, capfd, number):
-    path = traps(tmp_path, work_dir)[number]
+def test_best__of_another_place_stays(trained, tmp_path, capfd, subtests):
+    number = 0
+    paths = [None]
+    while number < len(paths):
+        folder = tmp_path / str(number)
+        work_dir = shutil.copytree(trained, folder / 'work')
+        paths = traps(folder, work_dir)
+        with subtests.test(path=paths[number]):
+            assert_stays(paths[number], work_dir, folder, capfd)
+        number += 1
+    assert number == 24
+
+
+def assert_stays(path, work_dir, tmp_path, capfd):
     before = survivors(tmp_path)
     (work_dir / BEST).unlink()
     change(work_dir, best_ckpt=path)
@@ -146,7 +157,7 @@ def test_best__of_several_scores(work_dir, tmp_path):
     assert runner.message_hub.get_info('best_score_count') == 2
 
 
-def test_best__score_that_is_no_number_is_dropped(work_dir, capfd):
+def test_best__score_that_is_not_a_number_is_dropped(work_dir, capfd):
     change(work_dir, best_score='x')
     runner = go_on(work_dir)
     assert 'best_score=x' in log_of(capfd)
@@ -154,7 +165,7 @@ def test_best__score_that_is_no_number_is_dropped(work_dir, capfd):
 
 
 def test_best__of_a_file_from_elsewhere_stays(trained, tmp_path, capfd):
-    """Its names are those of another run's files."""
+    """The files in the work dir have the same names, but are not its own."""
     work_dir = tmp_path / 'other'
     work_dir.mkdir()
     (work_dir / BEST).write_text('of another run')
@@ -175,7 +186,7 @@ def test_best__in_a_folder_of_its_own(tmp_path):
 
 
 def test_best__is_published_in_the_work_dir_only(work_dir, tmp_path):
-    """Publishing writes beside the path in the file."""
+    """Publishing writes next to the path in the file."""
     victim = tmp_path / 'victim'
     victim.mkdir()
     shutil.copy(work_dir / BEST, victim / BEST)
@@ -195,18 +206,18 @@ def test_kept__older_checkpoints_of_the_run_are_removed(tmp_path):
     assert names == {'epoch_2.pth'}
 
 
-@pytest.mark.parametrize(
-    'steps',
-    ['x', [1, '../../victim/file'], [-1, 1], [True, 1], [9, 9, 9], {1: 2}],
-)
-def test_kept__steps_that_are_none_are_dropped(
-    work_dir, tmp_path, capfd, steps
-):
-    (work_dir / 'epoch_9.pth').write_text('precious')
-    change(work_dir, keep_ckpt_ids=steps)
-    go_on(work_dir, checkpoint=KEEP)
-    assert (work_dir / 'epoch_9.pth').is_file()
-    assert 'keep_ckpt_ids=' in log_of(capfd)
+def test_kept__wrong_steps_are_dropped(trained, tmp_path, capfd, subtests):
+    wrong = (
+        'x', [1, '../../victim/file'], [-1, 1], [True, 1], [9, 9, 9], {1: 2},
+    )  # fmt: skip
+    for number, steps in enumerate(wrong):
+        with subtests.test(steps=steps):
+            work_dir = shutil.copytree(trained, tmp_path / f'work_{number}')
+            (work_dir / 'epoch_9.pth').write_text('precious')
+            change(work_dir, keep_ckpt_ids=steps)
+            go_on(work_dir, checkpoint=KEEP)
+            assert (work_dir / 'epoch_9.pth').is_file()
+            assert 'keep_ckpt_ids=' in log_of(capfd)
 
 
 def test_kept__a_folder_of_such_a_name_stays(work_dir, capfd):

@@ -1,19 +1,26 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Names from files reach no terminal and no log as they are."""
+"""Names from files are escaped before a terminal or a log gets them."""
 
 import logging
 import tracemalloc
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.load_report import LoadReport, note_resized
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.official import from_official, to_official
-from mmcae.checkpoint.printable import printable, printable_lines
-from mmcae.checkpoint.reading import compare_state_dicts
+from mmcae.checkpoint.printable import (
+    printable,
+    printable_lines,
+    printable_names,
+    printable_set,
+)
+from mmcae.checkpoint.weights import compare_state_dicts
+from mmcae.models import CAEViT
 
 NAMES = {
     'clear': '\x1b[2Jweight',
@@ -42,11 +49,12 @@ def assert_clean(text):
     assert len(text) < 3000
 
 
-@pytest.mark.parametrize('kind', NAMES)
-def test_printable__is_one_short_line(kind):
-    shown = printable(NAMES[kind])
-    assert shown.isprintable()
-    assert len(shown) < 500
+def test_printable__is_one_short_line(subtests):
+    for kind, name in NAMES.items():
+        with subtests.test(kind=kind):
+            shown = printable(name)
+            assert shown.isprintable()
+            assert len(shown) < 500
 
 
 def test_printable__leaves_names_alone():
@@ -61,10 +69,14 @@ def test_printable_lines__keeps_lines():
     assert printable_lines('a\nb\x1b\r') == 'a\nb\\x1b\\r'
 
 
-@pytest.mark.parametrize('kind', NAMES)
-def test_reports__show_escaped_names(kind):
-    name = NAMES[kind]
-    assert_clean(', '.join(fold_names([name, name + '.1', name + '.2'])))
+def test_reports__show_escaped_names(subtests):
+    for kind, name in NAMES.items():
+        with subtests.test(kind=kind):
+            assert_reports_are_clean(name)
+
+
+def assert_reports_are_clean(name):
+    assert_clean(', '.join(summarize_keys([name, name + '.1', name + '.2'])))
     report = LoadReport(
         name,
         given=[name],
@@ -86,22 +98,23 @@ def test_reports__show_escaped_names(kind):
     assert_clean('; '.join(compare_state_dicts({name: one}, {'a': one})))
 
 
-def test_fold_names__a_deep_name_costs_little():
-    """It has as many parents as dots: together 9 MB, if it is not cut."""
+def test_summarize_keys__a_deep_name_costs_little():
+    """It has a parent for each dot: 9 MB of names, unless it is cut."""
     tracemalloc.start()
-    fold_names(['x.' * 3000 + 'y', 'x.' * 3000 + 'z'])
+    summarize_keys(['x.' * 3000 + 'y', 'x.' * 3000 + 'z'])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 << 20
 
 
-@pytest.mark.parametrize('convert', [from_official, to_official])
-@pytest.mark.parametrize('kind', NAMES)
-def test_converters__show_escaped_names(kind, convert):
-    with pytest.raises(ValueError) as info:  # noqa: PT011
-        convert({NAMES[kind]: torch.ones(1)})
-    assert_clean(str(info.value))
-    assert '\n' not in str(info.value)
+def test_converters__show_escaped_names(subtests):
+    for kind, name in NAMES.items():
+        for convert in (from_official, to_official):
+            with subtests.test(kind=kind, convert=convert.__name__):
+                with pytest.raises(ValueError) as info:  # noqa: PT011
+                    convert({name: torch.ones(1)})
+                assert_clean(str(info.value))
+                assert '\n' not in str(info.value)
 
 
 def test_note_resized__shows_an_escaped_name(caplog):
@@ -110,23 +123,20 @@ def test_note_resized__shows_an_escaped_name(caplog):
     assert '\x1b' not in caplog.text
 
 
-@pytest.mark.parametrize('kind', ['clear', 'newline', 'long'])
-def test_load__refuses_or_escapes(kind, tmp_path, capfd):
-    """Of any model: mmengine prints the names of a file as they are."""
-    from mmengine.runner import load_checkpoint
-
+def test_load__refuses_names_that_cannot_be_shown(tmp_path, capfd, subtests):
+    """For every model, because mmengine prints names without escaping."""
     path = tmp_path / 'w.pth'
-    torch.save({'state_dict': {NAMES[kind]: torch.ones(1)}}, path)
-    with pytest.raises(ValueError, match='must be printable') as info:
-        load_checkpoint(nn.Linear(1, 1), str(path))
-    assert_clean(str(info.value))
-    captured = capfd.readouterr()
-    assert '\x1b' not in captured.out + captured.err
+    for kind in ('clear', 'newline', 'long'):
+        with subtests.test(kind=kind):
+            torch.save({'state_dict': {NAMES[kind]: torch.ones(1)}}, path)
+            with pytest.raises(ValueError, match='must be printable') as info:
+                load_checkpoint(nn.Linear(1, 1), str(path))
+            assert_clean(str(info.value))
+            captured = capfd.readouterr()
+            assert '\x1b' not in captured.out + captured.err
 
 
 def test_load_state_dict__advice_is_escaped():
-    from mmcae.models import CAEViT
-
     model = CAEViT('small', img_size=32, patch_size=16)
     prefix = NAMES['clear'] + '.'
     state = {prefix + k: v for k, v in model.state_dict().items()}
@@ -143,3 +153,15 @@ def test_printable__shows_short_lists_and_the_kind_of_others():
     assert printable({'a': 1}) == 'a dict'
     assert printable(1 << 5000) == 'a number of 5001 bits'
     assert printable(b'x' * 500, 10).startswith("b'xxxxxx")
+
+
+def test_printable__cuts_and_escapes():
+    assert printable('a\u202eb\r') == r'a\u202eb\r'
+    assert printable('a' * 200, 10) == 'a' * 10 + '... (200 characters)'
+
+
+def test_printable_names__shows_the_first_few():
+    assert printable_names([]) == ''
+    assert printable_names(['a', 'b\x1b', 3]) == r'a, b\x1b, 3'
+    assert printable_names('abcd') == 'a, b, c, ...'
+    assert printable_set({'b', 'a'}) == '(a, b)'

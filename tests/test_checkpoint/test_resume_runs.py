@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The worst that a resumed file could do, through ``tools/train.py``."""
+"""What a hostile resumed file must not do in ``tools/train.py``."""
 
 import sys
 
@@ -17,7 +17,7 @@ DIGITS = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 
 @pytest.fixture(scope='module')
 def toy(tmp_path_factory):
-    """A run with the best of its checkpoints and a fused optimizer."""
+    """A run that saves its best checkpoint and has a fused optimizer."""
     folder = tmp_path_factory.mktemp('toy')
     config = toy_project.write(folder)
     text = config.read_text()
@@ -56,7 +56,7 @@ def one_error(log):
     return lines[0]
 
 
-def test_train__resume_deletes_no_folder(toy):
+def test_train__resume_removes_no_folder(toy):
     victim = toy / 'victim'
     victim.mkdir()
     (victim / 'file').write_text('precious')
@@ -69,10 +69,11 @@ def test_train__resume_deletes_no_folder(toy):
     assert status == 0
     assert (victim / 'file').read_text() == 'precious'
     assert f'best_ckpt={victim}. A run only removes' in log
-    assert 'The best checkpoint with' in log  # when it would have happened
+    # The hook removes the previous best checkpoint when it saves a new one.
+    assert 'The best checkpoint with' in log
 
 
-def test_train__resume_runs_no_text(toy):
+def test_train__resume_runs_no_code(toy):
     sentinel = toy / 'executed'
 
     def hostile(checkpoint):
@@ -84,7 +85,7 @@ def test_train__resume_runs_no_text(toy):
 
 
 def test_train__resume_into_another_width_is_one_line(toy):
-    """Was a segmentation fault, or half a number read as another."""
+    """Without the check: a segmentation fault, or wrong numbers."""
     for width in (400_000, 2):
         status, log = train(
             toy,
@@ -112,7 +113,7 @@ def test_train__resume_with_short_moments_is_one_line(toy):
 
 @pytest.fixture(scope='module')
 def digits(tmp_path_factory):
-    """Two epochs of the shipped recipe on 64 digits, both saved."""
+    """A run of the shipped recipe: two saved epochs on 64 digits."""
     folder = tmp_path_factory.mktemp('digits')
     write_digits(folder / 'all')
     (folder / 'train').mkdir()

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A file whose weights are none: one sentence, wherever it is read."""
+"""Files without usable weights: one sentence, wherever they are read."""
 
 import re
 import runpy
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from helpers.converters import CONVERTERS
 from mmengine.model import PretrainedInit
 from mmengine.runner import load_checkpoint
 from torch import nn
@@ -15,9 +16,9 @@ from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.reading import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
-    load_tokenizer_weights,
     read_checkpoint,
 )
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.checkpoint.weights import weights_of
 from mmcae.config.search_path import resource_root
 
@@ -27,8 +28,8 @@ FAULTS = {
     'numbers': ({'state_dict': {'a': 1.0}}, r'\(a: float\)'),
     'none': ({'state_dict': {'a': None}}, r'\(a: NoneType\)'),
     'nested': ({'state_dict': {'a': {'b': ONE}}}, r'\(a: dict\)'),
-    'integer keys': ({'state_dict': {0: ONE}}, '0 is a int'),
-    'tuple keys': ({'state_dict': {(1, 2): ONE}}, 'is a tuple'),
+    'integer keys': ({'state_dict': {0: ONE}}, '0 is of type int'),
+    'tuple keys': ({'state_dict': {(1, 2): ONE}}, 'is of type tuple'),
     'a list': ({'state_dict': [ONE]}, 'its state_dict is a list'),
     'a tensor': ({'state_dict': ONE}, 'its state_dict is a Tensor'),
     'text': ({'state_dict': 'weights'}, 'its state_dict is a str'),
@@ -41,11 +42,11 @@ FAULTS = {
         {'meta': {}, 'message_hub': {}},
         'it has no state_dict, only meta, message_hub',
     ),
-    'bare integer keys': ({0: ONE}, '0 is a int'),
+    'bare integer keys': ({0: ONE}, '0 is of type int'),
     'empty name': ({'state_dict': {'\x1b[2J': ONE}}, r'there is \\x1b\[2J'),
 }
 
-# The reader refuses a file with such a tensor before that.
+# A file with a sparse tensor is refused earlier, by the reader.
 FILES = {name: fault for name, fault in FAULTS.items() if name != 'sparse'}
 
 
@@ -53,15 +54,16 @@ def expect(words):
     return pytest.raises(UnreadableCheckpointError, match=words)
 
 
-@pytest.mark.parametrize('name', FAULTS)
-def test_weights_of__says_what_is_wrong(name):
-    content, words = FAULTS[name]
-    with expect(words) as info:
-        weights_of(content, 'w.pth')
-    message = str(info.value)
-    assert message.startswith('w.pth holds no weights that can be used: ')
-    assert 'Give a file' in message
-    assert '\n' not in message
+def test_weights_of__says_what_is_wrong(subtests):
+    for name, (content, words) in FAULTS.items():
+        with subtests.test(name=name):
+            with expect(words) as info:
+                weights_of(content, 'w.pth')
+            message = str(info.value)
+            start = 'w.pth holds no weights that can be used: '
+            assert message.startswith(start)
+            assert 'Give a file' in message
+            assert '\n' not in message
 
 
 def test_weights_of__finds_every_layout():
@@ -84,9 +86,14 @@ def test_read_checkpoint__refuses_a_sparse_tensor(tmp_path):
         read_checkpoint(tmp_path / 'w.pth')
 
 
-@pytest.mark.parametrize('name', FILES)
-def test_loaders__refuse_in_one_sentence(name, tmp_path):
-    """As get_model and a config's Pretrained load."""
+def test_loaders__refuse_in_one_sentence(tmp_path, subtests):
+    """The loaders are those of get_model and of Pretrained in a config."""
+    for name in FILES:
+        with subtests.test(name=name):
+            assert_loaders_refuse(name, tmp_path)
+
+
+def assert_loaders_refuse(name, tmp_path):
     content, words = FILES[name]
     path = tmp_path / 'w.pth'
     torch.save(content, path)
@@ -98,21 +105,25 @@ def test_loaders__refuse_in_one_sentence(name, tmp_path):
     layer = nn.Linear(1, 1)
     for prefix in (None, 'backbone.'):
         if name == 'missing' and prefix:
-            continue  # mmengine's own sentence: no such prefix
+            continue  # mmengine itself says that there is no such prefix
         with expect(words):
             PretrainedInit(str(path), prefix=prefix)(layer)
 
 
-@pytest.mark.parametrize('meta', [None, 'x', []])
-def test_load_checkpoint__meta_is_a_dictionary(tmp_path, meta):
-    path = tmp_path / 'w.pth'
+def test_load_checkpoint__meta_is_a_dictionary(tmp_path, subtests):
+    for meta in (None, 'x', []):
+        with subtests.test(meta=meta):
+            assert_meta_is_refused(tmp_path / 'w.pth', meta)
+
+
+def assert_meta_is_refused(path, meta):
     torch.save({'state_dict': {'weight': ONE}, 'meta': meta}, path)
     with expect(r'w\.pth holds no weights .* its meta is a ') as info:
         load_checkpoint(nn.Linear(1, 1), str(path))
     assert '\n' not in str(info.value)
 
 
-def test_load_state_dict__other_entries_beside_tensors_are_ignored(tmp_path):
+def test_load_state_dict__other_entries_are_ignored(tmp_path):
     layer = nn.Linear(1, 1)
     state = {**nn.Linear(1, 1).state_dict(), 'epoch': 3}
     load_state_dict(layer, state)
@@ -121,36 +132,28 @@ def test_load_state_dict__other_entries_beside_tensors_are_ignored(tmp_path):
         load_state_dict(layer, {**state, 'weight': 1.0})
 
 
-TOOLS = {
-    'publish_model': [],
-    'official_to_mmcae': [],
-    'official_to_mmcae --reverse': ['--reverse'],
-    'mmcae_to_mmpretrain': [],
-    'mmcae_to_timm': [],
-    'sweep_to_linear': [],
-    'dalle_to_mmcae': [],
-}
-
-
-@pytest.mark.parametrize('tool', TOOLS)
-def test_tools__refuse_in_one_sentence(tool, tmp_path, monkeypatch, capsys):
-    script = tool.split()[0]
+@pytest.mark.parametrize('tool', CONVERTERS)
+def test_tools__refuse_in_one_sentence(
+    tool, tmp_path, monkeypatch, capsys, subtests
+):
+    script, *options = tool.split()
+    options += CONVERTERS[tool]
     path = resource_root() / f'tools/model_converters/{script}.py'
     source, target = tmp_path / 'src.pth', tmp_path / 'dst.pth'
-    for content, words in FILES.values():
-        torch.save(content, source)
-        monkeypatch.setattr(
-            sys, 'argv', [str(path), *TOOLS[tool], str(source), str(target)]
-        )
-        with pytest.raises(SystemExit) as info:
-            runpy.run_path(str(path), run_name='__main__')
-        shown = capsys.readouterr().err.strip() or str(info.value.code)
-        assert info.value.code not in (0, None)
-        assert len(shown.splitlines()) == 1
-        assert str(source) in shown
-        assert 'Traceback' not in shown
-        assert '\x1b' not in shown
-        assert re.search(words, shown), shown
+    arguments = [str(path), *options, str(source), str(target)]
+    monkeypatch.setattr(sys, 'argv', arguments)
+    for name, (content, words) in FILES.items():
+        with subtests.test(name=name):
+            torch.save(content, source)
+            with pytest.raises(SystemExit) as info:
+                runpy.run_path(str(path), run_name='__main__')
+            shown = capsys.readouterr().err.strip() or str(info.value.code)
+            assert info.value.code not in (0, None)
+            assert len(shown.splitlines()) == 1
+            assert str(source) in shown
+            assert 'Traceback' not in shown
+            assert '\x1b' not in shown
+            assert re.search(words, shown), shown
     assert not target.exists()
 
 

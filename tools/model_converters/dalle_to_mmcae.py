@@ -25,12 +25,11 @@ from mmcae.checkpoint.dalle_pickle import read_module_pickle
 from mmcae.checkpoint.file_header import file_header
 from mmcae.checkpoint.printable import printable, printable_lines
 from mmcae.checkpoint.reading import (
-    compare_state_dicts,
     read_checkpoint,
     sha256_of,
     write_weights,
 )
-from mmcae.checkpoint.weights import weights_of
+from mmcae.checkpoint.weights import compare_state_dicts, weights_of
 from mmcae.models import DALLEDecoder, DALLEEncoder
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from mmcae.checkpoint.reading import load_tokenizer_weights
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.utils.old_names import old_names
 
 from ..layers.masking import (

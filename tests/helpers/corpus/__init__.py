@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files to try a reader with: hostile, damaged and honest ones.
+"""Files to test a reader with: hostile, malformed and honest ones.
 
-Every file is made from its description, independently of the reader: zip
-files by `struct`, pickles opcode by opcode. An `Entry` says what may become
-of it.
+Every file is made without the reader: zip files with `struct`, pickles opcode
+by opcode. An `Entry` has the bytes of a file, and says what a reader may do
+with it.
 """
 
 from pathlib import Path
@@ -30,16 +30,16 @@ __all__ = [
 
 
 def hostile_files(sentinel: Path) -> list[Entry]:
-    """Files that run code where they are let.
+    """Make the files that run code in a reader without restrictions.
 
     Args:
-        sentinel: A file that most of them make when they run.
+        sentinel: A file that most of them create when they run.
     """
     return list(code(sentinel))
 
 
 def malformed_files() -> list[Entry]:
-    """Files whose structure is not what it says."""
+    """Make the files whose structure contradicts itself."""
     parts = (
         archives, storages, tensors, machine, arrays, histories, legacy_files,
         safetensors_files, other_files,
@@ -48,5 +48,5 @@ def malformed_files() -> list[Entry]:
 
 
 def honest_files() -> list[Entry]:
-    """Files that a reader must read."""
+    """Make the files that a reader must read."""
     return list(honest())

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Zip files whose directory lies."""
+"""Zip files whose directory does not fit the file."""
 
 import io
 import struct
@@ -14,34 +14,35 @@ from .zip_writer import (
     Record,
     archive,
     end_64,
-    lie,
     records,
+    wrong,
     zipped,
 )
 
 HONEST = checkpoint(tensor())
-PICKLE, ORDER, DATA, VERSION = range(4)  # of `records`
+# Positions in the result of `records`.
+PICKLE, ORDER, DATA, VERSION = range(4)
 
 
 def _changed(position: int, *replacements: Record, **end: object) -> bytes:
-    """The honest file with one record replaced by others."""
+    """Make the honest file, with one entry replaced by others."""
     given = records(HONEST)
     given[position : position + 1] = replacements
     return archive(*given, end=end)
 
 
-def _data(**fields: object) -> bytes:
-    """The honest file with a lie in both headers of the data."""
-    return _changed(DATA, lie('archive/data/0', FLOATS, **fields))
+def _both(**fields: object) -> bytes:
+    """Make the honest file, with wrong fields in both headers of the data."""
+    return _changed(DATA, wrong('archive/data/0', FLOATS, **fields))
 
 
-def _two(**fields: object) -> bytes:
-    """The honest file with a lie in the directory only."""
+def _central(**fields: object) -> bytes:
+    """Make the honest file, with wrong fields in the directory only."""
     return _changed(DATA, Record('archive/data/0', FLOATS, {}, fields))
 
 
-def _first(**fields: object) -> bytes:
-    """The honest file with a lie in the local header only."""
+def _local(**fields: object) -> bytes:
+    """Make the honest file, with wrong fields in the local header only."""
     return _changed(DATA, Record('archive/data/0', FLOATS, fields))
 
 
@@ -62,8 +63,8 @@ def _overlapping() -> bytes:
     return archive(*given)
 
 
-def _quilt() -> bytes:
-    """Records inside of a record: each of them counts the others' bytes."""
+def _nested() -> bytes:
+    """Make entries inside an entry, so that bytes count twice."""
     inner = archive(*records(HONEST)).split(b'PK\x01\x02')[0]
     given = records(HONEST, {'0': inner + FLOATS})
     given[DATA].name = 'archive/data/9'
@@ -101,12 +102,12 @@ def _tar() -> bytes:
 
 
 def _zip64(**values: int) -> bytes:
-    """Sizes that stand in a zip64 field, and are others there."""
+    """Make the honest file, with sizes in a zip64 field that may be wrong."""
     fields = {'size': 16, 'packed': 16, 'offset': 0} | values
     keys = [key for key in ('size', 'packed', 'offset') if key in values]
     packed = b''.join(struct.pack('<Q', fields[key]) for key in keys)
     extra = struct.pack('<HH', 1, len(packed)) + packed
-    return _two(extra=extra, **dict.fromkeys(keys, 0xFFFFFFFF))
+    return _central(extra=extra, **dict.fromkeys(keys, 0xFFFFFFFF))
 
 
 def _zip64_end(offset: int, count: int = 4) -> bytes:
@@ -117,14 +118,16 @@ def _zip64_end(offset: int, count: int = 4) -> bytes:
     return archive(
         *records(HONEST),
         end=dict(
-            before=before, count=0xFFFF, offset=0xFFFFFFFF,
+            before=before,
+            count=0xFFFF,
+            offset=0xFFFFFFFF,
             size=0xFFFFFFFF,
         ),
-    )  # fmt: skip
+    )
 
 
 def _descriptor(size: int) -> bytes:
-    """Sizes after the data, as torch writes them."""
+    """Make a file with the sizes behind the data, as torch writes them."""
     given = records(HONEST)
     for record in given:
         said = archive(record)
@@ -153,38 +156,38 @@ def _truncated() -> Iterator[Entry]:
 
 
 def archives() -> Iterator[Entry]:
-    """Give all files of this kind."""
+    """Yield all files of this kind."""
     whole = zipped(HONEST)
     yield read('zip/honest', whole)
     yield from _truncated()
     # --- sizes, offsets and checksums
     yield refused('zip/overlapping_records', _overlapping)
-    yield refused('zip/records_inside_of_a_record', _quilt)
-    yield refused('zip/size_larger_in_both', _data(packed=99, size=99))
+    yield refused('zip/records_inside_of_a_record', _nested)
+    yield refused('zip/size_larger_in_both', _both(packed=99, size=99))
     yield refused(
-        'zip/size_4_gib_in_both', _data(packed=1 << 31, size=1 << 31)
+        'zip/size_4_gib_in_both', _both(packed=1 << 31, size=1 << 31)
     )
-    yield refused('zip/size_smaller_in_both', _data(packed=8, size=8))
-    yield refused('zip/size_0_in_both', _data(packed=0, size=0))
-    yield refused('zip/packed_differs_from_size', _data(size=64))
-    yield refused('zip/size_larger_in_directory', _two(packed=99, size=99))
-    yield refused('zip/size_smaller_in_directory', _two(packed=8, size=8))
+    yield refused('zip/size_smaller_in_both', _both(packed=8, size=8))
+    yield refused('zip/size_0_in_both', _both(packed=0, size=0))
+    yield refused('zip/packed_differs_from_size', _both(size=64))
+    yield refused('zip/size_larger_in_directory', _central(packed=99, size=99))
+    yield refused('zip/size_smaller_in_directory', _central(packed=8, size=8))
     yield refused(
-        'zip/size_larger_in_local_header', _first(packed=99, size=99)
+        'zip/size_larger_in_local_header', _local(packed=99, size=99)
     )
-    yield refused('zip/crc_wrong_in_both', _data(crc=0x12345678))
-    yield refused('zip/crc_wrong_in_directory', _two(crc=0x12345678))
+    yield refused('zip/crc_wrong_in_both', _both(crc=0x12345678))
+    yield refused('zip/crc_wrong_in_directory', _central(crc=0x12345678))
     yield refused(
         'zip/crc_wrong_of_pickle',
-        _changed(PICKLE, lie('archive/data.pkl', HONEST, crc=1)),
+        _changed(PICKLE, wrong('archive/data.pkl', HONEST, crc=1)),
     )
-    yield refused('zip/offset_beyond_the_file', _two(offset=1 << 30))
-    yield refused('zip/offset_into_another_record', _two(offset=40))
+    yield refused('zip/offset_beyond_the_file', _central(offset=1 << 30))
+    yield refused('zip/offset_into_another_record', _central(offset=40))
     yield refused(
         'zip/offset_into_the_directory',
-        _two(offset=whole.index(b'PK\x01\x02')),
+        _central(offset=whole.index(b'PK\x01\x02')),
     )
-    yield refused('zip/offset_0', _two(offset=0))
+    yield refused('zip/offset_0', _central(offset=0))
     # --- compression and encryption
     yield refused('zip/everything_deflated', _deflated)
     yield refused('large/zip_data_1000_fold', lambda: _bomb(DATA, 1 << 27))
@@ -202,15 +205,15 @@ def archives() -> Iterator[Entry]:
             ),
         ),
     )
-    yield refused('zip/stored_said_to_be_deflated', _data(method=DEFLATED))
-    yield refused('zip/deflated_in_directory', _two(method=DEFLATED))
+    yield refused('zip/stored_said_to_be_deflated', _both(method=DEFLATED))
+    yield refused('zip/deflated_in_directory', _central(method=DEFLATED))
     for method in (1, 12, 14, 93, 99):
-        yield refused(f'zip/method_{method}', _data(method=method))
-    yield refused('zip/encrypted', _data(flags=1))
-    yield refused('zip/strongly_encrypted', _data(flags=0x41))
+        yield refused(f'zip/method_{method}', _both(method=method))
+    yield refused('zip/encrypted', _both(flags=1))
+    yield refused('zip/strongly_encrypted', _both(flags=0x41))
     yield refused(
         'zip/encrypted_pickle',
-        _changed(PICKLE, lie('archive/data.pkl', HONEST, flags=1)),
+        _changed(PICKLE, wrong('archive/data.pkl', HONEST, flags=1)),
     )
     # --- names
     yield refused('zip/two_pickles', _named('other/data.pkl'))
@@ -233,7 +236,7 @@ def archives() -> Iterator[Entry]:
     yield harmless('zip/name_not_unicode', _named(b'archive/\xff\xfe'))
     yield harmless('zip/name_of_60_kb', _named('archive/' + 'n' * 60_000))
     yield refused(
-        'zip/name_differs_in_local_header', _first(name='archive/data/7')
+        'zip/name_differs_in_local_header', _local(name='archive/data/7')
     )
     yield refused('zip/no_pickle', _changed(PICKLE))
     yield refused('zip/no_records', archive())
@@ -300,12 +303,16 @@ def archives() -> Iterator[Entry]:
     yield refused('zip64/size_beyond_the_file', _zip64(size=9999, packed=9999))
     yield refused('zip64/offset_2_62', _zip64(offset=1 << 62))
     yield refused('zip64/sizes_smaller', _zip64(size=4, packed=4))
-    yield refused('zip64/no_field', _two(size=0xFFFFFFFF, packed=0xFFFFFFFF))
     yield refused(
-        'zip64/field_cut', _two(size=0xFFFFFFFF, extra=b'\x01\x00\x08\x00\x10')
+        'zip64/no_field', _central(size=0xFFFFFFFF, packed=0xFFFFFFFF)
     )
     yield refused(
-        'zip64/field_longer_than_extra', _two(extra=b'\x01\x00\xff\xff')
+        'zip64/field_cut',
+        _central(size=0xFFFFFFFF, extra=b'\x01\x00\x08\x00\x10'),
+    )
+    yield refused(
+        'zip64/field_longer_than_extra',
+        _central(extra=b'\x01\x00\xff\xff'),
     )
     yield either('zip64/end', lambda: _zip64_end(end))
     yield refused('zip64/directory_2_62', lambda: _zip64_end(1 << 62))

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files whose NumPy arrays or logged histories lie."""
+"""Files with malformed NumPy arrays or logs."""
 
 import struct
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ _HISTORY = 'mmengine.logging.history_buffer'
 
 
 def _beside(value: bytes, key: str = 'note') -> bytes:
-    """A file with honest weights, and a value beside them."""
+    """Make a file with honest weights and another value."""
     inner = dict_of((text('w'), tensor()))
     pairs = ((text('state_dict'), inner), (text(key), value))
     return zipped(START + dict_of(*pairs) + b'.')
@@ -47,7 +47,7 @@ def _holding(value: Any) -> dict:
 def dtype(
     code: Any = 'f8', order: Any = '<', *, state: bytes | None = None
 ) -> bytes:
-    """A ``numpy.dtype``."""
+    """Return the opcodes of a ``numpy.dtype``."""
     made = call(name('numpy', 'dtype'), *map(plain, (code, False, True)))
     usual = (3, order, None, None, None, -1, -1, 0)
     return build(made, plain(usual) if state is None else state)
@@ -60,7 +60,7 @@ def array(
     fortran: Any = False,
     module: str = _CORE,
 ) -> bytes:
-    """A ``numpy.ndarray``."""
+    """Return the opcodes of a ``numpy.ndarray``."""
     made = call(
         name(module, '_reconstruct'),
         name('numpy', 'ndarray'),
@@ -68,14 +68,17 @@ def array(
         old_bytes(b'b'),
     )
     state = tuple_of(
-        integer(1), plain(shape), kind or dtype(), plain(fortran),
+        integer(1),
+        plain(shape),
+        kind or dtype(),
+        plain(fortran),
         old_bytes(DOUBLES) if data is None else data,
-    )  # fmt: skip
+    )
     return build(made, state)
 
 
 def arrays() -> Iterator[Entry]:
-    """Give files whose NumPy objects lie."""
+    """Yield files with malformed NumPy objects."""
     expected = _holding(np.array([1.0, 2.0, 3.0]))
     yield read('numpy/honest', _beside(array()), expected)
     yield read(
@@ -108,7 +111,7 @@ def arrays() -> Iterator[Entry]:
         ('list', list_of(*[integer(1)] * 3)), ('tensor', tensor()),
         ('nested_2_40', doubled(40)), ('array', array()),
     ):  # fmt: skip
-        # Python 2 wrote the bytes as text.
+        # Python 2 stores the bytes as text.
         make = harmless if label == 'text' else refused
         yield make(f'numpy/data_{label}', _beside(array(data=data)))
     for code in (
@@ -182,10 +185,12 @@ def arrays() -> Iterator[Entry]:
     )
     yield refused('numpy/type_is_text', _beside(array(kind=text('f8'))))
     for label, kind in (
-        ('dtype', name('numpy', 'dtype')), ('matrix', name('numpy', 'matrix')),
-        ('memmap', name('numpy', 'memmap')), ('text', text('ndarray')),
+        ('dtype', name('numpy', 'dtype')),
+        ('matrix', name('numpy', 'matrix')),
+        ('memmap', name('numpy', 'memmap')),
+        ('text', text('ndarray')),
         ('recarray', name('numpy', 'recarray')),
-    ):  # fmt: skip
+    ):
         yield refused(
             f'numpy/rebuilt_as_{label}',
             _beside(
@@ -239,11 +244,13 @@ def arrays() -> Iterator[Entry]:
     ):
         yield refused(f'numpy/state_{label}', _beside(build(array(), state)))
     for label, arguments in (
-        ('short', (dtype(), old_bytes(b'1234'))), ('none', (dtype(), NONE)),
+        ('short', (dtype(), old_bytes(b'1234'))),
+        ('none', (dtype(), NONE)),
         ('object', (dtype('O'), old_bytes(bytes(8)))),
-        ('no_bytes', (dtype(),)), ('no_type', (NONE, old_bytes(DOUBLES))),
+        ('no_bytes', (dtype(),)),
+        ('no_type', (NONE, old_bytes(DOUBLES))),
         ('nested', (dtype(), doubled(40))),
-    ):  # fmt: skip
+    ):
         yield refused(
             f'numpy/number_of_{label}',
             _beside(call(name(_CORE, 'scalar'), *arguments)),
@@ -277,7 +284,7 @@ def arrays() -> Iterator[Entry]:
 
 
 def history(**change: Any) -> bytes:
-    """A ``HistoryBuffer`` as mmengine pickles it."""
+    """Return the opcodes of a ``HistoryBuffer`` as mmengine saves it."""
     methods = [
         (text(n), call(name('builtins', 'getattr'),
                        name(_HISTORY, 'HistoryBuffer'), text(n)))
@@ -300,7 +307,7 @@ def history(**change: Any) -> bytes:
 
 
 def histories() -> Iterator[Entry]:
-    """Give files whose logged histories lie."""
+    """Yield files with malformed logs."""
     for key in ('max_length', '_log_history', '_count_history'):
         yield refused(
             f'history/no_{key.strip("_")}', _beside(history(**{key: ...}))
@@ -424,7 +431,7 @@ def histories() -> Iterator[Entry]:
 
 
 def number_of(value: float) -> bytes:
-    """A NumPy number."""
+    """Return the opcodes of a NumPy number."""
     return call(
         name(_CORE, 'scalar'), dtype(), old_bytes(struct.pack('<d', value))
     )

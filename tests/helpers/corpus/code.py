@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files that run code in an unpickler that lets them."""
+"""Hostile files: they run code in an unpickler without restrictions."""
 
 import argparse
 import codecs
@@ -30,7 +30,7 @@ from .entry import Entry, refused
 from .zip_writer import archive, records
 
 FORMS = ('zip', 'legacy', 'bare0', 'bare2', 'bare4', 'bare5')
-# In each of these forms, a few are enough.
+# A few payloads in each of these forms are enough.
 OTHER_FORMS = ('tar', 'deflated', 'safetensors')
 FEW = ('os_system', 'eval', 'getattr_globals', 'build_setstate')
 
@@ -58,10 +58,10 @@ class Chain:
 
 
 def payloads(sentinel: Path) -> dict[str, Any]:
-    """Objects whose loading without restriction runs code or could.
+    """Objects that run code, or could, if they are loaded without limits.
 
     Args:
-        sentinel: A file that most of them make when they run.
+        sentinel: A file that most of them create when they run.
     """
     command = f'touch {sentinel}'
     source = f'open({str(sentinel)!r}, "w").close()'
@@ -128,12 +128,32 @@ def payloads(sentinel: Path) -> dict[str, Any]:
     }
 
 
-def opcode_payloads(sentinel: Path) -> dict[str, bytes]:
-    """Pickles written by hand, with opcodes that Python rarely writes."""
+def opcode_payloads(
+    sentinel: Path, allowed: str = 'argparse.Namespace'
+) -> dict[str, bytes]:
+    """Pickles written by hand, with opcodes that Python rarely writes.
+
+    Args:
+        sentinel: A file that most of them create when they run.
+        allowed: A class that the reader lets a pickle create.
+    """
+    module, _, cls = allowed.rpartition('.')
+
+    def dotted(name: str) -> bytes:
+        """Names of protocol 4, the second one with dots."""
+        return (
+            b'\x80\x04'
+            + b''.join(
+                b'\x8c' + bytes([len(text)]) + text.encode()
+                for text in (module, f'{cls}.{name}')
+            )
+            + b'\x93.'
+        )
+
     command = f'touch {sentinel}'.encode()
     text = b'X' + len(command).to_bytes(4, 'little') + command
     call = b'cos\nsystem\n'
-    namespace = b'cargparse\nNamespace\n'
+    instance = f'c{module}\n{cls}\n'.encode()
     return {
         'inst': b'\x80\x02(' + text + b'ios\nsystem\n.',
         'obj': b'\x80\x02(' + call + text + b'o.',
@@ -142,9 +162,9 @@ def opcode_payloads(sentinel: Path) -> dict[str, bytes]:
         + text + b'\x85R.',
         'newobj': b'\x80\x02' + call + text + b'\x85\x81.',
         'newobj_ex': b'\x80\x04' + call + text + b'\x85}\x92.',
-        'build_setstate': b'\x80\x02' + namespace + b')\x81}X\x0c\x00\x00\x00'
+        'build_setstate': b'\x80\x02' + instance + b')\x81}X\x0c\x00\x00\x00'
         b'__setstate__' + call + b'sb' + text + b'b.',
-        'build_class': b'\x80\x02' + namespace + b'N}X\x08\x00\x00\x00__init__'
+        'build_class': b'\x80\x02' + instance + b'N}X\x08\x00\x00\x00__init__'
         + call + b's\x86b' + text + b'\x85R.',
         'build_function': b'\x80\x02ctorch._utils\n_rebuild_parameter\n'
         b'N}X\x0c\x00\x00\x00__defaults__K\x01s\x86b.',
@@ -153,9 +173,10 @@ def opcode_payloads(sentinel: Path) -> dict[str, bytes]:
         + b'NN\x87\x85Q.',
         'persistent_class': b'\x80\x02(X\x07\x00\x00\x00storage' + call
         + b'X\x01\0\0\x000X\x03\0\0\x00cpuK\x04tQ.',
-        'dotted': b'\x80\x04\x8c\x08argparse\x8c\x12Namespace.__init__\x93.',
-        'dotted_globals': b'\x80\x04\x8c\x08argparse\x8c\x1e'
-        b'Namespace.__init__.__globals__\x93.',
+        'build_state': b'\x80\x02' + instance
+        + b'N}X\x05\x00\x00\x00stateK\x01s\x86b.',
+        'dotted': dotted('__init__'),
+        'dotted_globals': dotted('__init__.__globals__'),
         'memo': b'\x80\x02' + call + b'q\x010N' + b'h\x01' + text
         + b'\x85R.',
         'python2': b'c__builtin__\neval\n' + text + b'\x85R.',
@@ -164,6 +185,7 @@ def opcode_payloads(sentinel: Path) -> dict[str, bytes]:
 
 
 def _in_form(payload: Any, form: str) -> bytes:
+    """Save a payload as the state dict of a checkpoint."""
     holder = {'state_dict': payload}
     stream = io.BytesIO()
     if form.startswith('bare'):
@@ -187,10 +209,10 @@ def _in_form(payload: Any, form: str) -> bytes:
 
 
 def code(sentinel: Path) -> Iterator[Entry]:
-    """Give all files of this kind.
+    """Yield all files of this kind.
 
     Args:
-        sentinel: A file that most of them make when they run.
+        sentinel: A file that most of them create when they run.
     """
     objects = payloads(sentinel)
     for name, payload in objects.items():

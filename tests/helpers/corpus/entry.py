@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""One file of the corpus, and what a reader may do with it."""
+"""A file of the corpus, and what a reader may do with it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import torch
 
 
 class Allowed(Enum):
-    """What may become of a file; in no case more than this."""
+    """What a reader may do with a file."""
 
     REFUSED = 'it must be refused'
-    READ = 'it must be read, with exactly the content that is expected'
-    EITHER = 'it may be refused, or read with exactly that content'
-    HARMLESS = 'it may be refused, or read as bytes that it has'
+    READ = 'it must be read, and give exactly the expected content'
+    EITHER = 'it may be refused, or give exactly the expected content'
+    HARMLESS = 'it may be refused, or give any content of its bytes'
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Entry:
     """One file.
 
     Attributes:
-        name: What is wrong with it, in words joined by underscores; the
-            part before the slash is the group. Those of the group
-            ``large`` take a reader seconds.
+        name: What is wrong with it, in words joined by underscores. The part
+            before the slash is the group. Reading a file of the group
+            ``large`` takes seconds.
         make: Its bytes, or a function that makes them.
-        allowed: What may become of it.
+        allowed: What a reader may do with it.
         wanted: The expected content, for `READ` and `EITHER`.
-        suffix: The ending of its name.
+        suffix: The suffix of its file name.
     """
 
     name: str
@@ -39,16 +39,16 @@ class Entry:
     suffix: str = '.pth'
 
     def content(self) -> bytes:
-        """Give the file's bytes."""
+        """Return the bytes of the file."""
         return self.make if isinstance(self.make, bytes) else self.make()
 
 
-# What most files of the corpus would hold, were they honest.
+# The values in most files of the corpus, if they were honest.
 VALUES = (1.0, 2.0, 3.0, 4.0)
 
 
 def weights(*values: float) -> dict:
-    """Give the content of an honest file of one tensor."""
+    """Return the content of an honest file with one tensor."""
     return {'state_dict': {'w': torch.tensor(values or VALUES)}}
 
 
@@ -58,7 +58,7 @@ def refused(name: str, make: bytes | Callable, suffix: str = '.pth') -> Entry:
 
 
 def read(name: str, make: bytes | Callable, wanted: Any = None) -> Entry:
-    """Describe a file that must be read; by default, as `weights`."""
+    """Describe a file that must be read, by default as `weights`."""
     return Entry(name, make, Allowed.READ, wanted or weights())
 
 
@@ -68,5 +68,5 @@ def either(name: str, make: bytes | Callable, wanted: Any = None) -> Entry:
 
 
 def harmless(name: str, make: bytes | Callable, suffix: str = '.pth') -> Entry:
-    """Describe a file whose content is the reader's choice."""
+    """Describe a file that may be refused, or give any of its bytes."""
     return Entry(name, make, Allowed.HARMLESS, suffix=suffix)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Honest files: a reader that refuses one of these is of no use."""
+"""Honest files, which a reader must read."""
 
 import argparse
 import collections
@@ -21,8 +21,8 @@ from torch import nn
 
 from .entry import Allowed, Entry
 
-# torch itself saves and loads these, but they are no plain numbers.
-_NO_NUMBERS = ('qint', 'quint', 'bits', 'bcomplex')
+# torch saves and loads these dtypes, but their values are not plain numbers.
+_OTHER_DTYPES = ('qint', 'quint', 'bits', 'bcomplex')
 
 
 def saved(content: Any, form: str = 'zip', protocol: int = 2) -> bytes:
@@ -31,7 +31,7 @@ def saved(content: Any, form: str = 'zip', protocol: int = 2) -> bytes:
     Args:
         content: What to save.
         form: ``'zip'`` or ``'legacy'``.
-        protocol: Of the pickle.
+        protocol: The protocol of the pickle.
     """
     stream = io.BytesIO()
     with warnings.catch_warnings():
@@ -46,11 +46,11 @@ def saved(content: Any, form: str = 'zip', protocol: int = 2) -> bytes:
 
 
 def dtypes() -> list[torch.dtype]:
-    """All types of numbers of this torch that it can save."""
+    """Return all dtypes of numbers that this version of torch can save."""
     found = {v for v in vars(torch).values() if isinstance(v, torch.dtype)}
     kept = []
     for dtype in sorted(found, key=str):
-        if not str(dtype).removeprefix('torch.').startswith(_NO_NUMBERS):
+        if not str(dtype).removeprefix('torch.').startswith(_OTHER_DTYPES):
             with contextlib.suppress(KeyError, RuntimeError, TypeError):
                 saved(_of_type(dtype))
                 kept.append(dtype)
@@ -68,7 +68,7 @@ def _of_type(dtype: torch.dtype) -> torch.Tensor:
 
 
 def _tensors() -> dict[str, Any]:
-    """Contents by name; each of them is saved in both formats."""
+    """Return contents by name; each of them is saved in both formats."""
     base = torch.arange(24.0).reshape(2, 3, 4)
     shared = torch.randn(10)
     grown = collections.OrderedDict(
@@ -147,7 +147,7 @@ def _plain_values() -> dict[str, Any]:
 
 
 def _training(epochs: int = 3) -> dict[str, Any]:
-    """A checkpoint in the layout of mmengine's Runner."""
+    """Return a checkpoint in the layout of mmengine's Runner."""
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     model(torch.randn(8, 3)).sum().backward()
@@ -180,7 +180,7 @@ def _training(epochs: int = 3) -> dict[str, Any]:
 
 
 def _authors() -> dict[str, Any]:
-    """A checkpoint in the layout of the authors' repositories."""
+    """Return a checkpoint in the layout of the authors' repositories."""
     args = argparse.Namespace(
         batch_size=64, epochs=300, opt_betas=[0.9, 0.98], data_path='/data',
         distributed=True, gpu=0, window_size=(14, 14), model='cae_base',
@@ -191,13 +191,16 @@ def _authors() -> dict[str, Any]:
     optimizer = torch.optim.AdamW(model.parameters())
     scaler = dict(scale=65536.0, growth_factor=2.0, _growth_tracker=0)
     return dict(
-        model=model.state_dict(), optimizer=optimizer.state_dict(), epoch=299,
-        scaler=scaler, args=args,
-    )  # fmt: skip
+        model=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        epoch=299,
+        scaler=scaler,
+        args=args,
+    )
 
 
 def honest() -> Iterator[Entry]:
-    """Give all honest files: each must load with exactly its content."""
+    """Yield all honest files, with their content."""
 
     def entry(name: str, content: bytes, wanted: Any) -> Entry:
         suffix = '.safetensors' if name.startswith('safetensors') else '.pth'
@@ -208,8 +211,11 @@ def honest() -> Iterator[Entry]:
     for dtype in dtypes():
         name = str(dtype).removeprefix('torch.')
         value = _of_type(dtype)
-        contents[name] = {'w': value, 'v': value.reshape(2, 3).t(),
-                          'p': value[2:4]}  # fmt: skip
+        contents[name] = {
+            'w': value,
+            'v': value.reshape(2, 3).t(),
+            'p': value[2:4],
+        }
     contents['training'] = _training()
     contents['authors'] = _authors()
     contents['deepspeed'] = {'module': nn.Linear(1, 2).state_dict()}
@@ -261,14 +267,14 @@ def _safetensors(entry: Callable) -> Iterator[Entry]:
     )
 
 
-# --- whole modules, as OpenAI published its tokenizer ----------------------
+# --- whole modules, as in the files of OpenAI's tokenizer ------------------
 
 
 @contextlib.contextmanager
 def dalle_package() -> Iterator[types.SimpleNamespace]:
-    """Pretend, while saving, that OpenAI's package is there.
+    """Put a package with the names of OpenAI's into ``sys.modules``.
 
-    The classes are empty shells of ours under its names.
+    Its classes are empty.
     """
     names = {
         'encoder': ('Encoder', 'EncoderBlock'),
@@ -299,7 +305,7 @@ def _convolution(kind: type, weight: torch.Tensor, bias: torch.Tensor):
 
 
 def module_pickles() -> Iterator[Entry]:
-    """Give whole modules as files; their state dicts are expected."""
+    """Yield files of whole modules, with their state dicts."""
     torch.manual_seed(0)
     with dalle_package() as package:
         for name in ('Encoder', 'Decoder'):
@@ -323,6 +329,9 @@ def module_pickles() -> Iterator[Entry]:
             for form in ('zip', 'legacy'):
                 content = saved(root, form)
                 yield Entry(
-                    f'module/{name}_{form}', content, Allowed.READ, wanted,
+                    f'module/{name}_{form}',
+                    content,
+                    Allowed.READ,
+                    wanted,
                     '.pkl',
-                )  # fmt: skip
+                )

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files of torch before 1.6 whose parts do not fit each other."""
+"""Files in the format before torch 1.6 whose parts do not fit together."""
 
 import struct
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def legacy(
     protocol: Any = 1001,
     info: Any = None,
 ) -> bytes:
-    """Give a file of the older format."""
+    """Make a file in the older format."""
     view = storage(4, '0', 'FloatStorage', 'cpu', None)
     return b''.join(
         (
@@ -74,7 +74,7 @@ def _view(key: Any, offset: Any, size: Any, of: Any = '0') -> bytes:
 
 
 def legacy_files() -> Iterator[Entry]:
-    """Give all files of this kind."""
+    """Yield all files of this kind."""
     whole = legacy()
     yield read('legacy/honest', whole)
     for point in (
@@ -108,9 +108,11 @@ def legacy_files() -> Iterator[Entry]:
     ):
         yield refused(f'legacy/protocol_{label}', legacy(protocol=protocol))
     for label, info in (
-        ('none', None), ('list', list_of()), ('tensor', tensor()),
+        ('none', None),
+        ('list', list_of()),
+        ('tensor', tensor()),
         ('nested', doubled(40)),
-    ):  # fmt: skip
+    ):
         given = legacy(info=info if info is not None else b'N')
         yield harmless(f'legacy/info_{label}', given)
     yield harmless(
@@ -235,15 +237,18 @@ def legacy_files() -> Iterator[Entry]:
         'legacy/view_of_two_parts',
         _with(storage(4, '0', 'FloatStorage', 'cpu', ('1', 0))),
     )
-    # --- other things in the place of the pickle
+    # --- something else than the expected pickle
     for label, pickled in (
-        ('a_tensor', START + tensor() + b'.'), ('none', START + b'N.'),
+        ('a_tensor', START + tensor() + b'.'),
+        ('none', START + b'N.'),
         ('a_module', START + name('torch.nn', 'Linear') + b'.'),
         ('shared_tuples', checkpoint(doubled(40))),
-        ('setitem_on_a_list', checkpoint(list_of(integer(1)) + integer(0)
-                                         + integer(7) + b's')),
+        (
+            'setitem_on_a_list',
+            checkpoint(list_of(integer(1)) + integer(0) + integer(7) + b's'),
+        ),
         ('lists_100000', checkpoint(b']' * 100_000 + b'a' * 99_999)),
-    ):  # fmt: skip
+    ):
         make = harmless if label == 'shared_tuples' else refused
         yield make(f'legacy/pickle_{label}', legacy(pickled, list_of(), b''))
     yield harmless(

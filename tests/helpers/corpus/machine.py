@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files that misuse the machine that runs a pickle."""
+"""Files whose pickles misuse opcodes, names and limits."""
 
 import struct
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _raw(opcodes: bytes) -> bytes:
 
 
 def machine() -> Iterator[Entry]:
-    """Give all files of this kind."""
+    """Yield all files of this kind."""
     yield from _targets()
     yield from _memo_and_stack()
     yield from _depth_and_size()
@@ -53,7 +53,7 @@ def machine() -> Iterator[Entry]:
 
 
 def _targets() -> Iterator[Entry]:
-    """Values put into what does not take them."""
+    """Yield files that put values into the wrong objects."""
     ends = {'list': list_of(integer(0)), 'tuple': tuple_of(ONE), 'none': NONE,
             'tensor': tensor(), 'string': text('abc'), 'number': ONE,
             'class': ORDERED, 'function': name('torch._utils',
@@ -225,11 +225,12 @@ def _memo_and_stack() -> Iterator[Entry]:
 def _depth_and_size() -> Iterator[Entry]:
     deep = 100_000
     for label, opcodes in (
-        ('tuples', b')' + b'\x85' * deep), ('lists', b']' * deep + b'a' * (
-            deep - 1)), ('dicts', b'}' + (text('k') + b'}') * deep +
-        b's' * deep), ('marks_and_tuples', b'(' * deep + b't' * deep),
+        ('tuples', b')' + b'\x85' * deep),
+        ('lists', b']' * deep + b'a' * (deep - 1)),
+        ('dicts', b'}' + (text('k') + b'}') * deep + b's' * deep),
+        ('marks_and_tuples', b'(' * deep + b't' * deep),
         ('marks_and_lists', b'(' * deep + b'l' * deep),
-    ):  # fmt: skip
+    ):
         yield refused(f'depth/100000_{label}', _file(opcodes))
     yield refused(
         'depth/100000_lists_in_a_meta',
@@ -315,9 +316,10 @@ def _depth_and_size() -> Iterator[Entry]:
 
 
 def _lengths() -> Iterator[Entry]:
-    """Strings, bytes and frames that say how long they are, and lie."""
+    """Yield files with wrong lengths of strings, bytes and frames."""
     for label, opcodes in (
-        ('long1', b'\x8a\xff\x01'), ('long4', b'\x8b\xff\xff\xff\x7f\x01'),
+        ('long1', b'\x8a\xff\x01'),
+        ('long4', b'\x8b\xff\xff\xff\x7f\x01'),
         ('long4_negative', b'\x8b\xff\xff\xff\xff\x01'),
         ('unicode', b'X\xff\xff\xff\x7fabc'),
         ('unicode8_2_62', b'\x8d' + struct.pack('<Q', 1 << 62)),
@@ -329,8 +331,9 @@ def _lengths() -> Iterator[Entry]:
         ('bytearray8_2_63', b'\x96' + struct.pack('<Q', 1 << 63)),
         ('string', b'T\xff\xff\xff\x7fabc'),
         ('string_negative', b'T\xff\xff\xff\xffabc'),
-        ('short_string', b'U\xffabc'), ('short_bytes', b'C\xffabc'),
-    ):  # fmt: skip
+        ('short_string', b'U\xffabc'),
+        ('short_bytes', b'C\xffabc'),
+    ):
         yield refused(
             f'length/{label}',
             _raw(b'\x80\x05' + dict_of((text('state_dict'), opcodes)) + b'.'),
@@ -387,7 +390,7 @@ def _lengths() -> Iterator[Entry]:
 
 
 def _calls() -> Iterator[Entry]:
-    """Allowed names called with what they do not take."""
+    """Yield files that call allowed names with wrong arguments."""
     yield refused('call/inst', _raw(b'(S"true"\nios\nsystem\n.'))
     yield refused(
         'call/inst_of_an_allowed', _file(b'(' + ONE + b'itorch\nSize\n')
@@ -425,10 +428,12 @@ def _calls() -> Iterator[Entry]:
         _file(call(name('torch', 'FloatStorage'), list_of(ONE))),
     )
     for label, arguments in (
-        ('number', (ONE,)), ('two', (list_of(), list_of())),
-        ('odd_pairs', (list_of(tuple_of(ONE)),)), ('text', (text('abc'),)),
+        ('number', (ONE,)),
+        ('two', (list_of(), list_of())),
+        ('odd_pairs', (list_of(tuple_of(ONE)),)),
+        ('text', (text('abc'),)),
         ('list_keys', (list_of(tuple_of(list_of(), ONE)),)),
-    ):  # fmt: skip
+    ):
         yield refused(
             f'call/ordered_with_{label}', _file(call(ORDERED, *arguments))
         )
@@ -436,10 +441,12 @@ def _calls() -> Iterator[Entry]:
     yield refused('call/counter_of_a_number', _file(call(COUNTER, ONE)))
     size = name('torch', 'Size')
     for label, argument in (
-        ('text', text('abc')), ('floats', list_of(b'G' + bytes(8))),
-        ('2_64', list_of(integer(1 << 64))), ('nested', doubled(40)),
+        ('text', text('abc')),
+        ('floats', list_of(b'G' + bytes(8))),
+        ('2_64', list_of(integer(1 << 64))),
+        ('nested', doubled(40)),
         ('number', ONE),
-    ):  # fmt: skip
+    ):
         yield refused(f'call/size_of_{label}', _file(call(size, argument)))
     yield harmless(
         'call/size_negative', _file(call(size, list_of(integer(-1))))
@@ -459,12 +466,14 @@ def _calls() -> Iterator[Entry]:
         ('codec_goes_up', (text('abc'), text('../../evil'))),
         ('codec_with_a_zero', (text('abc'), text('latin1\0'))),
         ('number', (ONE, text('latin1'))),
-        ('errors', (text('\u20ac'), text('latin1'),
-                    text('xmlcharrefreplace'))),
+        (
+            'errors',
+            (text('\u20ac'), text('latin1'), text('xmlcharrefreplace')),
+        ),
         ('not_latin', (text('\u20ac'), text('latin1'))),
         ('zip', (small_bytes(b'a'), text('zip_codec'))),
         ('rot13', (text('abc'), text('rot13'))),
-    ):  # fmt: skip
+    ):
         yield refused(
             f'call/encode_{label}',
             _raw(b'\x80\x03' + checkpoint(call(encode, *arguments))[2:]),

@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Pickles written by hand, opcode by opcode.
 
-Python's pickler writes only what its unpickler takes. Each function gives
-the opcodes that leave one value on the unpickler's stack.
+Python's pickler cannot write malformed pickles. Each function returns the
+opcodes that push one value onto the stack of the unpickler.
 """
 
 import struct
@@ -77,12 +77,12 @@ def new(cls: bytes, *arguments: bytes) -> bytes:
 
 
 def build(target: bytes, state: bytes) -> bytes:
-    """A target with a state set (BUILD)."""
+    """An object whose state is set (BUILD)."""
     return target + state + b'b'
 
 
 def doubled(times: int) -> bytes:
-    """A tuple of the same tuple twice, and so on: 2^times ends."""
+    """Nested tuples, each with the previous one twice: 2**times leaves."""
     parts = [b')q\x00']
     for _ in range(times):
         parts.append(b'h\x00\x86q\x00')

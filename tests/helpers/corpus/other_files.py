@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files that are no checkpoints at all, or hold something else than one."""
+"""Files that are not checkpoints, or hold something else than weights."""
 
 import gzip
 import io
@@ -45,7 +45,7 @@ def _other_zip() -> bytes:
 
 
 def other_files() -> Iterator[Entry]:
-    """Give all files of this kind."""
+    """Yield all files of this kind."""
     page = b'<!DOCTYPE html>\n<html><body>Please log in</body></html>'
     pointer = b'version https://git-lfs.github.com/spec/v1\nsize 12345\n'
     for label, content in (
@@ -97,11 +97,13 @@ def other_files() -> Iterator[Entry]:
             zipped(START + dict_of((state, dict_of(pair))) + b'.'),
         )
     for label, meta in (
-        ('text', text('x')), ('none', NONE), ('list', list_of()),
+        ('text', text('x')),
+        ('none', NONE),
+        ('list', list_of()),
         ('epoch_text', dict_of((text('epoch'), text('two')))),
         ('epoch_negative', dict_of((text('epoch'), integer(-5)))),
         ('epoch_2_2000', dict_of((text('epoch'), integer(1 << 2000)))),
-    ):  # fmt: skip
+    ):
         yield harmless(
             f'holds/meta_{label}',
             zipped(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Safetensors files whose header lies."""
+"""Safetensors files whose header does not fit the file."""
 
 import json
 import struct
@@ -17,13 +17,13 @@ WANTED = {'state_dict': {'w': torch.tensor(VALUES)}, 'meta': {}}
 
 
 def raw(header: bytes, data: bytes = FLOATS, size: int | None = None) -> bytes:
-    """Give a file from the bytes of its header."""
+    """Make a file from the bytes of its header."""
     size = len(header) if size is None else size
     return struct.pack('<Q', size) + header + data
 
 
 def made(header: Any, data: bytes = FLOATS) -> bytes:
-    """Give a file from its header."""
+    """Make a file from its header."""
     return raw(json.dumps(header).encode(), data)
 
 
@@ -42,7 +42,7 @@ def _harmless(label: str, content: bytes) -> Entry:
 
 
 def safetensors_files() -> Iterator[Entry]:
-    """Give all files of this kind."""
+    """Yield all files of this kind."""
     whole = _one()
     yield Entry('safetensors/honest', whole, Allowed.READ, WANTED, SUFFIX)
     for point in (0, 1, 7, 8, 9, 40, len(whole) - 16, len(whole) - 1):

@@ -53,7 +53,7 @@ def _rebuilt(function: str, *arguments: object) -> bytes:
 
 
 def storages() -> Iterator[Entry]:
-    """Give files whose storages lie."""
+    """Yield files with malformed storages."""
     big = 65_536
     yield refused(
         'storage/16_bytes_declared_65536_floats',
@@ -147,7 +147,7 @@ def storages() -> Iterator[Entry]:
             list_of(tensor(storage(2), 0, (2,)), tensor(storage(9), 0, (9,)))
         ),
     )
-    # --- place
+    # --- device
     for label, location in (
         ('cuda', 'cuda:0'), ('cuda_999', 'cuda:999'), ('meta', 'meta'),
         ('garbage', 'no such place'), ('none', None), ('number', 5),
@@ -165,13 +165,16 @@ def storages() -> Iterator[Entry]:
     )
     # --- reference
     for label, pid in (
-        ('a_string', text('storage')), ('a_number', integer(0)),
-        ('empty', tuple_of()), ('a_list', list_of(text('storage'))),
-        ('none', NONE), ('short', tuple_of(text('storage'))),
+        ('a_string', text('storage')),
+        ('a_number', integer(0)),
+        ('empty', tuple_of()),
+        ('a_list', list_of(text('storage'))),
+        ('none', NONE),
+        ('short', tuple_of(text('storage'))),
         ('nested_2_40', doubled(40)),
         ('of_another_kind', tuple_of(text('module'), NONE, NONE, NONE)),
         ('of_100000_parts', tuple_of(text('storage'), integer(1) * 100_000)),
-    ):  # fmt: skip
+    ):
         yield refused(f'storage/reference_{label}', _file(tensor(pid + b'Q')))
     yield refused('storage/none_at_all', _file(tensor(NONE)))
     yield refused('storage/a_list_instead', _file(tensor(list_of(integer(1)))))
@@ -193,7 +196,7 @@ def storages() -> Iterator[Entry]:
 
 
 def tensors() -> Iterator[Entry]:
-    """Give files whose tensors leave their storage."""
+    """Yield files whose tensors do not lie inside their storage."""
     # --- offset
     for offset in (-1, -(1 << 62), 1, 4, 5, *HUGE):
         yield refused(f'tensor/offset_{_short(offset)}', _at(offset))
@@ -253,7 +256,7 @@ def tensors() -> Iterator[Entry]:
         _at(0, (1, 4), (1 << 40, 1)),
         {'state_dict': {'w': torch.tensor([[1.0, 2.0, 3.0, 4.0]])}},
     )
-    # --- the rest of its parts
+    # --- its other parts
     for label, grad in (('string', 'yes'), ('number', 2), ('none', None)):
         yield harmless(f'tensor/grad_{label}', _at(0, (4,), (1,), grad))
     yield harmless(
@@ -265,10 +268,12 @@ def tensors() -> Iterator[Entry]:
         list_of(tuple_of(integer(0), text('hook'))),
     )
     for label, hooks in (
-        ('filled', hook), ('a_dict', dict_of((integer(0), text('f')))),
-        ('a_string', text('hook')), ('a_name', name('torch', 'Size')),
+        ('filled', hook),
+        ('a_dict', dict_of((integer(0), text('f')))),
+        ('a_string', text('hook')),
+        ('a_name', name('torch', 'Size')),
         ('nested_2_40', doubled(40)),
-    ):  # fmt: skip
+    ):
         yield either(
             f'tensor/hooks_{label}',
             _file(
@@ -282,10 +287,12 @@ def tensors() -> Iterator[Entry]:
         )
     yield either('tensor/hooks_none', _at(hooks=NONE))
     for label, meta in (
-        ('unknown', dict_of((text('x'), integer(1)))), ('string', 'conj'),
-        ('conj', dict_of((text('conj'), b'\x88'))), ('number', 1),
+        ('unknown', dict_of((text('x'), integer(1)))),
+        ('string', 'conj'),
+        ('conj', dict_of((text('conj'), b'\x88'))),
+        ('number', 1),
         ('nested_2_40', doubled(40)),
-    ):  # fmt: skip
+    ):
         yield harmless(
             f'tensor/metadata_{label}', _at(0, (4,), (1,), False, meta)
         )
@@ -341,12 +348,15 @@ def _third_version() -> Iterator[Entry]:
     )
     yield refused('tensor3/quantized', _typed(name('torch', 'quint8')))
     for label, dtype in (
-        ('string', text('torch.float32')), ('none', NONE),
-        ('class', name('torch', 'FloatStorage')), ('number', integer(6)),
-        ('tensor', name('torch', 'Tensor')), ('nested_2_40', doubled(40)),
+        ('string', text('torch.float32')),
+        ('none', NONE),
+        ('class', name('torch', 'FloatStorage')),
+        ('number', integer(6)),
+        ('tensor', name('torch', 'Tensor')),
+        ('nested_2_40', doubled(40)),
         ('scheme', name('torch', 'per_tensor_affine')),
         ('function', name('torch', 'load')),
-    ):  # fmt: skip
+    ):
         yield refused(f'tensor3/type_{label}', _typed(dtype))
     yield harmless(
         'tensor3/of_a_typed_storage',
@@ -379,7 +389,7 @@ def _third_version() -> Iterator[Entry]:
 
 
 def _other_kinds() -> Iterator[Entry]:
-    """Tensors that are no dense block of bytes, and other objects."""
+    """Yield files with tensors that are not dense, and with other objects."""
     floats, layout = (
         name('torch', 'float32'),
         call(
@@ -520,7 +530,7 @@ def _other_kinds() -> Iterator[Entry]:
         ('typed_storage', name('torch.storage', 'TypedStorage')),
         ('parameter', name('torch.nn.parameter', 'Parameter')),
         ('float_storage', name('torch', 'FloatStorage')),
-    ):  # fmt: skip
+    ):
         yield refused(
             f'tensor/uninitialized_{label}', _file(call(cls, integer(100_000)))
         )

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Zip files written by hand, in which every field can lie."""
+"""Zip files written by hand, in which every field can be wrong."""
 
 import struct
 import zlib
@@ -19,7 +19,7 @@ FLOATS = struct.pack('<4f', *VALUES)
 
 @dataclass
 class Record:
-    """One record, and what its two headers say instead of the truth."""
+    """An entry of the archive, and the wrong fields of its two headers."""
 
     name: str | bytes
     data: bytes
@@ -29,21 +29,24 @@ class Record:
     after: bytes = b''
 
 
-def lie(name: str, data: bytes, **fields: Any) -> Record:
-    """A record whose two headers tell the same lie."""
+def wrong(name: str, data: bytes, **fields: Any) -> Record:
+    """Make an entry with the same wrong fields in both headers."""
     return Record(name, data, fields, fields)
 
 
 def archive(
     *records: Record, end: dict[str, Any] | None = None, tail: bytes = b''
 ) -> bytes:
-    """Join records to an archive.
+    """Make an archive.
 
     Args:
-        records: In the order of the file and of the directory.
-        end: Fields of the end record that lie: ``count``, ``size``,
-            ``offset``, ``comment`` or ``before`` (bytes before it).
-        tail: Bytes after everything.
+        records: The entries, in the order of the file and of the directory.
+        end: Wrong fields of the end record: ``count``, ``size``, ``offset``,
+            ``comment`` or ``before`` (bytes before it).
+        tail: Bytes behind the archive.
+
+    Returns:
+        The bytes of the archive.
     """
     body, directory = bytearray(), bytearray()
     for record in records:
@@ -60,9 +63,12 @@ def archive(
         body += _local({**true, **record.local}) + data + record.after
         directory += _central({**true, **record.central})
     said = dict(
-        count=len(records), size=len(directory), offset=len(body),
-        comment=b'', before=b'',
-    ) | (end or {})  # fmt: skip
+        count=len(records),
+        size=len(directory),
+        offset=len(body),
+        comment=b'',
+        before=b'',
+    ) | (end or {})
     if said['count'] > 0xFFFF and end is None:
         said['before'] = end_64(said['count'], said['size'], said['offset'])
         said['count'] = 0xFFFF
@@ -83,7 +89,7 @@ def archive(
 def end_64(
     count: int, size: int, offset: int, place: int | None = None
 ) -> bytes:
-    """The end record of zip64, and the one that says where it is."""
+    """Return the end record of zip64 and its locator."""
     place = offset + size if place is None else place
     record = struct.pack(
         _END_64, b'PK\x06\x06', 44, 45, 45, 0, 0, count, count, size, offset
@@ -116,7 +122,7 @@ def _central(said: dict[str, Any]) -> bytes:
 def records(
     pickled: bytes, storages: dict[str, bytes] | None = None
 ) -> list[Record]:
-    """Give the records that torch writes.
+    """Return the entries that torch writes.
 
     Args:
         pickled: The pickle of the object.
@@ -132,5 +138,5 @@ def records(
 
 
 def zipped(pickled: bytes, storages: dict[str, bytes] | None = None) -> bytes:
-    """Give a file as torch writes it, around a pickle."""
+    """Make a file around a pickle, as torch writes it."""
     return archive(*records(pickled, storages))

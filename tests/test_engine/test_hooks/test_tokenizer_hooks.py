@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmcae.checkpoint.reading import load_tokenizer_weights, write_weights
+from mmcae.checkpoint.reading import write_weights
+from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.engine import TemperatureHook, TokenizerRecordHook
 from mmcae.models import DVAE
 

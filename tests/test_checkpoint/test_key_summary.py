@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Names of tensors in few words."""
+"""Many tensor names become a few words."""
 
 import pytest
 
-from mmcae.checkpoint.fold_names import fold_names
+from mmcae.checkpoint.key_summary import summarize_keys
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,20 @@ from mmcae.checkpoint.fold_names import fold_names
             ['l.{0..1}.ffn.layers.0.{w,b} (4)',
              'l.{0..1}.ffn.layers.1.{w,b} (4)'],
         ),
-        # Only what has the same numbers shares an entry.
+        # Names with different numbers get different entries.
         (['l.0.w', 'l.1.w', 'l.0.b'], ['l.{0..1}.w (2)', 'l.0.b']),
     ],
 )  # fmt: skip
-def test_fold_names__numbers_and_endings(names, folded):
-    assert fold_names(names) == folded
+def test_summarize_keys__numbers_and_endings(names, folded):
+    assert summarize_keys(names) == folded
 
 
-def test_fold_names__whole_parts():
+def test_summarize_keys__whole_parts():
     among = ['head.w', 'head.b', 'l.0.w', 'l.0.b', 'l.1.w', 'l.1.b', 'x.w']
-    assert fold_names(['head.w', 'head.b', 'x.w'], among) == [
-        'head.* (2)', 'x.w',
-    ]  # fmt: skip
-    assert fold_names(among[2:6], among) == ['l.* (4)']
-    assert fold_names(among[4:6], among) == ['l.1.* (2)']
-    assert fold_names(among[:1], among) == ['head.w']
+    assert summarize_keys(['head.w', 'head.b', 'x.w'], among) == [
+        'head.* (2)',
+        'x.w',
+    ]
+    assert summarize_keys(among[2:6], among) == ['l.* (4)']
+    assert summarize_keys(among[4:6], among) == ['l.1.* (2)']
+    assert summarize_keys(among[:1], among) == ['head.w']

@@ -1,39 +1,41 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Many names of tensors in a few words."""
+"""Many tensor names in a few words, for reports and messages."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from mmcae.checkpoint.printable import printable
 
-# Of a name, and of an entry: what is longer is cut, and not folded.
-_LONGEST = 500
+# Characters of a name, and of an entry of the summary. Longer ones are cut.
+_MAX_LENGTH = 500
 
 
-def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
-    """Fold names that differ in a block's number or in their ending.
+def summarize_keys(
+    names: Iterable[str], among: Iterable[str] = ()
+) -> list[str]:
+    """Join names that differ in a block's number or in their last part.
 
     ``layers.0.gamma_1`` to ``layers.11.gamma_1`` become
     ``layers.{0..11}.gamma_1 (12)``.
 
     Args:
         names: Names of tensors.
-        among: All names of that model or file: what ``names`` holds whole
-            becomes one entry, such as ``neck.* (174)``.
+        among: All names of the model or file. A part of it that is complete
+            in ``names`` becomes one entry, such as ``neck.* (174)``.
 
     Returns:
-        Entries in the order of their first names, with the number of names
-        behind those that stand for several.
+        Entries in the order of their first names. An entry that stands for
+        several names ends with their number.
     """
-    names = [printable(name, _LONGEST) for name in names]
-    among = [printable(name, _LONGEST) for name in among]
+    names = [printable(name, _MAX_LENGTH) for name in names]
+    among = [printable(name, _MAX_LENGTH) for name in among]
     counts = Counter(_whole_parts(names, among))
     by_number: dict[tuple[str | None, ...], dict[str, int]] = {}
     for name, count in counts.items():
         parts = name.split('.')
-        place = next((i for i, p in enumerate(parts) if _is_number(p)), -1)
-        number = parts[place] if place >= 0 else ''
-        key = tuple(None if i == place else p for i, p in enumerate(parts))
+        index = next((i for i, p in enumerate(parts) if _is_number(p)), -1)
+        number = parts[index] if index >= 0 else ''
+        key = tuple(None if i == index else p for i, p in enumerate(parts))
         by_number.setdefault(key, {})[number] = count
     by_ending: dict[tuple[str, str], dict[str, int]] = {}
     for key, numbers in by_number.items():
@@ -50,13 +52,13 @@ def fold_names(names: Iterable[str], among: Iterable[str] = ()) -> list[str]:
         ending = ','.join(endings)
         shown = stem + (f'{{{ending}}}' if len(endings) > 1 else ending)
         total = sum(endings.values())
-        shown = printable(shown, _LONGEST)
+        shown = printable(shown, _MAX_LENGTH)
         entries.append(shown + (f' ({total})' if total > 1 else ''))
     return entries
 
 
 def _whole_parts(names: list[str], among: Iterable[str]) -> Iterator[str]:
-    """Replace names by the largest part of the model that they fill."""
+    """Replace names by the largest part of the model that is complete."""
     existing = Counter(p for name in set(among) for p in _parents(name))
     given = Counter(p for name in names for p in _parents(name))
     for name in names:
@@ -78,7 +80,7 @@ def _parents(name: str) -> list[str]:
 
 
 def _ranges(numbers: Iterable[str]) -> str:
-    """``{0..3,7}``; a single number stands as it is."""
+    """Write numbers as ``{0..3,7}``, and a single number as it is."""
     runs: list[list[int]] = []
     for number in sorted(map(int, numbers)):
         if runs and number == runs[-1][-1] + 1:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What the reader makes of honest files, and where its limits are."""
+"""The reader: honest files, its limits, and what it says about damage."""
 
 import io
 import pickle
@@ -13,25 +13,25 @@ import pytest
 import torch
 from torch import nn
 
-from mmcae.checkpoint import limits, pickle_machine
+from mmcae.checkpoint import limits, pickle_bytes, pickle_machine
 from mmcae.checkpoint.decoding import decode_checkpoint
 from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
 )
 from mmcae.checkpoint.pickle_machine import PickleMachine
-from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.tensors import StorageRecord, tensor_record
 
 
 def saved(obj, **options):
-    """The bytes of ``torch.save``."""
+    """Return the bytes that ``torch.save`` writes."""
     stream = io.BytesIO()
     torch.save(obj, stream, **options)
     return stream.getvalue()
 
 
 def archive(content, **records):
-    """A checkpoint whose pickle is given."""
+    """Make a checkpoint around a pickle."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, 'w') as file:
         file.writestr('archive/data.pkl', content)
@@ -47,22 +47,22 @@ def machine(content):
 # --- honest files ----------------------------------------------------------
 
 
-@pytest.mark.parametrize('zipped', [True, False])
-def test_decode__tensors_of_one_storage_share_it(zipped):
+def test_decode__tensors_of_one_storage_share_it(subtests):
     whole = torch.arange(12.0)
     given = dict(a=whole, b=whole[3:9:2], c=whole.view(3, 4).T)
-    found = decode_checkpoint(
-        saved(given, _use_new_zipfile_serialization=zipped), 'x.pth'
-    )
-    for key, value in given.items():
-        assert torch.equal(found[key], value)
-        assert found[key].stride() == value.stride()
-    found['a'][3] = 100.0
-    assert found['b'][0] == 100.0
-    assert found['c'][3, 0] == 100.0
+    for zipped in (True, False):
+        with subtests.test(zipped=zipped):
+            content = saved(given, _use_new_zipfile_serialization=zipped)
+            found = decode_checkpoint(content, 'x.pth')
+            for key, value in given.items():
+                assert torch.equal(found[key], value)
+                assert found[key].stride() == value.stride()
+            found['a'][3] = 100.0
+            assert found['b'][0] == 100.0
+            assert found['c'][3, 0] == 100.0
 
 
-def test_decode__keeps_parameters_and_what_wants_a_gradient():
+def test_decode__keeps_parameters_and_requires_grad():
     given = dict(
         w=nn.Parameter(torch.ones(2)),
         frozen=nn.Parameter(torch.ones(2), requires_grad=False),
@@ -82,20 +82,22 @@ def test_decode__a_tensor_with_attributes_is_a_tensor():
     assert torch.equal(found['w'], given)
 
 
-@pytest.mark.parametrize(
-    'where',
-    [
-        'cpu',
-        None,
-        torch.device('cpu'),
-        {'cpu': 'cpu'},
-        lambda storage, location: storage,
-        lambda storage, location: None,
-    ],
-)
-def test_decode__map_location_is_that_of_torch(where):
-    found = decode_checkpoint(saved({'w': torch.ones(2)}), 'x.pth', where)
-    assert torch.equal(found['w'], torch.ones(2))
+MAP_LOCATIONS = {
+    'a name': 'cpu',
+    'none': None,
+    'a device': torch.device('cpu'),
+    'a dictionary': {'cpu': 'cpu'},
+    'a function': lambda storage, location: storage,
+    'a function that declines': lambda storage, location: None,
+}
+
+
+def test_decode__map_location_is_that_of_torch(subtests):
+    content = saved({'w': torch.ones(2)})
+    for name, where in MAP_LOCATIONS.items():
+        with subtests.test(name=name):
+            found = decode_checkpoint(content, 'x.pth', where)
+            assert torch.equal(found['w'], torch.ones(2))
 
 
 def test_decode__map_location_reaches_another_device():
@@ -110,7 +112,7 @@ def test_decode__map_location_reaches_another_device():
     assert seen == ['cpu']
 
 
-def test_decode__says_how_to_read_a_file_of_an_absent_device():
+def test_decode__says_how_to_read_a_file_of_a_missing_device():
     content = saved({'w': torch.ones(2)})
     with pytest.raises(UnreadableCheckpointError, match="map_location='cpu'"):
         decode_checkpoint(content, 'x.pth', 'xla:0')
@@ -183,7 +185,7 @@ def test_load__opcodes_have_a_limit(monkeypatch):
 
 
 def test_load__wide_text_has_a_limit(monkeypatch):
-    monkeypatch.setattr(pickle_machine, 'MAX_WIDE_TEXT', 100)
+    monkeypatch.setattr(pickle_bytes, 'MAX_WIDE_TEXT', 100)
     narrow = pickle.dumps('\xe9' * 1000, 2)
     assert machine(narrow) == '\xe9' * 1000
     with pytest.raises(ValueError, match='Latin-1'):
@@ -191,7 +193,7 @@ def test_load__wide_text_has_a_limit(monkeypatch):
 
 
 def test_load__copies_have_a_limit():
-    """Each call would copy a megabyte that the file has once."""
+    """The file has a megabyte once, and each call would copy it."""
     text = b'X' + (1 << 20).to_bytes(4, 'little') + b'a' * (1 << 20)
     call = b'h\x01h\x00h\x02\x86R0'
     content = (
@@ -203,7 +205,7 @@ def test_load__copies_have_a_limit():
 
 
 def test_load__keys_cannot_be_made_to_collide():
-    """Numbers apart by 2**61 - 1 have one hash."""
+    """Integers that differ by 2**61 - 1 have the same hash."""
     step = (1 << 61) - 1
     many = {i * step: None for i in range(100)}
     with pytest.raises(ValueError, match='a key of'):
@@ -213,39 +215,42 @@ def test_load__keys_cannot_be_made_to_collide():
         machine(pickle.dumps(tuples, 2))
 
 
-@pytest.mark.parametrize(
-    ('content', 'message'),
-    [
-        (b'N}K\x01K\x02s.', 'an end too early'),
-        (b'', 'without its end'),
-        (b'.', 'an end too early'),
-        (b'(N0.', 'an end too early'),
-        (b'(0.', 'takes more'),
-        (b't.', 'without a mark'),
-        (b']K\x00K\x01s.', 'an entry of a list'),
-        (b'}K\x00a.', 'an item of a dict'),
-        (b'N(K\x00e.', 'items of a NoneType'),
-        (b'}(K\x00u.', 'a key without a value'),
-        (b'}]K\x01s.', 'a list as a key'),
-        (b'h\x07.', 'object 7'),
-        (b'}}b.', 'a state for a dict'),
-        (b'})R.', 'a call of a dict'),
-        (b'8.', 'no part of plain data'),
-        (b'\x80\x63N.', 'pickle protocol 99'),
-        (b'\x8b\xff\xff\xff\xff.', 'without its end'),
-        (b'\x8b\x00\x00\x00\x00.', None),
-    ],
+PICKLES = (
+    (b'N}K\x01K\x02s.', 'ends too early'),
+    (b'', 'truncated'),
+    (b'.', 'ends too early'),
+    (b'(N0.', 'ends too early'),
+    (b'(0.', 'takes more than the stack has'),
+    (b't.', 'needs a mark'),
+    (b']K\x00K\x01s.', 'an entry of a list'),
+    (b'}K\x00a.', 'an item of a dict'),
+    (b'N(K\x00e.', 'items of a NoneType'),
+    (b'}(K\x00u.', 'a key without a value'),
+    (b'}]K\x01s.', 'a list as a key'),
+    (b'h\x07.', 'object 7'),
+    (b'}}b.', 'a state for a dict'),
+    (b'})R.', 'a call of a dict'),
+    (b'8.', 'not needed for plain data'),
+    (b'\x80\x63N.', 'pickle protocol 99'),
+    (b'\x8b\xff\xff\xff\xff.', 'truncated'),
 )
-def test_load__says_what_is_wrong(content, message):
-    if message is None:
-        assert machine(content) == 0
-        return
-    with pytest.raises(ValueError, match=message):
-        machine(content)
+
+
+def test_load__says_what_is_wrong(subtests):
+    for content, message in PICKLES:
+        with (
+            subtests.test(content=content),
+            pytest.raises(ValueError, match=message),
+        ):
+            machine(content)
+
+
+def test_load__an_integer_may_have_no_bytes():
+    assert machine(b'\x8b\x00\x00\x00\x00.') == 0
 
 
 def test_decode__does_not_depend_on_what_torch_allows(monkeypatch):
-    """The reader never asks torch to load."""
+    """The reader calls neither torch.load nor Python's unpickler."""
     monkeypatch.setattr(torch, 'load', None)
     monkeypatch.setattr(pickle, 'Unpickler', None)
     found = decode_checkpoint(saved({'w': torch.ones(2)}), 'x.pth')
@@ -261,11 +266,6 @@ def test_decode__names_are_shown_without_control_characters():
     assert r'x\n\x1b[2J.pth' in str(info.value)
 
 
-def test_printable__cuts_and_escapes():
-    assert printable('a\u202eb\r') == r'a\u202eb\r'
-    assert printable('a' * 200, 10) == 'a' * 10 + '... (200 characters)'
-
-
 def test_decode__refuses_another_byte_order():
     other = 'big' if sys.byteorder == 'little' else 'little'
     stream = io.BytesIO()
@@ -277,11 +277,11 @@ def test_decode__refuses_another_byte_order():
 
 
 class Mine:
-    """A class of somebody's own, saved beside the weights."""
+    """A class of a user, saved beside the weights."""
 
 
 def test_docs__take_the_weights_out_of_a_trusted_file(tmp_path, monkeypatch):
-    """The lines of docs/weights.md; the file itself stays refused."""
+    """The lines of docs/weights.md work, and the reader still refuses."""
     page = Path(__file__).parents[2] / 'docs/weights.md'
     lines = re.search(
         r'```python\n(import torch\n.*?weights_only=False.*?)```',
@@ -301,7 +301,7 @@ def test_docs__take_the_weights_out_of_a_trusted_file(tmp_path, monkeypatch):
 
 
 def test_decode__entries_may_not_lie_inside_each_other():
-    """Bytes that count twice would make a small file a large one."""
+    """Bytes that count twice would make a small file look large."""
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, 'w') as file:
         file.writestr('archive/data/1', b'12345678')
@@ -314,3 +314,29 @@ def test_decode__entries_may_not_lie_inside_each_other():
         file.filelist.append(entry)
     with pytest.raises(UnreadableCheckpointError, match='overlaps'):
         decode_checkpoint(stream.getvalue(), 'x.pth')
+
+
+OUTSIDE = (
+    (0, (2, 3), (3, 2)),
+    (7, (0,), (1,)),
+    (0, (2, 2), (1 << 62, 1 << 62)),
+    (True, (2,), (1,)),
+    (0, (2.0,), (1,)),
+    (1, (6,), (1,)),
+    (-1, (2,), (1,)),
+    (0, (2,), (-1,)),
+    (0, (1 << 40,), (0,)),
+    (0, (-1,), (1,)),
+    (0, (2, 2), (1,)),
+)
+
+
+def test_tensor_record__stays_inside_the_storage(subtests):
+    storage = StorageRecord(torch.float32, '0', 'cpu', 6, 0, 6)
+    message = r' size| stride| offset|storage'
+    for offset, size, stride in OUTSIDE:
+        with (
+            subtests.test(offset=offset, size=size, stride=stride),
+            pytest.raises(ValueError, match=message),
+        ):
+            tensor_record(storage, offset, size, stride)
