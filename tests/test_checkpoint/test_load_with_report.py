@@ -160,7 +160,12 @@ def test_load__lists_what_is_dropped_on_purpose(log, pretrained, tmp_path):
 
 def test_load__copies_shared_tables_to_every_layer(log, tmp_path):
     config = backbone(img_size=96)
-    config.update(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
+    config.update(
+        type='mmpretrain.BEiTViT',
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=False,
+        use_shared_rel_pos_bias=True,
+    )
     state = MODELS.build(config).state_dict()
     torch.save(state, tmp_path / 'shared.pth')
     load_checkpoint(MODELS.build(backbone()), str(tmp_path / 'shared.pth'))
