@@ -69,7 +69,7 @@ param_scheduler = [
         convert_to_iter_based=True),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)
 custom_hooks = [
     dict(type='mmcae.TemperatureHook'),
     dict(type='mmcae.DataHealthHook'),
@@ -77,5 +77,5 @@ custom_hooks = [
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=43),  # an epoch
     checkpoint=dict(
-        type='CheckpointHook', interval=max_epochs, save_optimizer=False))
+        type='mmcae.CheckpointHook', interval=max_epochs, save_optimizer=False))
 randomness = dict(seed=0)

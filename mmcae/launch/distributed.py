@@ -175,3 +175,8 @@ def _first_slurm_host() -> str:
     if not names:
         raise RuntimeError('SLURM_NODELIST is empty; set MASTER_ADDR')
     return names[0]
+
+
+def process_rank() -> str | None:
+    """Return this process's rank, as its launcher gives it."""
+    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')

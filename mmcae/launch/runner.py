@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.checkpoint.errors import CheckpointError
 from mmcae.checkpoint.printable import printable_lines
 from mmcae.checkpoint.reading import DownloadError
 from mmcae.config.option_text import Options
@@ -23,6 +24,7 @@ from mmcae.config.values import check_values
 from mmcae.launch.distributed import (
     has_accelerator,
     leave_process_group,
+    process_rank,
     setup_cpu_distributed,
 )
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
@@ -178,24 +180,6 @@ def set_loader_defaults(
             loader['persistent_workers'] = False
 
 
-def resume_latest(cfg: Config) -> None:
-    """Go on from the newest checkpoint of the work dir, if there is one.
-
-    Otherwise the run starts as without ``--resume``, and says so: the first
-    start and a restart of a job can have the same command.
-    """
-    if (Path(cfg.work_dir) / 'last_checkpoint').is_file():
-        cfg.resume, cfg.load_from = True, None
-    else:
-        cfg.resume = False
-        if _rank() in (None, '0'):
-            print(
-                f'--resume: nothing to resume in {cfg.work_dir}; training '
-                'from the start',
-                flush=True,
-            )
-
-
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner that a config describes, on any kind of machine.
 
@@ -252,6 +236,8 @@ def clear_errors() -> Iterator[None]:
         if _started.done and not isinstance(error, DownloadError):
             raise
         _exit(error, 1)
+    except CheckpointError as error:
+        _exit(error, 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
             raise
@@ -297,17 +283,12 @@ def _raised_in(error: BaseException) -> str:
 def _exit(error: BaseException, status: int) -> None:
     if os.environ.get('MMCAE_TRACEBACK', '0') not in ('', '0'):
         traceback.print_exc()
-    rank = _rank()
+    rank = process_rank()
     where = f'[rank {rank}] ' if rank else ''
     text = error.args[0] if isinstance(error, KeyError) else str(error)
     message = printable_lines(f'{where}error: {text}')
     print(message, file=sys.stderr, flush=True)
     raise SystemExit(status)
-
-
-def _rank() -> str | None:
-    """This process's number, as its launcher gives it."""
-    return os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
 
 
 def run(main: Callable[[], None]) -> None:

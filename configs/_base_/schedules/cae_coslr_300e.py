@@ -1,7 +1,7 @@
 # Per iteration: linear from nearly 0 (a factor of 1e-6) to the peak, then half a cosine to the floor.
 max_epochs, warmup_epochs = 300, 10
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)
 
 param_scheduler = [
     dict(
