@@ -91,6 +91,7 @@ def run(
     accumulate: int = 1,
     length: int | None = None,
     hook: dict | None = None,
+    hooks: tuple[Hook, ...] = (),
     **more: Any,
 ) -> tuple[Record, dict[str, torch.Tensor], Runner]:
     """Train for three epochs of five batches, or 15 iterations.
@@ -104,6 +105,7 @@ def run(
         accumulate: Batches whose gradients are accumulated.
         length: Epochs or iterations, instead of 3 or 15.
         hook: Settings of the CheckpointHook.
+        hooks: Further hooks.
         **more: For the Runner.
 
     Returns:
@@ -142,12 +144,11 @@ def run(
         default_hooks=dict(
             checkpoint=dict(type='mmcae.CheckpointHook', **settings)
         ),
-        custom_hooks=[record],
+        custom_hooks=[record, *hooks],
         resume=resume,
         randomness=dict(seed=3),
-        log_level='ERROR',
         default_scope='mmengine',
-        **more,
+        **{'log_level': 'ERROR', **more},
     )
     with suppress(Stopped):
         runner.train()
