@@ -147,7 +147,7 @@ def make_config(
     )
     if not by_epoch:
         cfg.train_dataloader.sampler.type = 'mmcae.SeededInfiniteSampler'
-    cfg.custom_hooks.append(dict(type='mmcae.SignalHook'))
+    cfg.custom_hooks = [dict(type='mmcae.SignalHook')]
     cfg.log_level = 'ERROR'
     cfg.merge_from_dict(options)
     return cfg

@@ -81,14 +81,14 @@ def detection_schedule(epochs: int) -> tuple[str, ...]:
 TASKS = dict(
     segmentation=Task(
         'tools/dataset_converters/tiny_ade.py',
-        f'{TRANSFER}ade20k/cae-tiny-p8_upernet_1xb8-400i_tiny-ade-96px.py',
+        f'{TRANSFER}ade20k/upernet_tiny-p8_cae-pre_1xb8-400i_tiny-ade-96px.py',
         segmentation_schedule,
         400,
         {'mIoU': r'mIoU: ([\d.]+)', 'mAcc': r'mAcc: ([\d.]+)'},
     ),
     detection=Task(
         'tools/dataset_converters/tiny_coco.py',
-        f'{TRANSFER}coco/cae-tiny-p8_mask-rcnn_1xb8-12e_tiny-coco-96px.py',
+        f'{TRANSFER}coco/mask-rcnn_tiny-p8_cae-pre_1xb8-12e_tiny-coco-96px.py',
         detection_schedule,
         48,  # of 8 iterations with 64 images
         {

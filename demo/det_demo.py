@@ -3,8 +3,9 @@
 
     python demo/det_demo.py CONFIG CHECKPOINT photo.jpg --out-dir pictures
 
-writes ``pictures/vis/photo.jpg`` and boxes, scores and masks (run-length
-codes) to ``pictures/preds/photo.json``. Class names come from the checkpoint.
+writes the picture ``pictures/vis/photo.jpg``, and boxes, scores and masks (as
+run-length codes) to ``pictures/preds/photo.json``. Class names come from the
+checkpoint.
 """
 
 import argparse
@@ -21,15 +22,23 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file, or a packaged name')
-    parser.add_argument('checkpoint', help='of a training with that config')
+    parser.add_argument(
+        'config', help='config file, or the name of a packaged config'
+    )
+    parser.add_argument(
+        'checkpoint', help='checkpoint of a run with that config'
+    )
     parser.add_argument('images', nargs='+', help='image files')
     parser.add_argument('--out-dir', default='work_dirs/det_demo')
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU if present)'
+        '--device',
+        help='such as cpu or cuda:0 (default: a GPU if there is one)',
     )
     parser.add_argument(
-        '--score', type=float, default=0.3, help='lowest score drawn, 0 to 1'
+        '--score',
+        type=float,
+        default=0.3,
+        help='lowest score that is drawn, 0 to 1',
     )
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Classify an image with a fine-tuned model or a probe, and draw the answer.
+"""Classify an image with a fine-tuned model or a probe, and draw the result.
 
 python demo/image_demo.py demo/demo.jpg CONFIG CHECKPOINT
 """
@@ -19,23 +19,25 @@ from mmcae.launch.runner import run
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('image', type=Path, help='a picture')
+    parser.add_argument('image', type=Path, help='an image file')
     parser.add_argument(
         'config',
-        help='config of a classifier: a path, such as the one in the work '
-        'dir of a run, or the name of a packaged one',
+        help='config of a classifier: a path, such as that in the work dir of '
+        'a run, or the name of a packaged config',
     )
     parser.add_argument(
-        'checkpoint', help='its weights: .pth or .safetensors, path or URL'
+        'checkpoint', help='its checkpoint: path or URL, .pth or .safetensors'
     )
     parser.add_argument(
         '--out-dir',
         type=Path,
         default=Path('work_dirs/image_demo'),
-        help='folder of the picture (default: %(default)s)',
+        help='folder for the picture (default: %(default)s)',
     )
     parser.add_argument('--device', default='cpu', help='default: cpu')
-    parser.add_argument('--top', type=int, default=5, help='classes to print')
+    parser.add_argument(
+        '--top', type=int, default=5, help='number of classes to print'
+    )
     return parser.parse_args()
 
 
@@ -47,11 +49,13 @@ def load_classifier(config: Path, checkpoint: str) -> BaseModel:
         checkpoint: Path or URL.
 
     Returns:
-        The model, with the class names of the checkpoint or the data set.
+        The model, with the class names of the checkpoint or, if it has none,
+        of the dataset.
 
     Raises:
-        ConfigError: If the config is of no classifier, or the checkpoint
-            lacks a part: a head of random weights answers by chance.
+        ConfigError: If the config does not describe a classifier, or the
+            checkpoint lacks some of its weights. (A head with random weights
+            would classify by chance.)
     """
     from mmpretrain import get_model
     from mmpretrain.models import ImageClassifier
@@ -59,8 +63,8 @@ def load_classifier(config: Path, checkpoint: str) -> BaseModel:
     model = get_model(str(config))
     if not isinstance(model, ImageClassifier):
         raise ConfigError(
-            f"'{config.stem}' is a {type(model).__name__}, no classifier: "
-            'take a config of configs/cae/benchmarks/'
+            f"'{config.stem}' is a {type(model).__name__}, not a classifier: "
+            'give a config from configs/cae/benchmarks/'
         )
     try:
         loaded = load_checkpoint(model, checkpoint, 'cpu', strict=True)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Probes and pictures of the demo's checkpoints."""
+"""Probe the demo's checkpoints, and draw what they predict."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ NUM_PICTURES = 10
 
 
 def run_config(work: Path, seed: int) -> Config:
-    """The config that ``tools/train.py`` left in a run's folder."""
+    """The config that ``tools/train.py`` wrote into the folder of a run."""
     (path,) = (work / f'cae_seed{seed}').glob('*.py')
     return Config.fromfile(path)
 
 
 def build_model(config: Config, seed: int) -> CAE:
-    """A model with its tokenizer and freshly drawn weights."""
+    """A model with random weights, and with its trained tokenizer."""
     set_random_seed(seed)
     model = MODELS.build(config.model)
     model.init_weights()
@@ -35,7 +35,7 @@ def build_model(config: Config, seed: int) -> CAE:
 
 
 def load_split(config: Config, folder: Path) -> tuple[DataLoader, np.ndarray]:
-    """A split in the order of its file names, and its labels."""
+    """Images of a split in the order of their file names, and their labels."""
     dataset_cfg = config.train_dataloader.dataset.copy()
     dataset_cfg['data_root'] = str(folder)
     dataset = DATASETS.build(dataset_cfg)
@@ -52,7 +52,7 @@ def load_split(config: Config, folder: Path) -> tuple[DataLoader, np.ndarray]:
 
 
 def pixels_of(folder: Path) -> np.ndarray:
-    """Raw 8 x 8 pixels of a split in the order of its file names."""
+    """The 8 x 8 pixels of the same images in the same order, ``(N, 64)``."""
     from PIL import Image
 
     files = sorted(folder.glob('*.png'))
@@ -62,7 +62,11 @@ def pixels_of(folder: Path) -> np.ndarray:
 
 
 def draw_pictures(model: CAE, loader: DataLoader, path: Path) -> float:
-    """Draw test images, masks and predictions; return the token accuracy."""
+    """Draw test images, masks and predictions.
+
+    Returns:
+        The share of masked patches of which the token is predicted right.
+    """
     batch = next(iter(loader))
     data = model.data_preprocessor(batch)
     images, token_images = data['inputs']
@@ -98,9 +102,9 @@ def measure(
     """Probe raw pixels, random encoders and pretrained encoders.
 
     Returns:
-        ``probes``: for each kind of features and number of labels, a list of
-        accuracies (one per seed) of either probe; ``token_accuracy`` of the
-        drawn test images.
+        A dict with ``probes``, which has the accuracies of both probes, one per
+        seed, for each kind of features and number of labels;
+        ``token_accuracy`` on test images, one per seed; and ``seeds``.
     """
     torch.set_num_threads(1)
     labels: dict[str, np.ndarray] = {}

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The demo's page: one HTML file with everything inside."""
+"""Write the demo's report: one HTML file that contains its pictures."""
 
 import base64
 import html
@@ -23,7 +23,7 @@ PANELS = {
 }
 TOKENIZER_PANELS = {
     'reconstruction error': ['loss_recon'],
-    'PSNR with hard codes (dB)': ['psnr'],
+    'PSNR with hard tokens (dB)': ['psnr'],
     'codes in use': ['codes_used', 'perplexity'],
 }
 STYLE = """
@@ -41,13 +41,13 @@ img { max-width: 100%; display: block; margin: .6em 0; }
 
 
 def read_log(run: Path) -> list[dict]:
-    """Records of the newest run in a work dir, as mmengine logged them."""
+    """Read what mmengine logged for the newest run in a work dir."""
     paths = sorted(run.glob('*/vis_data/scalars.json'))
     return [json.loads(line) for line in paths[-1].read_text().splitlines()]
 
 
 def cell(values: list[float]) -> str:
-    """Mean of accuracies in percent, with their range over seeds."""
+    """Format the mean of accuracies in percent, and their range over seeds."""
     percent = [100 * value for value in values]
     text = f'{np.mean(percent):.1f}'
     if len(percent) > 1:
@@ -56,7 +56,7 @@ def cell(values: list[float]) -> str:
 
 
 def table_rows(results: dict) -> list[list[str]]:
-    """Rows of the table: features, then each number of labels and probe."""
+    """Make the rows of the table: one per kind of features."""
     rows = []
     for name, by_count in results['probes'].items():
         row = [name]
@@ -68,7 +68,7 @@ def table_rows(results: dict) -> list[list[str]]:
 
 
 def header(results: dict) -> list[str]:
-    """Headings of the table."""
+    """Make the headings of the table: one per number of labels and probe."""
     counts = next(iter(results['probes'].values()))
     return ['features'] + [
         f'{count} labels: {name}'
@@ -87,7 +87,11 @@ def print_table(results: dict) -> None:
 
 
 def gains(results: dict) -> dict[str, float]:
-    """Points that pretraining adds to a random encoder at 100 labels."""
+    """Compute what pretraining adds to a random encoder at 100 labels.
+
+    Returns:
+        For each probe, the difference of accuracies in percentage points.
+    """
     probes = results['probes']
     return {
         kind: 100
@@ -100,13 +104,13 @@ def gains(results: dict) -> dict[str, float]:
 
 
 def embed(png: bytes, text: str) -> str:
-    """An image inside the page."""
+    """Make an ``img`` tag that contains the image itself."""
     data = base64.b64encode(png).decode()
     return f'<img alt="{text}" src="data:image/png;base64,{data}">'
 
 
 def html_table(results: dict) -> str:
-    """The table as HTML."""
+    """Make the table as HTML."""
     head = ''.join(f'<th>{text}</th>' for text in header(results))
     body = ''
     for row in table_rows(results):
@@ -124,7 +128,7 @@ def write_report(work: Path, results: dict) -> Path:
     last, gain = runs[0][-1], gains(results)
     seconds = results['seconds']
     pictures = (work / f'pictures_seed{seeds[0]}.png').read_bytes()
-    health = (
+    summary = (
         f'At the end of seed {seeds[0]}: loss {last["loss"]:.2f}, token '
         f'accuracy {last["acc"]:.2f} (position alone: '
         f'{last["acc_position"]:.2f}), alignment cosine '
@@ -138,35 +142,37 @@ def write_report(work: Path, results: dict) -> Path:
 <p class="note">mmcae {__version__}, PyTorch {torch.__version__}, Python
 {platform.python_version()}, {os.cpu_count()} CPU cores,
 {html.escape(platform.machine())}. Tokenizer {seconds['tokenizer']:.0f} s,
-pretraining {len(seeds)} seeds {seconds['pretraining']:.0f} s, all in all
+pretraining with {len(seeds)} seeds {seconds['pretraining']:.0f} s, in total
 {seconds['total']:.0f} s.</p>
-<p>1,400 images without labels trained a discrete VAE (the tokenizer) and,
-on its visual tokens, a CAE with a four-block encoder of width 64. The encoder
-is then frozen; its mean patch token is probed on 397 other images.</p>
+<p>A discrete VAE (the tokenizer) was trained on 1,400 images without labels.
+A CAE with an encoder of four blocks and width 64 was then pretrained on the same
+images to predict the tokenizer's visual tokens. The frozen encoder is probed: its
+mean patch token is classified, and the accuracy is measured on 397 other
+images.</p>
 <h2>What pretraining gives</h2>
 {html_table(results)}
-<p>Accuracy in percent, mean over {len(seeds)} seeds [lowest–highest]; at 100
-labels each seed is itself a mean over five fixed label subsets, the same for
-all rows. Features are standardised with the training images' mean and
-deviation, for every row alike.</p>
+<p>Accuracy in percent, mean over {len(seeds)} seeds [lowest–highest]. At 100
+labels, the value of each seed is itself a mean over five fixed subsets of labels,
+which are the same for all rows. In every row, features are standardized by mean
+and deviation of the training images.</p>
 <p><b>Claimed:</b> with 100 labels, pretraining lifts the pooled latent of this
 encoder by {gain['logistic']:.1f} points (logistic regression) and
 {gain['knn']:.1f} points (nearest neighbours) over the same encoder with random
-weights. <b>Not claimed:</b> that digits need it. The raw 64 pixels stand in
-the first row: on images this small and centred they are a strong feature, and
-with all 1,400 labels a linear probe on them is hard to beat. The demo shows
-that the whole pipeline learns, not what CAE reaches on ImageNet.</p>
+weights. <b>Not claimed:</b> that digits need pretraining. The first row shows the
+64 raw pixels. On images so small and centered they are strong features, and with
+all 1,400 labels a linear probe of them is hard to beat. The demo shows that the
+whole pipeline learns. It does not show what CAE reaches on ImageNet.</p>
 <h2>What the model predicts</h2>
 {embed(pictures, 'test images, masks and predictions')}
-<p class="note">Test images that no training step saw. Half of the 16 patches
-are hidden; the predicted tokens are drawn by the tokenizer's decoder. Token
-accuracy on the masked patches of 200 test images:
+<p class="note">These test images were not used in training. Half of the 16
+patches are masked. The tokenizer's decoder draws the predicted tokens. Token
+accuracy on the masked patches of 200 test images, for each seed:
 {', '.join(f'{value:.2f}' for value in results['token_accuracy'])}.</p>
 <h2>How pretraining went</h2>
 {embed(to_png(curves(runs, PANELS)), 'curves of the pretraining runs')}
-<p>{health} Accuracy means something only beside its reference, the accuracy
-of the most frequent token at each position; a spread that falls towards zero
-would be a collapse.</p>
+<p>{summary} Compare the token accuracy with its reference, which always predicts
+the most frequent token of each position. If the spread of the latents fell
+towards zero, the encoder would have collapsed.</p>
 <h2>How the tokenizer was trained</h2>
 {embed(to_png(curves([tokenizer], TOKENIZER_PANELS)), 'tokenizer curves')}
 </html>

@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The main job on real images, on a CPU, in a few minutes: ``make demo``.
+"""Pretrain and probe on real images, on a CPU, in minutes: ``make demo``.
 
 Trains a tokenizer on scikit-learn's handwritten digits, pretrains a CAE on
 its tokens with three seeds, probes the frozen features, and writes
-``work_dirs/demo/report.html``. Training goes through ``tools/train.py`` and
-the configs, as any run does.
+``work_dirs/demo/report.html``. Training runs ``tools/train.py`` with the
+packaged configs, as any other run does.
 """
 
 import argparse
@@ -21,8 +21,8 @@ REPO = Path(__file__).resolve().parents[1]
 TOKENIZER_CONFIG = 'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'
 CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-80e_digits-32px.py'
 
-# What pretraining must add to a random encoder at 100 labels, in points.
-LEAST_GAIN = dict(logistic=20, knn=30)
+# Percentage points that pretraining must add to a random encoder at 100 labels.
+MIN_GAIN = dict(logistic=20, knn=30)
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument(
-        '--jobs', type=int, default=2, help='runs at the same time'
+        '--jobs', type=int, default=2, help='number of runs at the same time'
     )
     parser.add_argument(
         '--cfg-options',
@@ -43,17 +43,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-check',
         action='store_true',
-        help='succeed whatever pretraining gains',
+        help='succeed even if pretraining gains little',
     )
     return parser.parse_args()
 
 
 def train(config: str, work_dir: Path, *options: str) -> Path:
-    """Run ``tools/train.py``; return the checkpoint of a finished run."""
+    """Run ``tools/train.py``.
+
+    Returns:
+        The last checkpoint.
+
+    Raises:
+        SystemExit: If the run fails, with the end of its log.
+    """
     command = [sys.executable, str(REPO / 'tools/train.py'), config]
     command += ['--work-dir', str(work_dir), '--cfg-options', *options]
     work_dir.mkdir(parents=True, exist_ok=True)
-    # These models are too small to gain from more threads than one.
+    # With models this small, more than one thread gains nothing.
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     with open(work_dir / 'console.log', 'w') as log:
         code = subprocess.run(
@@ -106,7 +113,7 @@ def main() -> None:
         redirect_stdout(log),
         redirect_stderr(log),
     ):
-        from measure import measure  # imports torch: not before the runs
+        from measure import measure  # imports torch, so not before the runs
 
         results = measure(work, data, args.seeds, checkpoints)
     results['seconds'] = dict(
@@ -123,10 +130,10 @@ def main() -> None:
     say(f'report: {page}', start)
     for kind, gain in gains(results).items():
         print(f'{kind}: {gain:+.1f} points over the random encoder')
-        if gain < LEAST_GAIN[kind] and not args.no_check:
+        if gain < MIN_GAIN[kind] and not args.no_check:
             raise SystemExit(
-                f'{kind}: less than {LEAST_GAIN[kind]} points at 100 labels: '
-                'pretraining did not work as it should'
+                f'{kind}: pretraining gained less than {MIN_GAIN[kind]} points '
+                'at 100 labels, so it did not work as it should'
             )
 
 

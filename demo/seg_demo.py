@@ -1,10 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Segment images and write them with the classes painted over.
+"""Segment images, and write them with the classes painted over them.
 
     python demo/seg_demo.py CONFIG CHECKPOINT photo.jpg --out-dir pictures
 
-writes ``pictures/vis/photo.jpg`` and the label map ``pictures/pred/*.png``.
-Names and colours of the classes come from the checkpoint.
+writes the picture ``pictures/vis/photo.jpg`` and the label map
+``pictures/pred/*.png``. Names and colors of the classes come from the
+checkpoint.
 """
 
 import argparse
@@ -21,18 +22,28 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file, or a packaged name')
-    parser.add_argument('checkpoint', help='of a training with that config')
+    parser.add_argument(
+        'config', help='config file, or the name of a packaged config'
+    )
+    parser.add_argument(
+        'checkpoint', help='checkpoint of a run with that config'
+    )
     parser.add_argument('images', nargs='+', help='image files')
     parser.add_argument('--out-dir', default='work_dirs/seg_demo')
     parser.add_argument(
-        '--device', help='such as cpu or cuda:0 (default: a GPU if present)'
+        '--device',
+        help='such as cpu or cuda:0 (default: a GPU if there is one)',
     )
     parser.add_argument(
-        '--opacity', type=float, default=0.6, help='of the classes, 0 to 1'
+        '--opacity',
+        type=float,
+        default=0.6,
+        help='opacity of the painted classes, 0 to 1',
     )
     parser.add_argument(
-        '--no-labels', action='store_true', help='do not write class names'
+        '--no-labels',
+        action='store_true',
+        help='do not write class names into the picture',
     )
     return parser.parse_args()
 

@@ -50,8 +50,12 @@ CHANGES = (
     ),
     Change(
         register_configs,
-        ('mmengine.config.utils.MODULE2PACKAGE',),
-        "_base_ = 'mmcae::...' would not be found",
+        (
+            'mmengine.config.utils.MODULE2PACKAGE',
+            'mmengine.config.config._get_package_and_cfg_path',
+            'mmengine.hub.hub._get_package_and_cfg_path',
+        ),
+        "_base_ = 'mmcae::...' would not be found, nor an old name in it",
         'mmengine takes the name of any installed package',
         'tests/test_zoo/test_model_zoo.py',
     ),

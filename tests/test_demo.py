@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The demo's scripts, with a pretraining too short to learn anything."""
 
 import json
@@ -44,7 +45,7 @@ def test_run_demo__writes_a_self_contained_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_run_demo__a_failed_run_says_why(tmp_path):
+def test_run_demo__shows_why_a_run_failed(tmp_path):
     command = [sys.executable, DEMO / 'run_demo.py', '--seeds', '0']
     command += ['--work-dir', tmp_path, '--cfg-options', 'no.such.key=1']
     result = subprocess.run(

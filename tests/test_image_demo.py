@@ -44,7 +44,7 @@ def run_demo(arguments, folder, monkeypatch) -> int:
     return toy_project.run_script(script, arguments, folder, monkeypatch)
 
 
-def test_demo__prints_classes_and_draws_the_answer(
+def test_demo__prints_classes_and_draws_the_result(
     run_dir, monkeypatch, capsys
 ):
     arguments = [DEMO / 'demo.jpg', 'tiny.py', 'tiny.pth']
@@ -75,11 +75,11 @@ def test_demo__prints_classes_and_draws_the_answer(
                 'tiny.pth',
             ],
             2,
-            'is a CAE, no classifier',
+            'is a CAE, not a classifier',
         ),
     ],
 )
-def test_demo__mistakes_are_one_sentence(
+def test_demo__answers_a_mistake_with_one_sentence(
     arguments, status, message, run_dir, monkeypatch, capsys
 ):
     assert run_demo(arguments, run_dir, monkeypatch) == status

@@ -1,4 +1,6 @@
-# Environment, logs and pictures of detection.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Environment, logs and pictures of detection."""
+
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))

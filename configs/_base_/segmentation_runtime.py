@@ -1,14 +1,21 @@
-# Environment, logs and pictures of segmentation. (`mmseg::` is not inherited:
-# mmengine looks for a distribution called "mmsegmentation", the maintained one
-# has another name.)
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Environment, logs and pictures of segmentation.
+
+The values are those of mmsegmentation's `default_runtime.py`. It is not
+inherited: for `mmseg::`, mmengine looks for a distribution called
+"mmsegmentation", and the maintained one has another name.
+"""
+
 default_scope = 'mmseg'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    dist_cfg=dict(backend='nccl'),
+)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(
-    type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+    type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer'
+)
 log_processor = dict(by_epoch=False)
 log_level = 'INFO'
 load_from = None

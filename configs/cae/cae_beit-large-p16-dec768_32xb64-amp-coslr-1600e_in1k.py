@@ -1,7 +1,13 @@
-# CAE-large exactly as the authors' shell script runs it: a line without its
-# continuation drops decoder width, heads and the initialisation flag, so
-# regressor and decoder are 768 wide behind a projection, with xavier weights.
-# Which of the two made the released weights is not known.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""CAE-large as the authors' `scripts/cae_large_1600e.sh` runs it.
+
+One line of that script lacks its continuation, so the width of the decoder,
+its number of heads and the flag for the initial weights never reach the
+program. Regressor and decoder are then 768 wide, behind a projection, and all
+weights start from Xavier's. It is not known whether the published weights come
+from this run or from the intended one.
+"""
+
 _base_ = './cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k.py'
 
 model = dict(
@@ -10,4 +16,6 @@ model = dict(
         embed_dims=768,
         num_heads=12,
         layer_scale_init_value=1e-5,
-        weight_init='xavier'))
+        weight_init='xavier',
+    ),
+)

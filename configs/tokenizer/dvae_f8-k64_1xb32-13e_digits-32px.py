@@ -1,25 +1,28 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-# A tokenizer that a CPU trains in about twenty seconds: 64 words, 8 px a
-# token, for the 8x8 digits that ship with scikit-learn, at 32 px.
-#
-#     python tools/dataset_converters/digits.py data/digits
-#     python tools/train.py \
-#         configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py
+"""A tokenizer that a CPU trains in about twenty seconds: 64 codes.
+
+The images are the 8x8 digits that ship with scikit-learn, at 32 px.
+
+    python tools/dataset_converters/digits.py data/digits
+    python tools/train.py CONFIG
+"""
+
 _base_ = '../_base_/default_runtime.py'
 
 data_root = 'data/digits/train'
 image_size, downsample, vocab_size = 32, 8, 64
-batch_size, lr, max_epochs = 32, 5e-3, 13  # 43 steps an epoch
+batch_size, lr, max_epochs = 32, 5e-3, 13  # epochs of 43 iterations
 
 pipeline = [
     dict(type='mmcae.LoadImage'),
-    # The whole image, resized as the pretraining config does.
+    # The whole image, resized as in the pretraining config.
     dict(
         type='mmcae.RandomResizedCrop',
         size=image_size,
         scale=(1.0, 1.0),
         ratio=(1.0, 1.0),
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmpretrain.PackInputs'),
 ]
 
@@ -33,31 +36,35 @@ train_dataloader = dict(
         type='mmcae.FolderDataset',
         data_root=data_root,
         cache=True,
-        pipeline=pipeline))
+        pipeline=pipeline,
+    ),
+)
 
 model = dict(
     type='mmcae.DVAE',
     vocab_size=vocab_size,
     downsample=downsample,
-    overlap=False,  # a token tells of its own patch alone
-    pixel_mean=0.3,  # of the digits' pixels in [0, 1]
+    overlap=False,  # a token depends on its own patch only
+    pixel_mean=0.3,  # of the digits' pixels, which lie in [0, 1]
     pixel_std=0.35,
-    # Higher: more words in use, coarser pictures.
-    kl_weight=0.02,  # of each position
-    usage_weight=0.02,  # of a batch as a whole
+    # Higher weights bring more codes into use, and coarser pictures.
+    kl_weight=0.02,  # for the distribution of codes at each position
+    usage_weight=0.02,  # for the mean distribution of a batch
     temperature_start=1.0,
     temperature_end=0.2,
     data_preprocessor=dict(
         type='mmpretrain.SelfSupDataPreprocessor',
         mean=[0.0] * 3,
         std=[255.0] * 3,
-        to_rgb=True))
+        to_rgb=True,
+    ),
+)
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01)
+)
 
-# A falling rate over the second half of the steps is worth about 1 dB.
+# Lowering the rate over the second half of the training gains about 1 dB.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, end=20, by_epoch=False),
     dict(
@@ -66,7 +73,8 @@ param_scheduler = [
         end_factor=0.0,
         begin=max_epochs // 2,
         end=max_epochs,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]
 
 train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)
@@ -75,7 +83,9 @@ custom_hooks = [
     dict(type='mmcae.DataHealthHook'),
 ]
 default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=43),  # an epoch
+    logger=dict(type='LoggerHook', interval=43),  # iterations, an epoch
     checkpoint=dict(
-        type='mmcae.CheckpointHook', interval=max_epochs, save_optimizer=False))
+        type='mmcae.CheckpointHook', interval=max_epochs, save_optimizer=False
+    ),
+)
 randomness = dict(seed=0)

@@ -4,6 +4,8 @@
 import difflib
 from pathlib import Path
 
+from mmcae.config.renamed import current_name
+
 
 def resource_root() -> Path:
     """The folder that holds ``configs/``, ``tools/`` and ``model-index.yml``.
@@ -42,7 +44,8 @@ def find_config(name: str | Path) -> Path:
         name: A file (relative to the working directory or absolute), the name
             of a packaged config with or without ``.py``, or a config of
             another OpenMMLab package such as
-            ``mmpretrain::resnet/resnet50_8xb32_in1k.py``.
+            ``mmpretrain::resnet/resnet50_8xb32_in1k.py``. The old name of a
+            packaged config works, with a ``DeprecationWarning``.
 
     Returns:
         The path of an existing file.
@@ -54,6 +57,9 @@ def find_config(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    renamed = current_name(str(name))
+    if renamed != str(name):
+        return find_config(renamed)
     if '::' in str(name):
         return _find_in_package(str(name))
     candidates = list_configs()

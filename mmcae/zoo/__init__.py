@@ -1,4 +1,4 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The names that mmpretrain's ``get_model`` and ``list_models`` know."""
+"""Make mmcae's models known to mmpretrain's ``get_model``."""
 
 import mmcae.namespace_guard  # noqa: F401

@@ -5,22 +5,26 @@ from modelindex.models.Model import Model
 
 
 class EntryWithoutWeights(Model):
-    """An entry that says so when its weights are asked for.
+    """An entry that raises an error when its weights are asked for.
 
-    ``get_model(name, pretrained=True)`` would otherwise go on with random
-    weights, and ``inference_model(name, image)`` classify by chance.
+    Otherwise ``get_model(name, pretrained=True)`` would return a model with
+    random weights, and ``inference_model(name, image)`` would classify by
+    chance.
+
+    Attributes:
+        elsewhere: Link to weights of mmpretrain's model of the same name.
     """
 
     elsewhere: str | None = None
 
     @property
     def weights(self) -> str:
-        """Raise ``FileNotFoundError`` with what can be given instead."""
+        """Raise ``FileNotFoundError``, and say what to give instead."""
         hint = ''
         if self.elsewhere:
             hint = (
-                '; OpenMMLab trained its own model of this name (with another '
-                f'recipe), whose weights fit: {self.elsewhere}'
+                '; OpenMMLab trained a model of this name by another recipe, '
+                f'and its weights fit: {self.elsewhere}'
             )
         raise FileNotFoundError(
             f"mmcae publishes no weights of '{self.name}': give the path of "

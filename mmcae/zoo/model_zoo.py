@@ -1,21 +1,22 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Make mmpretrain's and mmengine's look-ups know mmcae's names."""
+"""Make mmcae's names known to the look-ups of mmpretrain and mmengine."""
 
 import difflib
 import functools
 import warnings
 from typing import Any
 
+from mmcae.config.renamed import current_name
 from mmcae.config.search_path import resource_root
 
 
 def register_zoo() -> None:
     """Add mmcae's model index to ``mmpretrain``'s ``ModelHub``.
 
-    mmpretrain reads its own index at the first look-up, which takes seconds
-    and refuses a name that exists. mmcae's entries are therefore added right
-    after that reading, whenever it happens, and replace the two entries of
-    equal name. Calling this again changes nothing.
+    mmpretrain reads its own index at the first look-up. Reading takes seconds,
+    and fails if a name exists already. mmcae's entries are therefore added
+    right after it, and replace the two entries of the same name. Calling this
+    function again changes nothing.
     """
     from mmpretrain.apis.model import ModelHub
 
@@ -40,18 +41,34 @@ def register_zoo() -> None:
 def register_configs() -> None:
     """Let ``_base_ = 'mmcae::cae/NAME.py'`` find mmcae's packaged configs.
 
-    mmengine looks the package up in a fixed table of module names.
+    mmengine looks the package up in a fixed table of module names. Its hub and
+    its configs split ``mmcae::PATH`` by one function, which is where the old
+    name of a config is replaced.
     """
+    from mmengine.config import config
     from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.hub import hub
 
     MODULE2PACKAGE.setdefault('mmcae', 'mmcae')
+    split = config._get_package_and_cfg_path
+    if hasattr(split, '__wrapped__'):
+        return
+
+    @functools.wraps(split)
+    def split_and_rename(cfg_path: str) -> tuple[str, str]:
+        if cfg_path.startswith('mmcae::'):
+            cfg_path = current_name(cfg_path)
+        return split(cfg_path)
+
+    for module in (config, hub):
+        module._get_package_and_cfg_path = split_and_rename
 
 
 def _explain_failures(hub: Any) -> None:
-    """Let mmpretrain's look-ups say what to do when they fail.
+    """Make mmpretrain's look-ups say what to do when they fail.
 
-    Three places hold `inference_model`; a name that a script imported from
-    them before mmcae keeps mmpretrain's short message.
+    `inference_model` is replaced in the three modules that hold it. A script
+    that imports it before mmcae keeps mmpretrain's short message.
     """
     import mmpretrain
 
@@ -62,6 +79,7 @@ def _explain_failures(hub: Any) -> None:
 
     @functools.wraps(find)
     def get(cls: Any, model_name: str) -> Any:
+        model_name = current_name(model_name)
         try:
             return find(cls, model_name)
         except ValueError:
@@ -86,9 +104,9 @@ def _explain_failures(hub: Any) -> None:
                 raise
             name = entry.name
         raise NotImplementedError(
-            f"'{name}' has no results to show: it is no classifier; "
-            'fine-tune or probe it (docs/evaluate.md), see its predictions '
-            'with mmcae.apis.reconstruct, or take features with '
+            f"'{name}' has no results to show, because it is not a "
+            'classifier: fine-tune or probe it (docs/evaluate.md), see its '
+            'predictions with mmcae.apis.reconstruct, or take features with '
             'get_model(...).extract_feat(images)'
         )
 
@@ -98,16 +116,17 @@ def _explain_failures(hub: Any) -> None:
 
 
 def _add_entries(hub: Any) -> None:
-    """Put mmcae's entries over mmpretrain's, all of them or none."""
+    """Add mmcae's entries to mmpretrain's, all of them or none."""
     if hub.mmcae_registered:
         return
     from mmcae.zoo.entry import forbid_weights
 
-    # Once is enough, also for a failure: mmpretrain's names must keep working.
+    # Set before the attempt: after a failure, mmpretrain's names must keep
+    # working, and a second attempt would only warn again.
     hub.mmcae_registered = True
 
     class Scratch(hub):
-        """A hub of its own, in which no name can clash."""
+        """A separate hub, in which no name exists already."""
 
         _models_dict: dict[str, Any] = {}
 

@@ -36,7 +36,7 @@ NAMES = {
 
 @pytest.fixture
 def weights():
-    config = load_config('cae-tiny-p8_upernet_1xb8-400i_tiny-ade-96px')
+    config = load_config('upernet_tiny-p8_cae-pre_1xb8-400i_tiny-ade-96px')
     config.model.neck.patch_size = 16
     init_default_scope('mmseg')
     return MODELS.build(config.model).state_dict()

@@ -11,15 +11,15 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmseg')
 
-NAME = 'cae-{}_upernet_8xb2-amp-160k_ade20k-512x512'
-# size and epochs of the encoder: peak learning rate
+NAME = 'upernet_beit-{}_8xb2-amp-160k_ade20k-512x512'
+# Peak learning rate for each encoder (size and epochs of pretraining).
 PEAKS = {
-    'base-p16-300e': 3e-4,
-    'base-p16-800e': 2e-4,
-    'base-p16-1600e': 1e-4,
-    'large-p16-1600e': 4e-5,
+    'base-p16_cae-300e-pre': 3e-4,
+    'base-p16_cae-800e-pre': 2e-4,
+    'base-p16_cae-1600e-pre': 1e-4,
+    'large-p16_cae-1600e-pre': 4e-5,
 }
-LARGE = 'large-p16-1600e'
+LARGE = 'large-p16_cae-1600e-pre'
 
 
 @pytest.fixture(params=PEAKS)
@@ -27,8 +27,8 @@ def recipe(request):
     return request.param, load_config(NAME.format(request.param))
 
 
-@pytest.fixture(scope='module', params=['base-p16-300e', LARGE])
-def optimised(request):
+@pytest.fixture(scope='module', params=['base-p16_cae-300e-pre', LARGE])
+def optimized(request):
     """Model at full size without memory, and settings by tensor name."""
     config = load_config(NAME.format(request.param))
     with torch.device('meta'):
@@ -74,7 +74,7 @@ def test_recipe__model(recipe):
     model = config.model
     backbone = model.backbone.copy()
     initial = backbone.pop('init_cfg')
-    assert f'epoch_{size.split("-")[-1][:-1]}.pth' in initial.checkpoint
+    assert f'epoch_{size.split("-")[-2][:-1]}.pth' in initial.checkpoint
     assert initial.prefix == 'backbone.'
     assert backbone == dict(
         type='mmcae.CAEViT',
@@ -142,7 +142,7 @@ def test_recipe__training_pipeline(recipe):
     assert distortion == {}
 
 
-def test_recipe__tests_at_one_scale_and_at_six(recipe):
+def test_recipe__tests_at_one_scale_or_with_tta_at_six(recipe):
     _, config = recipe
     (resize,) = (
         step
@@ -158,8 +158,8 @@ def test_recipe__tests_at_one_scale_and_at_six(recipe):
     assert [step.prob for step in flips] == [0.0, 1.0]
 
 
-def test_model__sizes(optimised):
-    size, model, settings = optimised
+def test_model__sizes(optimized):
+    size, model, settings = optimized
     total = sum(p.numel() for p in model.parameters())
     assert total == (441_448_236 if size == LARGE else 163_868_012)
     table = model.backbone.layers[0].attn.relative_position_bias_table
@@ -174,8 +174,8 @@ def test_model__sizes(optimised):
     )
 
 
-def test_optimizer__scale_of_each_tensor(optimised):
-    size, _, settings = optimised
+def test_optimizer__scale_of_each_tensor(optimized):
+    size, _, settings = optimized
     decay, depth = (0.95, 24) if size == LARGE else (0.65, 12)
     seen = set()
     for name, group in settings.items():
@@ -195,9 +195,9 @@ def test_optimizer__scale_of_each_tensor(optimised):
     assert seen == {'backbone', 'neck', 'decode_head', 'auxiliary_head'}
 
 
-def test_optimizer__decay_of_each_tensor(optimised):
+def test_optimizer__decay_of_each_tensor(optimized):
     """Matrices and relative position tables are decayed."""
-    _, model, settings = optimised
+    _, model, settings = optimized
     for name, parameter in model.named_parameters():
         if settings[name] is None:
             continue
@@ -207,7 +207,7 @@ def test_optimizer__decay_of_each_tensor(optimised):
 
 
 def test_schedule__is_the_same_for_all(recipe):
-    base = load_config(NAME.format('base-p16-300e'))
+    base = load_config(NAME.format('base-p16_cae-300e-pre'))
     assert recipe[1].param_scheduler == base.param_scheduler
 
 
@@ -215,9 +215,9 @@ def test_schedule__is_the_same_for_all(recipe):
     'last', [1501, pytest.param(159_999, marks=pytest.mark.slow)]
 )
 def test_schedule__gives_the_authors_learning_rates(last):
-    config = load_config(NAME.format('base-p16-300e'))
-    peak, scale = PEAKS['base-p16-300e'], 0.65**13
-    # The schedule is relative: two groups show that scales are kept.
+    config = load_config(NAME.format('base-p16_cae-300e-pre'))
+    peak, scale = PEAKS['base-p16_cae-300e-pre'], 0.65**13
+    # Two groups show that the schedule keeps the scale of each.
     optimizer = torch.optim.SGD(
         [
             dict(params=[torch.zeros(1)], lr=peak),
@@ -251,9 +251,9 @@ def test_zoo__names_carry_the_quoted_result(recipe):
 
     size, config = recipe
     quoted = {
-        'base-p16-300e': 48.1,
-        'base-p16-800e': 49.7,
-        'base-p16-1600e': 50.3,
+        'base-p16_cae-300e-pre': 48.1,
+        'base-p16_cae-800e-pre': 49.7,
+        'base-p16_cae-1600e-pre': 50.3,
         LARGE: 54.9,
     }
     entry = ModelHub.get(NAME.format(size))

@@ -14,12 +14,12 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmseg')
 
-NAME = 'cae-base-p16-300e_upernet_8xb2-amp-160k_ade20k-512x512'
+NAME = 'upernet_beit-base-p16_cae-300e-pre_8xb2-amp-160k_ade20k-512x512'
 
 
 @pytest.fixture
 def tiny(tmp_path):
-    """The recipe with the encoder of a recording, from the authors' file."""
+    """The recipe with a small encoder, loaded from the authors' checkpoint."""
     recording = Recording('dense_tiny')
     sizes = recording.config
     path = tmp_path / 'official.pth'
@@ -46,7 +46,7 @@ def tiny(tmp_path):
     return config, model, recording.group('checkpoint')
 
 
-def test_pretrained__an_authors_file_lands_in_the_segmentor(tiny):
+def test_pretrained__the_authors_checkpoint_fills_the_segmentor(tiny):
     _, model, weights = tiny
     encoder = model.backbone
     for ours, theirs in (
@@ -63,7 +63,7 @@ def test_pretrained__an_authors_file_lands_in_the_segmentor(tiny):
 
 
 def test_step__trains_every_tensor_but_the_positions(tiny):
-    """So DDP needs no search for unused parameters."""
+    """DDP then needs no search for unused parameters."""
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -82,7 +82,7 @@ def test_step__trains_every_tensor_but_the_positions(tiny):
     )
     with wrapper.optim_context(model):
         losses = model(**data, mode='loss')
-    # A head without knowledge: ln 150 = 5.01.
+    # An untrained head guesses among 150 classes: ln 150 = 5.01.
     assert losses['decode.loss_ce'].item() == pytest.approx(5.0, abs=0.3)
     loss, _ = model.parse_losses(losses)
     loss.backward()

@@ -10,17 +10,17 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmdet.models')
 
-NAME = 'cae-{}_mask-rcnn_16xb2-amp-12e_coco'
-BASE, LARGE = 'base-p16-300e', 'large-p16-1600e'
-# box and mask AP of the authors
+NAME = 'mask-rcnn_beit-{}_16xb2-amp-12e_coco'
+BASE, LARGE = 'base-p16_cae-300e-pre', 'large-p16_cae-1600e-pre'
+# Box and mask AP that the authors report.
 QUOTED = {
     BASE: (48.3, 42.7),
-    'base-p16-800e': (49.9, 43.9),
-    'base-p16-1600e': (50.3, 44.2),
+    'base-p16_cae-800e-pre': (49.9, 43.9),
+    'base-p16_cae-1600e-pre': (50.3, 44.2),
     LARGE: (54.5, 47.5),
 }
-CASCADE = 'cae-base-p16-300e_cascade-mask-rcnn_16xb2-amp-12e_coco'
-WINDOW = 'cae-base-p16-300e_mask-rcnn_16xb2-amp-window14-12e_coco'
+CASCADE = 'cascade-mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco'
+WINDOW = 'mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-window14-12e_coco'
 
 
 @pytest.fixture(scope='module', params=QUOTED)
@@ -58,7 +58,7 @@ def test_recipe__encoder_and_pyramids(recipe):
     width = 1024 if large else 768
     backbone = config.model.backbone.copy()
     initial = backbone.pop('init_cfg')
-    assert f'epoch_{size.split("-")[-1][:-1]}.pth' in initial.checkpoint
+    assert f'epoch_{size.split("-")[-2][:-1]}.pth' in initial.checkpoint
     assert initial.type == 'Pretrained'
     assert initial.prefix == 'backbone.'
     assert backbone == dict(
@@ -175,7 +175,7 @@ def test_recipe__training_images(recipe):
     assert flip == dict(type='RandomFlip', prob=0.5)
     assert pack.type == 'PackDetInputs'
     assert choice.type == 'RandomChoice'
-    assert choice.get('prob') is None  # both as often
+    assert choice.get('prob') is None  # both with the same probability
     (usual,), (before, crop, after) = choice.transforms
     sides = (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     assert usual == after
@@ -203,8 +203,13 @@ def test_recipe__training_images(recipe):
     assert preprocessor.pad_mask
 
 
-@pytest.mark.parametrize('name', [*map(NAME.format, QUOTED), CASCADE, WINDOW])
-def test_recipe__data_and_test(name):
+def test_recipe__data_and_test(subtests):
+    for name in (*map(NAME.format, QUOTED), CASCADE, WINDOW):
+        with subtests.test(name):
+            check_data_and_test(name)
+
+
+def check_data_and_test(name):
     config = load_config(name, {'data_root': '/sets/coco'})
     steps = config.test_dataloader.dataset.pipeline
     assert steps[1] == dict(type='Resize', scale=(1333, 800), keep_ratio=True)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Detection recipes: what holds of each tensor and at each iteration."""
+"""Detection recipes: settings of each tensor, and of each iteration."""
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmdet.models')
 
-NAME = 'cae-{}_mask-rcnn_16xb2-amp-12e_coco'
-BASE, LARGE = 'base-p16-300e', 'large-p16-1600e'
+NAME = 'mask-rcnn_beit-{}_16xb2-amp-12e_coco'
+BASE, LARGE = 'base-p16_cae-300e-pre', 'large-p16_cae-1600e-pre'
 
 
 @pytest.fixture(scope='module', params=[BASE, LARGE])
-def optimised(request):
+def optimized(request):
     """Model at full size without memory, and settings by tensor name."""
     config = load_config(NAME.format(request.param))
     with (
@@ -33,8 +33,8 @@ def optimised(request):
     return request.param, model, settings
 
 
-def test_model__sizes(optimised):
-    size, model, settings = optimised
+def test_model__sizes(optimized):
+    size, model, settings = optimized
     total = sum(p.numel() for p in model.parameters())
     assert total == (338_177_776 if size == LARGE else 114_891_504)
     assert model.backbone.pos_embed.shape[1] == 1 + 14 * 14
@@ -48,8 +48,8 @@ def test_model__sizes(optimised):
     )
 
 
-def test_optimizer__scale_of_each_tensor(optimised):
-    size, _, settings = optimised
+def test_optimizer__scale_of_each_tensor(optimized):
+    size, _, settings = optimized
     peak, decay, depth = (
         (2e-4, 0.85, 24) if size == LARGE else (3e-4, 0.75, 12)
     )
@@ -71,9 +71,9 @@ def test_optimizer__scale_of_each_tensor(optimised):
     assert seen == {'backbone', 'neck', 'rpn_head', 'roi_head'}
 
 
-def test_optimizer__decay_of_each_tensor(optimised):
+def test_optimizer__decay_of_each_tensor(optimized):
     """Vectors and the class token are not decayed."""
-    _, model, settings = optimised
+    _, model, settings = optimized
     for name, parameter in model.named_parameters():
         if settings[name] is None:
             continue
@@ -84,7 +84,7 @@ def test_optimizer__decay_of_each_tensor(optimised):
 
 @pytest.mark.parametrize('size', [BASE, LARGE])
 def test_schedule__gives_the_authors_learning_rates(size):
-    """With 700 iterations in an epoch, of two groups of tensors."""
+    """For epochs of 700 iterations, and two groups of tensors."""
     config = load_config(NAME.format(size))
     peak, scale, epoch = config.optim_wrapper.optimizer.lr, 0.75**13, 700
     optimizer = torch.optim.SGD(

@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Every config, with a small model, takes a step on photographs.
 
-The list is that of the folder: a new config is tested by being there. Data
-pipeline, optimizer, hooks and losses are the config's own.
+The configs are those in the folder, so a new one is tested without being
+listed. Data pipeline, optimizer, hooks and losses are the config's own.
 """
 
 import copy
@@ -38,7 +38,7 @@ def photographs(tmp_path_factory):
 
 
 def narrow(width: int) -> int:
-    """A small width; equal ones stay equal, others different."""
+    """Shrink a width; equal widths stay equal, others stay different."""
     return width // 32 if width >= 256 else width
 
 
@@ -105,7 +105,7 @@ def one_step(cfg: Config, photographs, work_dir) -> Runner:
 
 @pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
 def test_config__takes_a_step(path, photographs, tmp_path, monkeypatch):
-    # A copy for the log and the work dir: half of a step's time.
+    # Formatting the config for the log takes half of a step's time.
     monkeypatch.setattr(Config, 'pretty_text', '')
     runner = one_step(Config.fromfile(path), photographs, tmp_path)
     before = {}

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Fine-tuning's augmentation: the authors' values, and what decides it."""
+"""Augmentation of fine-tuning: the authors' values, the same in every run."""
 
 import numpy as np
 import pytest
@@ -116,7 +116,7 @@ def run(image_folder, work_dir, epochs=2, resume=False, seed=0):
     for split in ('val', 'test'):
         for part in ('dataloader', 'evaluator', 'cfg'):
             config.pop(f'{split}_{part}')
-    # An epoch: what is accumulated when a run is interrupted is lost.
+    # One update per epoch: an interruption would lose accumulated gradients.
     config.optim_wrapper.accumulative_counts = 3
     config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
     config.param_scheduler = []

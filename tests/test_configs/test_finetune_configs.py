@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The fine-tuning recipes against the authors', part by part."""
 
 import json
@@ -184,7 +185,7 @@ def test_mixing__each_batch_is_mixed_one_of_two_ways():
         mixed += int((scores.max(1).values < 1).any())
         for sample in samples:
             sample.pop('gt_score')
-    assert mixed >= 3  # a permutation may leave all in place
+    assert mixed >= 3  # a permutation may leave all images in place
 
 
 def test_pipelines__give_training_and_evaluation_images():
@@ -205,7 +206,7 @@ def test_pipelines__give_training_and_evaluation_images():
     assert difference.max() <= 1
 
 
-def test_pretrained__an_authors_file_lands_in_the_model(tmp_path):
+def test_pretrained__the_authors_checkpoint_fills_the_model(tmp_path):
     recording = Recording('pretrain_tiny')
     weights = recording.group('weights')
     path = tmp_path / 'official.pth'
@@ -233,7 +234,7 @@ def test_pretrained__an_authors_file_lands_in_the_model(tmp_path):
 
 
 def test_recording__logits_loss_and_every_gradient(tmp_path):
-    """The authors' fine-tuned model, loaded on the fly by the config."""
+    """The authors' fine-tuned model, converted while it is loaded."""
     from mmengine.runner import load_checkpoint
 
     from mmcae.utils import from_official
@@ -252,7 +253,8 @@ def test_recording__logits_loss_and_every_gradient(tmp_path):
     loss = torch.nn.functional.cross_entropy(logits, torch.arange(4))
     assert relative_error(loss, recording['finetune/outputs/loss']) < 1e-5
     loss.backward()
-    # The positions, which make the file recognisable, have no gradient.
+    # The position table has no gradient; the converter needs its name to
+    # recognize the file.
     gradients = recording.group('finetune/grads')
     gradients = from_official({**gradients, 'pos_embed': torch.zeros(1)})
     del gradients['backbone.pos_embed']
@@ -265,7 +267,7 @@ def test_recording__logits_loss_and_every_gradient(tmp_path):
 
 
 def test_zoo__gives_the_recipes_classifier_and_infers():
-    """mmpretrain has the base's name too; ours replaces it."""
+    """Our entry replaces mmpretrain's entry of the same name."""
     from mmpretrain import ImageClassificationInferencer, get_model
 
     from mmcae.models import CAEViT
@@ -311,8 +313,8 @@ def test_step__updates_once_in_four_iterations():
         )
     assert changed[:3] == [set()] * 3
     frozen = ('pos_embed', 'relative_position_index')
-    # Behind layer scales and a head of 2e-5, the gradients are tiny; Adam's
-    # step is not.
+    # Layer scales and a head that starts at 2e-5 make the gradients tiny, but
+    # not Adam's step.
     assert changed[3] == {k for k in before if not k.endswith(frozen)}
 
 

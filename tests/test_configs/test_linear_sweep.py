@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Each classifier of a sweep ends where a run of its own does."""
+"""Each classifier of a sweep equals one that is trained alone."""
 
 import json
 import runpy
@@ -58,7 +58,7 @@ def train(name, root, work_dir, **options):
     config.param_scheduler[0].end = config.param_scheduler[1].begin = 1
     config.param_scheduler[1].update(end=4, T_max=3)
     config.optim_wrapper.accumulative_counts = 2
-    # Few and large steps.
+    # The run has few steps, so they are large.
     config.optim_wrapper.optimizer.trust_coefficient = 0.02
     config.default_hooks.logger.interval = 1
     config.work_dir = str(work_dir)
@@ -99,7 +99,9 @@ def histories(records, key):
 
 
 @pytest.mark.parametrize('lr', LRS)
-def test_sweep__each_equals_a_run_of_its_own(sweep, root, tmp_path, lr):
+def test_sweep__each_classifier_equals_one_trained_alone(
+    sweep, root, tmp_path, lr
+):
     """To the last bit, statistics and evaluations included."""
     runner, records, _ = sweep
     alone, its_records = train(
@@ -144,7 +146,7 @@ def test_sweep__logs_all_and_reports_the_best(sweep):
             assert record['loss'] == pytest.approx(parts, rel=1e-5)
 
 
-def test_evaluation__refuses_what_it_cannot_answer(sweep):
+def test_evaluation__refuses_a_topk_and_results_that_do_not_fit(sweep):
     metric = SweepAccuracy(topk=(1, 7))
     sample = dict(
         sweep_labels={'lr1': torch.tensor([3, 2])},
@@ -156,10 +158,13 @@ def test_evaluation__refuses_what_it_cannot_answer(sweep):
         SweepAccuracyHook().after_val_epoch(sweep[0], {'accuracy/top1': 1.0})
 
 
-@pytest.mark.parametrize('lrs', [[], [1, 1.0], [0.1, 0], [1, 1.00000001]])
-def test_init__refuses_rates_without_a_name_of_their_own(lrs):
-    with pytest.raises(ValueError, match='must be different positive'):
-        SweepLinearHead(num_classes=2, in_channels=3, lrs=lrs)
+def test_init__refuses_rates_that_are_not_positive_and_different(subtests):
+    for lrs in ([], [1, 1.0], [0.1, 0], [1, 1.00000001]):
+        with (
+            subtests.test(lrs=lrs),
+            pytest.raises(ValueError, match='must be different positive'),
+        ):
+            SweepLinearHead(num_classes=2, in_channels=3, lrs=lrs)
 
 
 def run_tool(monkeypatch, *args):
@@ -202,7 +207,7 @@ def test_export__is_a_checkpoint_of_the_plain_probe(
     assert read_checkpoint(target)['meta']['epoch'] in (epoch, str(epoch))
 
 
-def test_export__refuses_what_it_cannot_take(
+def test_export__refuses_other_rates_and_other_checkpoints(
     sweep, tmp_path, monkeypatch, capsys
 ):
     source = next(sweep[2].glob('best_*.pth'))
@@ -222,7 +227,7 @@ def test_export__refuses_what_it_cannot_take(
 
 
 @pytest.mark.parametrize('size', ['base', 'large'])
-def test_config__is_the_plain_recipe_but_for_the_rates(size):
+def test_config__differs_from_the_plain_recipe_in_the_rates_only(size):
     plain, sweep = (
         Config.fromfile(find_config(name.replace('base', size)))
         for name in (PLAIN, SWEEP)

@@ -46,8 +46,14 @@ def test_metafiles__list_every_config_by_its_file_name():
         assert root / model['Config'] == PATHS[name]
 
 
-@pytest.mark.parametrize('name', sorted(LISTED))
-def test_name__is_what_the_config_does(name):
+def test_name__is_what_the_config_does(subtests):
+    for name in sorted(LISTED):
+        with subtests.test(name):
+            check_name(name)
+
+
+def check_name(name: str) -> None:
+    """Batch, accumulation, length and precision are those of the name."""
     config = load(name)
     parts = NAME.fullmatch(name)
     assert parts, f'{name} is not MODEL_PxbB-SETTING_DATA'
@@ -76,19 +82,26 @@ def test_name__is_what_the_config_does(name):
     assert ('bf16' in words) == (wrapper.get('dtype') == 'bfloat16')
 
 
-@pytest.mark.parametrize('name', sorted(LISTED))
-def test_schedule__ends_with_the_training(name):
+def test_schedule__ends_with_the_training(subtests):
+    for name in sorted(LISTED):
+        with subtests.test(name):
+            check_schedule(name)
+
+
+def check_schedule(name: str) -> None:
+    """The last scheduler ends at the last epoch or iteration."""
     config = load(name)
     by_epoch = 'max_epochs' in config.train_cfg
     length = config.train_cfg['max_epochs' if by_epoch else 'max_iters']
     last = config.param_scheduler[-1]
-    # One more iteration, as mmseg: the last is not at the floor.
+    # As in mmseg, PolyLR ends one iteration later, so that the last iteration
+    # is not at the floor.
     assert last.end == length or (not by_epoch and last.end == length + 1)
     assert last.get('by_epoch', True) == by_epoch
 
 
 def refuse_unmarked(model: dict) -> None:
-    """Every result says whose it is; nothing else carries a mark."""
+    """Every result says where it comes from; entries without have no mark."""
     mark = model['Metadata'].get('Source of Results')
     if not model.get('Results'):
         assert mark is None, f'{model["Name"]}: a mark without results'
@@ -100,9 +113,10 @@ def refuse_unmarked(model: dict) -> None:
         assert all(value > 0 for value in result['Metrics'].values())
 
 
-@pytest.mark.parametrize('name', sorted(LISTED))
-def test_results__are_marked_as_quoted_or_measured(name):
-    refuse_unmarked(LISTED[name])
+def test_results__are_marked_as_quoted_or_measured(subtests):
+    for name, model in sorted(LISTED.items()):
+        with subtests.test(name):
+            refuse_unmarked(model)
 
 
 RESULT = dict(
@@ -112,15 +126,16 @@ RESULT = dict(
 )
 
 
-@pytest.mark.parametrize(
-    ('mark', 'results'),
-    [(None, [RESULT]), ('measured', [RESULT]), ('measured here', None)],
-)
-def test_results__others_are_refused(mark, results):
-    model = dict(Name='x', Metadata={'Source of Results': mark})
-    model['Results'] = results
-    with pytest.raises(AssertionError):
-        refuse_unmarked(model)
+def test_results__other_marks_are_refused(subtests):
+    for mark, results in (
+        (None, [RESULT]),
+        ('measured', [RESULT]),
+        ('measured here', None),
+    ):
+        model = dict(Name='x', Metadata={'Source of Results': mark})
+        model['Results'] = results
+        with subtests.test(mark=mark), pytest.raises(AssertionError):
+            refuse_unmarked(model)
 
 
 def test_results__of_the_metafile_are_in_the_readme():

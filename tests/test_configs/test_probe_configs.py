@@ -79,7 +79,7 @@ def test_probe__builds_at_full_size_and_trains_the_head_alone(size, probe):
         model = MODELS.build(model_config)
     model.train()
     assert not any(p.requires_grad for p in model.backbone.parameters())
-    # BatchNorm alone behaves differently in training.
+    # Only BatchNorm behaves differently in training.
     assert not any(
         module.training
         for module in model.backbone.modules()
@@ -147,7 +147,7 @@ def test_recipe__numbers_are_the_authors(size, probe):
         config.model.backbone.layer_scale_init_value
         == ({'base': 0.1, 'large': 1e-5}[size])
     )
-    # Without it each GPU would evaluate with running statistics of its own.
+    # Without it, each GPU would evaluate with its own running statistics.
     assert dict(type='SyncBuffersHook') in config.custom_hooks
     assert config.data_preprocessor.mean == [123.675, 116.28, 103.53]
 
@@ -301,7 +301,7 @@ def test_summary__warns_of_an_encoder_that_is_trained(imagenet, tmp_path):
     assert 'frozen_stages' in log
 
 
-def test_pipeline__evaluation_is_pils_bicubic_and_a_centred_square():
+def test_pipeline__evaluation_is_pils_bicubic_and_a_centered_square():
     from mmcv.transforms import Compose
 
     from mmcae.registry import TRANSFORMS

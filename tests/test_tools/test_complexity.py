@@ -131,7 +131,7 @@ def test_measure__detectors_have_parameters_only(monkeypatch):
 def test_measure__detector_is_the_formulas_sum():
     """A photograph of 640 x 480 gives 50 x 68 patches."""
     pytest.importorskip('mmdet.models')
-    cfg = config_of('cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco')
+    cfg = config_of('mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco')
     found = {
         part.name.partition(',')[0]: part.flops
         for part in measure_complexity(cfg).parts

@@ -23,7 +23,7 @@ ROOT = resource_root()
 TRAIN, TEST = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
 DIST_TRAIN = ROOT / 'tools' / 'dist_train.sh'
 DEMO = ROOT / 'demo' / 'det_demo.py'
-CONFIG = 'cae-tiny-p8_mask-rcnn_1xb8-12e_tiny-coco-96px'
+CONFIG = 'mask-rcnn_tiny-p8_cae-pre_1xb8-12e_tiny-coco-96px'
 PRETRAINING = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 OPTIONS = ['--cfg-options', 'data_root=data', 'checkpoint=encoder.pth']
 SHORT = [

@@ -25,7 +25,7 @@ TRAIN, TEST = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
 DIST_TRAIN = ROOT / 'tools' / 'dist_train.sh'
 WRITER = ROOT / 'tools' / 'dataset_converters' / 'tiny_ade.py'
 DEMO = ROOT / 'demo' / 'seg_demo.py'
-CONFIG = 'cae-tiny-p8_upernet_1xb8-400i_tiny-ade-96px'
+CONFIG = 'upernet_tiny-p8_cae-pre_1xb8-400i_tiny-ade-96px'
 PRETRAINING = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 OPTIONS = ['--cfg-options', 'data_root=data', 'checkpoint=encoder.pth']
 SHORT = [

@@ -110,21 +110,17 @@ def listed_models() -> dict[str, dict]:
     }
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        name
-        for name, model in sorted(listed_models().items())
-        if 'transfer' not in model['Config']
-    ],
-)
-def test_get_model__gives_ours(name):
-    """Its size is tested with the metafiles' numbers."""
-    with torch.device('meta'):
-        model = get_model(name)
-    if type(model).__name__ == 'ImageClassifier':
-        model = model.backbone
-    assert type(model).__module__.startswith('mmcae.models')
+def test_get_model__gives_ours(subtests):
+    """The sizes are tested with the numbers of the metafiles."""
+    for name, entry in sorted(listed_models().items()):
+        if 'transfer' in entry['Config']:
+            continue
+        with subtests.test(name):
+            with torch.device('meta'):
+                model = get_model(name)
+            if type(model).__name__ == 'ImageClassifier':
+                model = model.backbone
+            assert type(model).__module__.startswith('mmcae.models')
 
 
 def test_list_models__finds_by_prefix():
@@ -135,7 +131,7 @@ def test_list_models__finds_by_prefix():
 
 
 @pytest.mark.parametrize('look_up', [get_model, inference])
-def test_weights__that_nobody_publishes_are_refused(look_up):
+def test_weights__that_are_not_published_are_refused(look_up):
     """mmpretrain itself would warn and go on with random weights."""
     name = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'
     with pytest.raises(FileNotFoundError) as caught:
@@ -146,13 +142,13 @@ def test_weights__that_nobody_publishes_are_refused(look_up):
 
 
 @pytest.mark.parametrize('name', [CAE_NAME, FINETUNED_NAME])
-def test_weights__of_openmmlabs_namesake_are_named(name):
+def test_weights__of_openmmlabs_model_of_that_name_are_named(name):
     with pytest.raises(FileNotFoundError, match=r'OpenMMLab.*https://.*pth'):
         get_model(name, pretrained=True)
 
 
 @pytest.mark.slow
-def test_weights__of_openmmlabs_namesake_fit():
+def test_weights__of_openmmlabs_model_of_that_name_fit():
     root = Path(mmpretrain.__file__).parent / '.mim/configs/cae/benchmarks'
     config = Config.fromfile(root / 'beit-base-p16_8xb128-coslr-100e_in1k.py')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -179,14 +175,14 @@ def test_inference_model__a_pretraining_model_is_no_classifier(built):
         inference(model)
 
 
-def test_inference_model__theirs_keep_their_message():
+def test_inference_model__mmpretrains_models_keep_their_message():
     name = 'mae_vit-base-p16_8xb512-amp-coslr-300e_in1k'
     with pytest.raises(NotImplementedError, match='No available inferencer'):
         inference(name)
 
 
 def test_inference_model__from_a_file_with_class_names(tmp_path, monkeypatch):
-    assert list_models(FINETUNED_NAME)  # the index is read when asked
+    assert list_models(FINETUNED_NAME)  # reads the index
     entry = ModelHub._models_dict[FINETUNED_NAME]
     config = Config.fromfile(entry.config)
     config.model.backbone.arch = dict(

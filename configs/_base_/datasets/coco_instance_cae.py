@@ -1,8 +1,13 @@
-# COCO 2017 with masks. Half of the training images are resized to a short side
-# of 480 to 800; of the others a crop is, after a resize to 400, 500 or 600.
-#
-# Transforms are written without scope: mmdetection's inferencer looks for
-# their bare names.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""COCO 2017 with instance masks, augmented as in the authors' code.
+
+Half of the training images are resized to a short side of 480 to 800. The
+others are first resized to a short side of 400, 500 or 600 and cropped.
+
+Transforms have no scope, because mmdetection's inferencer looks for their bare
+names.
+"""
+
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 data_root = 'data/coco/'
@@ -11,7 +16,8 @@ max_side = 1333
 resize = dict(
     type='RandomChoiceResize',
     scales=[(side, max_side) for side in range(480, 801, 32)],
-    keep_ratio=True)
+    keep_ratio=True,
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -24,19 +30,23 @@ train_pipeline = [
                 dict(
                     type='RandomChoiceResize',
                     scales=[(side, max_side) for side in (400, 500, 600)],
-                    keep_ratio=True),
+                    keep_ratio=True,
+                ),
                 dict(
                     type='RandomCrop',
                     crop_type='absolute_range',
                     crop_size=(384, 600),
-                    allow_negative_crop=True),
+                    allow_negative_crop=True,
+                ),
                 resize,
             ],
-        ]),
+        ],
+    ),
     dict(type='PackDetInputs'),
 ]
 
 train_dataloader = dict(
-    batch_size=2, num_workers=4, dataset=dict(pipeline=train_pipeline))
+    batch_size=2, num_workers=4, dataset=dict(pipeline=train_pipeline)
+)
 val_dataloader = dict(num_workers=4)
 test_dataloader = dict(num_workers=4)

@@ -1,7 +1,10 @@
-# Labelled digits, as the tiny CAE sees them.
-#
-#   python tools/dataset_converters/digits.py data/digits-classes \
-#       --class-folders
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+r"""Labeled digits for classifiers, normalized as the tiny CAE sees them.
+
+    python tools/dataset_converters/digits.py data/digits-classes \
+        --class-folders
+"""
+
 data_root = 'data/digits-classes'
 
 data_preprocessor = dict(
@@ -9,17 +12,20 @@ data_preprocessor = dict(
     num_classes=10,
     mean=[76.5] * 3,
     std=[89.25] * 3,
-    to_rgb=True)
+    to_rgb=True,
+)
 
-pipeline = [
+test_pipeline = [
     dict(type='mmcae.LoadImage'),
     dict(
         type='mmpretrain.Resize',
         scale=32,
         backend='pillow',  # antialiased
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmpretrain.PackInputs'),
 ]
+train_pipeline = test_pipeline
 
 train_dataloader = dict(
     batch_size=64,
@@ -31,7 +37,9 @@ train_dataloader = dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
         data_prefix='train',
-        pipeline=pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=200,
@@ -43,8 +51,10 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix='test',
         test_mode=True,
-        pipeline=pipeline))
-val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1, ))
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Any folder of images for CAE: 224 px for the encoder, 112 px for tokens.
 
-Set the folder with ``tools/train.py ... --cfg-options data_root=PATH``.
+Set the folder with `tools/train.py ... --cfg-options data_root=PATH`.
 """
 
 _base_ = ['./imagenet_cae_224.py']

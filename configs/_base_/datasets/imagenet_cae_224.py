@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """ImageNet for CAE: 224 px for the encoder, 112 px for the tokenizer.
 
-Eight processes make the official batch of 2,048 and 625 steps an epoch.
+Eight processes make the authors' batch of 2048 and 625 steps an epoch.
 """
 
 data_root = 'data/imagenet/'
@@ -32,8 +32,8 @@ train_pipeline = [
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    # Each worker holds two batches of 48 MB ready (PyTorch's
-    # prefetch_factor=2), in shared memory.
+    # Each worker keeps two batches of 48 MB ready in shared memory (PyTorch's
+    # default prefetch_factor=2).
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
@@ -47,8 +47,8 @@ train_dataloader = dict(
     ),
 )
 
-# The first view is normalised as ImageNet, the second one mapped to
-# 0.8 * x / 255 + 0.1, which is what DALL-E's tokenizer reads.
+# The first view is normalized by ImageNet's mean and deviation. The second is
+# mapped to 0.8 * x / 255 + 0.1, which is what DALL-E's tokenizer reads.
 data_preprocessor = dict(
     type='mmcae.CAEDataPreprocessor',
     mean=[123.675, 116.28, 103.53],

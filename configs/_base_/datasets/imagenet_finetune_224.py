@@ -1,20 +1,27 @@
-# ImageNet-1K for fine-tuning at 224 px.
-#
-# The authors augment with timm (PIL); RandAugment and random erasing here are
-# mmpretrain's. They differ from timm's in details: OpenCV transforms the
-# pixels; erased pixels are drawn before the normalisation, hence rounded and
-# clipped to 0..255; mixup and cutmix pair a batch with a random permutation
-# of itself, not with its reverse.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""ImageNet-1K for fine-tuning at 224 px.
+
+The authors augment with timm, on PIL images. RandAugment and random erasing
+here are mmpretrain's, which differ in details:
+
+- OpenCV transforms the pixels.
+- Erased pixels are drawn before the normalization, so they are rounded and
+  clipped to 0..255.
+- Mixup and CutMix pair a batch with a random permutation of itself. timm pairs
+  it with its reverse.
+"""
+
 data_root = 'data/imagenet/'
 
-# ImageNet's statistics, as in pretraining.
+# ImageNet's mean and deviation, as in pretraining.
 data_preprocessor = dict(
     type='mmpretrain.ClsDataPreprocessor',
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
-# Images are BGR until the data preprocessor.
+    to_rgb=True,
+)
+# Images are BGR until the data preprocessor converts them.
 bgr_mean = data_preprocessor['mean'][::-1]
 bgr_std = data_preprocessor['std'][::-1]
 
@@ -24,15 +31,16 @@ train_pipeline = [
         type='mmcae.RandomResizedCrop',
         size=224,
         scale=(0.08, 1.0),
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmcae.RandomFlip', prob=0.5),
-    # mmpretrain's draw from NumPy's global generator, which is seeded here
-    # from (run seed, epoch, index).
+    # These two draw from NumPy's global generator. `Seeded` seeds it from (run
+    # seed, epoch, index), so that the draws do not depend on the worker.
     dict(
         type='mmcae.Seeded',
         transforms=[
-            # timm's rand-m9-mstd0.5-inc1: two operations, each with
-            # probability .5.
+            # timm's rand-m9-mstd0.5-inc1: two operations, each applied with
+            # probability 0.5.
             dict(
                 type='mmpretrain.RandAugment',
                 policies='timm_increasing',
@@ -42,7 +50,9 @@ train_pipeline = [
                 magnitude_std=0.5,
                 hparams=dict(
                     pad_val=[round(x) for x in bgr_mean],
-                    interpolation='bicubic')),
+                    interpolation='bicubic',
+                ),
+            ),
             dict(
                 type='mmpretrain.RandomErasing',
                 erase_prob=0.25,
@@ -51,8 +61,10 @@ train_pipeline = [
                 max_area_ratio=1 / 3,
                 aspect_range=(3 / 10, 10 / 3),
                 fill_color=bgr_mean,
-                fill_std=bgr_std),
-        ]),
+                fill_std=bgr_std,
+            ),
+        ],
+    ),
     dict(type='mmpretrain.PackInputs'),
 ]
 
@@ -63,7 +75,8 @@ test_pipeline = [
         scale=256,
         edge='short',
         backend='pillow',
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmpretrain.CenterCrop', crop_size=224),
     dict(type='mmpretrain.PackInputs'),
 ]
@@ -80,7 +93,9 @@ train_dataloader = dict(
         type='mmcae.ImageNet',
         data_root=data_root,
         split='train',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=192,
@@ -94,7 +109,9 @@ val_dataloader = dict(
         data_root=data_root,
         split='val',
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1, 5))
 
 test_dataloader = val_dataloader

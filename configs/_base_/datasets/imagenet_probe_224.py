@@ -1,4 +1,6 @@
-# ImageNet-1K for probes of a frozen encoder: random crops, flips, PIL.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""ImageNet-1K for probes of a frozen encoder: random crops and flips."""
+
 data_root = 'data/imagenet/'
 batch_size = 1024  # per process
 num_workers = 8  # per process
@@ -8,7 +10,8 @@ data_preprocessor = dict(
     num_classes=1000,
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],
-    to_rgb=True)
+    to_rgb=True,
+)
 
 train_pipeline = [
     dict(type='mmcae.LoadImage'),
@@ -17,7 +20,8 @@ train_pipeline = [
         size=224,
         scale=(0.08, 1.0),
         ratio=(3 / 4, 4 / 3),
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmcae.RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='mmpretrain.PackInputs'),
 ]
@@ -29,7 +33,8 @@ test_pipeline = [
         scale=256,
         edge='short',
         backend='pillow',  # antialiased
-        interpolation='bicubic'),
+        interpolation='bicubic',
+    ),
     dict(type='mmpretrain.CenterCrop', crop_size=224),
     dict(type='mmpretrain.PackInputs'),
 ]
@@ -46,7 +51,9 @@ train_dataloader = dict(
         type='mmcae.ImageNet',
         data_root=data_root,
         split='train',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 val_dataloader = dict(
     batch_size=384,
@@ -61,7 +68,9 @@ val_dataloader = dict(
         data_root=data_root,
         split='val',
         test_mode=True,
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1, 5))
 
 test_dataloader = val_dataloader

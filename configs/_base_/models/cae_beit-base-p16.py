@@ -1,5 +1,9 @@
-# CAE-base: ViT-B/16 encoder, 4 regressor and 4 decoder blocks as wide as the
-# encoder, DALL-E's 8192 visual tokens.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""CAE-base: a ViT-B/16 encoder and DALL-E's 8192 visual tokens.
+
+Regressor and decoder have four blocks each, as wide as the encoder.
+"""
+
 model = dict(
     type='mmcae.CAE',
     backbone=dict(
@@ -9,7 +13,8 @@ model = dict(
         patch_size=16,
         drop_path_rate=0.1,
         layer_scale_init_value=0.1,
-        weight_init='xavier'),
+        weight_init='xavier',
+    ),
     neck=dict(
         type='mmcae.CAENeck',
         num_classes=8192,
@@ -19,15 +24,20 @@ model = dict(
         decoder_depth=4,
         drop_path_rate=0.1,
         layer_scale_init_value=0.1,
-        weight_init='xavier'),
+        weight_init='xavier',
+    ),
     head=dict(
-        type='mmcae.CAEHead', loss=dict(type='mmcae.CAELoss', lambd=2.0)),
-    # A local file works as well: checkpoint='weights/dalle_encoder.pth'.
+        type='mmcae.CAEHead', loss=dict(type='mmcae.CAELoss', lambd=2.0)
+    ),
+    # `checkpoint` may also be a local file, 'weights/dalle_encoder.pth'.
     target_generator=dict(
         type='mmcae.DALLEEncoder',
-        precision='auto',  # as the authors: float16 on GPUs
+        precision='auto',  # float16 on GPUs, as in the authors' code
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://download.openmmlab.com/mmselfsup/1.x/'
-            'target_generator_ckpt/dalle_encoder.pth')),
-    target_encoder='shared')
+            'target_generator_ckpt/dalle_encoder.pth',
+        ),
+    ),
+    target_encoder='shared',
+)

@@ -1,4 +1,6 @@
-# Attentive probing: Nesterov SGD, 90 epochs, 10 of warm-up, half a cosine.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Attentive probing: SGD, 90 epochs with 10 of warm-up, then half a cosine."""
+
 max_epochs, warmup_epochs = 90, 10
 
 optim_wrapper = dict(
@@ -8,16 +10,20 @@ optim_wrapper = dict(
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='SGD',
-        lr=0.4,  # at a batch of 8192, as written
+        lr=0.4,  # at a batch of 8192, used as written
         momentum=0.9,
         nesterov=True,
-        weight_decay=0.0))
+        weight_decay=0.0,
+    ),
+)
 
-# Used with --auto-scale-lr only: the authors did not scale.
+# With --auto-scale-lr, lr is multiplied by the actual batch / 8192. The
+# authors did not scale it.
 auto_scale_lr = dict(base_batch_size=8192)
 
 train_cfg = dict(
-    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
+)
 val_cfg = dict()
 test_cfg = dict()
 
@@ -28,7 +34,8 @@ param_scheduler = [
         begin=0,
         end=warmup_epochs,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
@@ -36,5 +43,6 @@ param_scheduler = [
         end=max_epochs,
         T_max=max_epochs - warmup_epochs,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]

@@ -1,4 +1,6 @@
-# Linear probing: LARS, 90 epochs, 10 of warm-up, then half a cosine to 0.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Linear probing: LARS, 90 epochs, 10 of warm-up, then half a cosine to 0."""
+
 max_epochs, warmup_epochs = 90, 10
 
 optim_wrapper = dict(
@@ -8,15 +10,18 @@ optim_wrapper = dict(
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='mmcae.LARS',
-        lr=6.4,  # 0.1 * 16384 / 256
+        lr=6.4,  # 0.1 * 16384 / 256, as the authors write it
         momentum=0.9,
         weight_decay=0.0,
-        trust_coefficient=0.001))
+        trust_coefficient=0.001,
+    ),
+)
 
 auto_scale_lr = dict(base_batch_size=16384)
 
 train_cfg = dict(
-    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
+)
 val_cfg = dict()
 test_cfg = dict()
 
@@ -27,7 +32,8 @@ param_scheduler = [
         begin=0,
         end=warmup_epochs,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         eta_min=0.0,
@@ -35,5 +41,6 @@ param_scheduler = [
         end=max_epochs,
         T_max=max_epochs - warmup_epochs,
         by_epoch=True,
-        convert_to_iter_based=True),
+        convert_to_iter_based=True,
+    ),
 ]

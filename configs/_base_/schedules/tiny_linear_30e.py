@@ -1,18 +1,49 @@
-# Linear probing of tiny encoders: the recipe of the large sizes with a
-# learning rate and a length for a few thousand images, without AMP.
-_base_ = './linear_90e.py'
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Linear probing of tiny encoders: 30 epochs in float32.
+
+Optimizer and shape of the schedule are those of the large sizes. Learning rate
+and length suit a few thousand images.
+"""
 
 max_epochs, warmup_epochs = 30, 3
 
 optim_wrapper = dict(
-    _delete_=True,
     type='OptimWrapper',
     constructor='mmcae.MergedOptimWrapperConstructor',
-    optimizer=dict(_base_.optim_wrapper.optimizer, lr=20.0))
+    optimizer=dict(
+        type='mmcae.LARS',
+        lr=20.0,
+        momentum=0.9,
+        weight_decay=0.0,
+        trust_coefficient=0.001,
+    ),
+)
 auto_scale_lr = dict(base_batch_size=64)
 
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=warmup_epochs)
-param_scheduler[1].update(
-    begin=warmup_epochs, end=max_epochs, T_max=max_epochs - warmup_epochs)
-train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(
+        type='mmcae.FullWarmupLR',
+        start_factor=1e-6,
+        begin=0,
+        end=warmup_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=0.0,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+
+train_cfg = dict(
+    type='mmcae.EpochBasedTrainLoop',
+    max_epochs=max_epochs,
+    val_interval=max_epochs,
+)
+val_cfg = dict()
+test_cfg = dict()

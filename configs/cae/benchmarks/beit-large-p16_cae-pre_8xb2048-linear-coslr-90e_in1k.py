@@ -1,13 +1,15 @@
-# Linear probing of CAE-large on ImageNet-1K: as for base, 77.8 % (authors).
-# 8 GPUs x 2048 = 16384.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Linear probing of CAE-large on ImageNet-1K: as for base.
+
+The authors report 77.8 % with their encoder of 1600 epochs. 8 GPUs x 2048
+images are a batch of 16384.
+"""
+
 _base_ = './beit-base-p16_cae-pre_8xb2048-linear-coslr-90e_in1k.py'
 
-# The encoder to measure, in any format (ours, the authors', OpenMMLab's):
-#
-#   python tools/train.py CONFIG \
-#       --cfg-options checkpoint=PATH
 checkpoint = (
-    'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth')
+    'work_dirs/cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k/epoch_1600.pth'
+)
 
 model = dict(
     backbone=dict(
@@ -15,6 +17,8 @@ model = dict(
         layer_scale_init_value=1e-5,
         weight_init='beit',
         frozen_stages=24,
-        init_cfg=dict(checkpoint=checkpoint)),
+        init_cfg=dict(checkpoint=checkpoint),
+    ),
     neck=dict(input_features=1024),
-    head=dict(in_channels=1024))
+    head=dict(in_channels=1024),
+)

@@ -1,5 +1,9 @@
-# CAE-base with UPerNet for crops of 512 px: the authors' segmentation model.
-# Types carry their scope so that the model can be built from any package.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""CAE-base with UPerNet for crops of 512 px: the authors' segmentation model.
+
+Classes have their scope, so that the model can be built from any package.
+"""
+
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 image_size, num_classes, width = (512, 512), 150, 768
 
@@ -12,10 +16,12 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=image_size),
-    # Blocks 4, 6, 8 and 12 without the final norm. The positions are the
-    # checkpoint's, resized and frozen; the relative position biases start at
-    # zero; the layer scales come from the checkpoint.
+        size=image_size,
+    ),
+    # The features are the outputs of blocks 4, 6, 8 and 12, without the final
+    # norm. The position table of the checkpoint is resized and not trained.
+    # The relative position biases start at zero. The layer scales come from
+    # the checkpoint.
     backbone=dict(
         type='mmcae.CAEViT',
         arch='base',
@@ -27,9 +33,11 @@ model = dict(
         use_abs_pos_emb=True,
         use_rel_pos_bias=True,
         drop_path_rate=0.1,
-        layer_scale_init_value=0.1),
+        layer_scale_init_value=0.1,
+    ),
     neck=dict(
-        type='mmcae.FeaturePyramid', embed_dims=width, norm_cfg=norm_cfg),
+        type='mmcae.FeaturePyramid', embed_dims=width, norm_cfg=norm_cfg
+    ),
     decode_head=dict(
         type='mmseg.UPerHead',
         in_channels=[width] * 4,
@@ -41,8 +49,9 @@ model = dict(
         norm_cfg=norm_cfg,
         align_corners=False,
         loss_decode=dict(
-            type='mmseg.CrossEntropyLoss', use_sigmoid=False,
-            loss_weight=1.0)),
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0
+        ),
+    ),
     auxiliary_head=dict(
         type='mmseg.FCNHead',
         in_channels=width,
@@ -55,7 +64,9 @@ model = dict(
         norm_cfg=norm_cfg,
         align_corners=False,
         loss_decode=dict(
-            type='mmseg.CrossEntropyLoss', use_sigmoid=False,
-            loss_weight=0.4)),
+            type='mmseg.CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4
+        ),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='slide', crop_size=image_size, stride=(341, 341)))
+    test_cfg=dict(mode='slide', crop_size=image_size, stride=(341, 341)),
+)
