@@ -8,6 +8,8 @@
 #   make lanes      the tests with each Python and torch of requirements/lanes.py
 #                   (hours), and the tables of what was tested; LANES="floor"
 #   make pins       requirements/tested*.txt anew: the newest of everything
+#   make wheelhouse  wheels for a machine without a network that has PyTorch;
+#                   PYTHON_VERSION=3.12 DIR=wheels
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
@@ -16,6 +18,11 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 VENV ?= .venv
 LANES ?=
+# For which Python `make wheelhouse` collects, where to, and options such as
+# --with scipy (see requirements/wheelhouse.py).
+PYTHON_VERSION ?= 3.12
+DIR ?= dist/wheelhouse-$(PYTHON_VERSION)
+WHEELHOUSE_FLAGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS)
@@ -33,8 +40,8 @@ STAMP_DOCS := $(VENV)/.installed-docs
 REQUIRED := $(wildcard requirements/*.txt) setup.cfg setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lanes lanes-core pins benchmark lint \
-	format docs clean
+.PHONY: help install demo test test-slow lanes lanes-core pins wheelhouse \
+	benchmark lint format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -88,6 +95,10 @@ lanes-core:
 pins:
 	$(PYTHON) requirements/pins.py
 	$(PYTHON) requirements/tested_with.py
+
+wheelhouse: export PIP_FLAGS := $(PIP_FLAGS)
+wheelhouse: $(STAMP_BASE)
+	$(BIN)/python requirements/wheelhouse.py $(DIR) --python $(PYTHON_VERSION) $(WHEELHOUSE_FLAGS)
 
 benchmark: $(STAMP_BASE)
 	$(BIN)/python benchmarks/all.py

@@ -1,13 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""All cost benchmarks, one after the other, and one table of ratios.
+"""Run all cost benchmarks, and write one table of ratios.
 
     python benchmarks/all.py                       # an hour on two cores
-    python benchmarks/all.py --arch tiny --quick     # to try it out
+    python benchmarks/all.py --arch tiny --quick   # to try it out
 
-Runs ``step.py`` (tokens computed and stored, on CPUs with one and with two
-threads), ``tokenizer.py``, ``scaling.py``
-and ``dataloader.py``; a tool whose JSON file is in ``--out`` is not run again.
-Writes ``ratios.md`` there.
+Runs ``step.py`` (with computed and with stored tokens; on CPUs with one thread
+and with two), ``tokenizer.py``, ``scaling.py`` and ``dataloader.py``. A tool
+whose JSON file is in ``--out`` is not run again. Writes ``ratios.md`` to
+``--out``.
 """
 
 import argparse
@@ -26,34 +26,53 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--arch', default='base')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--arch',
+        default='base',
+        help='size of the models (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--device', default='cpu', help='cpu or cuda (default: %(default)s)'
+    )
     parser.add_argument(
         '--threads',
         nargs='+',
         default=['1', '2'],
-        help='of a CPU; steps are measured with each, the rest with the first',
-    )
-    parser.add_argument('--rounds', default='5')
-    parser.add_argument('--official', help="the authors' repository")
-    parser.add_argument('--weights', help='of the tokenizer')
-    parser.add_argument(
-        '--quick', action='store_true', help='two rounds, small cases'
+        help='threads of a CPU: steps are measured with each number, '
+        'everything else with the first (default: 1 2)',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmarks')
+        '--rounds',
+        default='5',
+        help='number of measured steps (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--official',
+        help="clone of the authors' repository, to measure it too",
+    )
+    parser.add_argument(
+        '--weights', help='checkpoint of the tokenizer (default: random)'
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='two rounds of small cases'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmarks'),
+        help='folder for the results (default: %(default)s)',
     )
     return parser.parse_args()
 
 
 def commands(args: argparse.Namespace) -> dict[str, list[str]]:
-    """The tools' command lines, by the name of the file each writes."""
+    """The tools' command lines, by the name of the file that each writes."""
     rounds = '2' if args.quick else args.rounds
     common = ['--device', args.device, '--rounds', rounds]
     common += ['--threads', args.threads[0], '--out', str(args.out)]
     weights = ['--weights', args.weights] if args.weights else []
     arch = [*common, '--arch', args.arch]
-    # The tiny CAE has another tokenizer.
+    # The tiny CAE has another tokenizer than DALL-E's.
     arch += weights if args.arch != 'tiny' else []
     step = ['step.py', *arch]
     if args.quick:

@@ -1,12 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How fast images become batches: mmcae's pipeline beside others.
+"""Measure how fast images become batches, with mmcae's pipeline and others.
 
-    python benchmarks/dataloader.py                 # made-up photographs
+    python benchmarks/dataloader.py                 # generated photographs
     python benchmarks/dataloader.py --folder PATH --gpu-speed 2000
 
-CPU time of one core, pipelines in turn, median over the rounds. Without
-``--folder``, parts of scikit-learn's two photographs are used, about 500 x 375
-pixels, JPEG of quality 90.
+Measures the CPU time of one core. The pipelines run in turn, and the median
+over the rounds counts. Without ``--folder``, the images are parts of
+scikit-learn's two photographs: about 500 x 375 pixels, JPEG of quality 90.
 """
 
 import argparse
@@ -55,14 +55,35 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--folder', type=Path, help='of images, at any depth')
-    parser.add_argument('--images', type=int, default=100)
-    parser.add_argument('--rounds', type=int, default=7)
-    parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument(
-        '--gpu-speed', type=float, default=1000, help='in images per second'
+        '--folder', type=Path, help='folder with images, at any depth'
     )
-    parser.add_argument('--out', type=Path, help='a JSON file to write')
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=100,
+        help='number of images (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=7,
+        help='number of measured rounds (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=32,
+        help='images in a batch (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--gpu-speed',
+        type=float,
+        default=1000,
+        help='images per second that a GPU trains on, to say how many cores '
+        'it needs (default: %(default)s)',
+    )
+    parser.add_argument('--out', type=Path, help='JSON file to write')
     args = parser.parse_args(argv)
     for name in ('images', 'rounds', 'batch_size', 'gpu_speed'):
         if getattr(args, name) <= 0:
@@ -71,7 +92,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def write_photos(folder: Path, number: int) -> None:
-    """Write varied parts of two photographs as JPEGs."""
+    """Write different parts of two photographs as JPEG files."""
     from sklearn.datasets import load_sample_images
 
     photos = load_sample_images().images
@@ -97,7 +118,7 @@ def run_round(
     """Make batches of all images once.
 
     Returns:
-        Seconds of CPU time per image, of each stage.
+        By stage, the seconds of CPU time per image.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
     batch = []
@@ -124,11 +145,11 @@ def measure(
     rounds: int,
     batch_size: int,
 ) -> Times:
-    """Run the pipelines in turn, after a round that does not count.
+    """Run the pipelines in turn, after one round that does not count.
 
     Returns:
-        Per pipeline the median seconds per image of each stage, and of a
-        whole round (``'total'``).
+        By pipeline: the median seconds per image of each stage, and of all
+        stages together (``'total'``).
     """
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in pipelines}
     for epoch in range(rounds + 1):
@@ -148,7 +169,7 @@ def measure(
 def measure_masks(
     pipelines: Pipelines, rounds: int, number: int = 500
 ) -> dict[str, float]:
-    """Masks per second, when nothing else is done."""
+    """Masks per second of the mask generators alone."""
     seconds: dict[str, list[float]] = {PEER: [], 'mmcae': []}
     for epoch in range(rounds):
         for name, runs in seconds.items():
@@ -165,11 +186,11 @@ def measure_masks(
 
 
 def compare_pixels(paths: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Compare resized crops with PIL's.
+    """Compare resized crops with those of PIL.
 
     Returns:
-        Mean and largest difference in grey levels: of the fast back end, and
-        of OpenCV's resize, which mmpretrain uses, on the same crops.
+        The mean and the largest difference in gray levels, by backend and
+        view. The backends are our fast one, and OpenCV, which mmpretrain uses.
     """
     errors: dict[tuple[str, str], list[np.ndarray]] = {}
     for i, path in enumerate(paths):
@@ -194,12 +215,12 @@ def compare_pixels(paths: Sequence[str]) -> dict[str, dict[str, list[float]]]:
 
 
 def count_cores(seconds_per_image: float, gpu_speed: float) -> int:
-    """How many cores keep a GPU of that many images per second busy."""
+    """Number of cores that load as many images per second as a GPU needs."""
     return math.ceil(seconds_per_image * gpu_speed - 1e-9)
 
 
 def format_table(times: Times, gpu_speed: float) -> str:
-    """Lay the times out in Markdown, in milliseconds per image."""
+    """A Markdown table: milliseconds per image, one row per pipeline."""
     stages = ' | '.join(STAGES)
     lines = [
         f'| ms per image | {stages} | whole | images/s | x | '
@@ -218,7 +239,7 @@ def format_table(times: Times, gpu_speed: float) -> str:
 
 
 def find_version(package: str) -> str | None:
-    """The installed version."""
+    """The installed version of a package; ``None`` if there is none."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -227,7 +248,7 @@ def find_version(package: str) -> str | None:
 
 @contextmanager
 def find_or_write(folder: Path | None, number: int) -> Iterator[list[str]]:
-    """List the images of a folder, or of a temporary one of photographs."""
+    """List the images of a folder, or generate some in a temporary one."""
     if folder is None:
         with tempfile.TemporaryDirectory() as made:
             write_photos(Path(made), number)
@@ -270,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     for who, views in result['difference_from_pil'].items():
         for view, (mean, largest) in views.items():
             print(
-                f'{who}, {view}: {mean:.3f} grey levels from PIL on '
+                f'{who}, {view}: {mean:.3f} gray levels from PIL on '
                 f'average, {largest:.0f} at most'
             )
     if args.out:

@@ -2,9 +2,9 @@
 """Write the recorded numbers into README and the docs.
 
     python benchmarks/documented_blocks.py            # write the blocks
-    python benchmarks/documented_blocks.py --check    # or compare them
+    python benchmarks/documented_blocks.py --check    # only compare them
 
-A page marks where a block stands; what is between the marks is made from
+A page has marks around each block. The text between the marks is made from
 ``docs/documented_runs.json`` (see ``documented_runs.py``):
 
     <!-- documented: log_line -->
@@ -44,46 +44,47 @@ def table(*rows: list[str]) -> str:
 
 
 def results(record: dict, name: str) -> dict:
-    """What a run of a record gave."""
+    """The results of one run in a record."""
     return record['runs'][name]['results']
 
 
 def stack(record: dict) -> str:
-    """Processor and torch, in words."""
+    """Version of torch, and processor."""
     machine = record['machine']
     text = f'torch {machine["packages"]["torch"].partition("+")[0]}, '
     text += machine['processor']
-    # The name of the processor ends with what PyTorch uses on it.
+    # The processor's name ends with the instructions that PyTorch uses.
     return text + (' only' if machine['limited_to'] else '')
 
 
 def machine(records: list[dict]) -> str:
-    """Where the numbers of the pages come from."""
+    """The machine and the versions that the pages' numbers come from."""
     made = records[0]['machine']
     packages = ', '.join(
         f'{name} {number.partition("+")[0]}'
         for name, number in made['packages'].items()
     )
     return textwrap.fill(
-        f'{made["processor"]} ({made["system"]}), {made["threads"]} thread a '
-        f'process, Python {made["python"]}, {packages}.',
+        f'{made["processor"]} ({made["system"]}), '
+        f'{made["threads"]} thread per process, '
+        f'Python {made["python"]}, {packages}.',
         79,
         break_on_hyphens=False,
     )
 
 
 def log_line(records: list[dict]) -> str:
-    """The last line of the digits' log."""
+    """The last log line of the digits' pretraining."""
     return _wrapped(results(records[0], 'digits')['last'])
 
 
 def tokenizer_line(records: list[dict]) -> str:
-    """The last line of their tokenizer's log."""
+    """The last log line of the digits' tokenizer."""
     return _wrapped(results(records[0], 'digits')['tokenizer'])
 
 
 def _wrapped(line: dict[str, str]) -> str:
-    """A log line without times, wrapped."""
+    """A log line, wrapped, without the fields that are times."""
     shown = '  '.join(
         f'{name}: {value}' for name, value in line.items() if name != 'at'
     )
@@ -98,7 +99,7 @@ def _wrapped(line: dict[str, str]) -> str:
 
 
 def demo_table(records: list[dict]) -> str:
-    """The probes of `make demo`, with ranges over the seeds."""
+    """Accuracy of the probes of `make demo`, with ranges over the seeds."""
     demo = results(records[0], 'demo')
     rows = table_rows(demo)
     for row in rows:
@@ -113,20 +114,20 @@ def demo_table(records: list[dict]) -> str:
     text = (
         f'Pretraining lifts the pooled latent by {gain["logistic"]:.1f} '
         f'points (logistic regression) and {gain["knn"]:.1f} points (nearest '
-        'neighbours) at 100 labels. It is no claim that digits need it: raw '
-        'pixels are a strong feature there.'
+        'neighbors) at 100 labels. This is no claim that digits need '
+        'pretraining: raw pixels are a strong feature there.'
     )
     body = table(['features', *heading], *rows)
     return f'{body}\n\n{textwrap.fill(text, 79)}'
 
 
 def demo_short_table(records: list[dict]) -> str:
-    """Means of the probes of `make demo` at 100 labels."""
+    """Mean accuracy of the probes of `make demo` with 100 labels."""
     rows = [
         [row[0], *(cell.partition(' ')[0] for cell in row[1:3])]
         for row in table_rows(results(records[0], 'demo'))
     ]
-    heading = ['100 labels', 'logistic regression', '5 nearest neighbours']
+    heading = ['100 labels', 'logistic regression', '5 nearest neighbors']
     return table(heading, *rows)
 
 
@@ -144,9 +145,9 @@ def two_processes(records: list[dict]) -> str:
     return textwrap.fill(text, 79)
 
 
-def neighbours(records: list[dict]) -> str:
-    """What ``tools/knn.py`` prints of the digits."""
-    lines = results(records[0], 'neighbours')['printed']
+def neighbors(records: list[dict]) -> str:
+    """The output of ``tools/knn.py`` for the digits."""
+    lines = results(records[0], 'neighbors')['printed']
     return '\n'.join(['```text', *lines, '```'])
 
 
@@ -168,7 +169,7 @@ def _evaluations(found: dict[str, list[float]], form: str) -> str:
     return table(['%', 'at each evaluation'], *rows)
 
 
-#: Heading of a column, the run, and the number.
+# By heading of a row: the run, and the number in its results.
 VARYING: dict[str, tuple[str, Callable[[dict], str]]] = {
     'tokenizer, PSNR': ('digits', lambda r: r['tokenizer']['psnr']),
     'first gradient norm': ('digits', lambda r: r['first']['grad_norm']),
@@ -183,7 +184,7 @@ VARYING: dict[str, tuple[str, Callable[[dict], str]]] = {
 
 
 def variation(records: list[dict]) -> str:
-    """The same commands on every recorded processor and torch."""
+    """Numbers of the same commands on each recorded processor and torch."""
     rows = [['', *map(stack, records)]]
     for heading, (run, number) in VARYING.items():
         cells = [
@@ -203,7 +204,7 @@ BLOCKS: dict[str, Callable[[list[dict]], str]] = {
         demo_table,
         demo_short_table,
         two_processes,
-        neighbours,
+        neighbors,
         segmentation,
         detection,
         variation,
@@ -212,10 +213,10 @@ BLOCKS: dict[str, Callable[[list[dict]], str]] = {
 
 
 def fill(page: str, records: list[dict]) -> str:
-    """A page with its blocks written anew.
+    """Replace the blocks of a page.
 
     Raises:
-        SystemExit: If there is no block of a name that the page marks.
+        SystemExit: If the page marks a block whose name does not exist.
     """
 
     def block(match: re.Match) -> str:
@@ -234,8 +235,17 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--check', action='store_true', help='write nothing')
-    parser.add_argument('--record', type=Path, default=RECORD)
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='write nothing, and fail if a page has other numbers',
+    )
+    parser.add_argument(
+        '--record',
+        type=Path,
+        default=RECORD,
+        help="file with the numbers (default: the repository's)",
+    )
     args = parser.parse_args()
     records = json.loads(args.record.read_text())
     for name in PAGES:

@@ -1,16 +1,16 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Run what README and the docs print numbers of, and record the numbers.
+"""Run the commands whose results README and the docs show, and record them.
 
     python benchmarks/documented_runs.py               # all, 15 minutes
     python benchmarks/documented_runs.py --runs digits two_processes
     python benchmarks/documented_runs.py --as-processor avx2
-    python benchmarks/documented_blocks.py             # into the pages
+    python benchmarks/documented_blocks.py             # write the pages
 
-Training repeats bit by bit on one machine with one torch. Another processor
-(its kernels add in another order) or another torch rounds differently, and a
-training carries a last bit far. So each record has the machine and the
-versions it was made with; the first record is the one that the pages show,
-the others say how far the numbers vary.
+On one machine with one torch, training repeats bit by bit. Another processor,
+whose kernels add in another order, or another torch rounds differently, and
+training makes such a difference grow. So each record names the machine and
+the versions. The pages show the numbers of the first record; the others tell
+how much the numbers vary.
 """
 
 import argparse
@@ -41,10 +41,10 @@ PACKAGES = (
     'onedl-mmsegmentation',
     'onedl-mmdetection',
 )
-# Fields of a log line that depend on what else the machine does.
+# Fields of a log line that change with the load of the machine.
 TIMES = ('eta', 'time', 'data_time')
-# What makes the libraries behave as on a processor that lacks newer
-# instructions. oneDNN and MKL read their variable when they are loaded.
+# Variables that make the libraries use no newer instructions than a processor
+# has. oneDNN and MKL read theirs when they are loaded.
 PROCESSORS = {
     'avx2': dict(
         ATEN_CPU_CAPABILITY='avx2',
@@ -55,7 +55,7 @@ PROCESSORS = {
 
 
 def processor() -> str:
-    """The processor's name, and the instructions that PyTorch uses on it."""
+    """The processor's name, and the instructions that PyTorch uses."""
     name = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file():
@@ -65,7 +65,7 @@ def processor() -> str:
 
 
 def describe_machine(limited_to: str | None) -> dict:
-    """Where the numbers come from: processor and versions."""
+    """Processor and versions of this machine."""
     packages = {name: version(name) for name in PACKAGES if installed(name)}
     return dict(
         processor=processor(),
@@ -78,7 +78,7 @@ def describe_machine(limited_to: str | None) -> dict:
 
 
 def installed(package: str) -> bool:
-    """Whether a package is there."""
+    """Whether a package is installed."""
     try:
         version(package)
     except ModuleNotFoundError:
@@ -87,7 +87,7 @@ def installed(package: str) -> bool:
 
 
 def training_lines(printed: str) -> list[dict[str, str]]:
-    """The numbers of each training line of a log, as they are printed.
+    """The numbers of each training line in a log, as the log prints them.
 
     Raises:
         ValueError: If there is no such line.
@@ -105,19 +105,19 @@ def training_lines(printed: str) -> list[dict[str, str]]:
 
 
 class Runs:
-    """The runs, by name; each is run once in a work dir.
+    """The runs. Each runs once in a work folder.
 
     Args:
-        work: Where data, checkpoints and logs are kept.
+        work: Folder for data, checkpoints and logs.
     """
 
     def __init__(self, work: Path) -> None:
         self.work = work
-        #: Commands of the run that goes on, for the record.
+        # Commands of the current run, for the record.
         self.commands: list[str] = []
 
     def tool(self, name: str, *command: str | Path) -> str:
-        """Run a tool of the repository; return what it printed."""
+        """Run a tool of the repository; returns what it printed."""
         line = ' '.join(map(str, ('python', *command)))
         self.commands.append(line.replace(str(self.work), 'WORK'))
         print(f'  {self.commands[-1]}', flush=True)
@@ -130,14 +130,14 @@ class Runs:
         return self.tool(name, 'tools/train.py', config, *folder, *more)
 
     def demo(self) -> dict:
-        """`make demo`: accuracy of the probes for each seed."""
+        """Run `make demo`: the accuracy of the probes for each seed."""
         folder = self.work / 'demo'
         self.tool('demo', 'demo/run_demo.py', '--work-dir', folder)
         results = json.loads((folder / 'results.json').read_text())
         return {k: results[k] for k in ('probes', 'token_accuracy', 'seeds')}
 
     def digits(self) -> dict:
-        """The README's training on a CPU: last lines, first gradient norm."""
+        """Train as README does on a CPU: the last log lines and the first."""
         data = self.digits_data()
         printed = self.train('digits/tokenizer', TOKENIZER, data)
         (*_, tokenizer) = training_lines(printed)
@@ -146,13 +146,13 @@ class Runs:
         return dict(tokenizer=tokenizer, first=first, last=last)
 
     def digits_data(self) -> str:
-        """Write the digits; return the option that names them."""
+        """Write the digits; returns the option that names their folder."""
         folder = self.work / 'digits/data'
         self.tool('digits/data', f'{CONVERTERS}digits.py', folder)
         return f'data_root={folder / "train"}'
 
     def need_digits(self) -> None:
-        """Run `digits` unless it has run."""
+        """Run `digits`, unless it has run."""
         if not (self.work / 'digits/cae/last_checkpoint').is_file():
             self.digits()
 
@@ -162,7 +162,7 @@ class Runs:
         return f'model.target_generator.init_cfg.checkpoint={file}'
 
     def two_processes(self) -> dict:
-        """The first epoch of the digits in two processes of 16 images."""
+        """Train one epoch on the digits in two processes with 16 images."""
         self.need_digits()
         folder = self.work / 'two_processes'
         printed = self.tool(
@@ -175,33 +175,33 @@ class Runs:
         )
         return dict(first=training_lines(printed)[0])
 
-    def neighbours(self) -> dict:
-        """Nearest neighbours of the demo's features, from files."""
-        images = self.work / 'neighbours/data'
+    def neighbors(self) -> dict:
+        """Classify by nearest neighbors, with features from files."""
+        images = self.work / 'neighbors/data'
         converter = f'{CONVERTERS}digits.py'
-        self.tool('neighbours/data', converter, images, '--class-folders')
+        self.tool('neighbors/data', converter, images, '--class-folders')
         files = []
         for split in ('train', 'test'):
-            files.append(self.work / f'neighbours/{split}.npz')
+            files.append(self.work / f'neighbors/{split}.npz')
             self.tool(
-                f'neighbours/{split}',
+                f'neighbors/{split}',
                 *('tools/extract_features.py', CAE, self.encoder()),
                 *(images / split, files[-1], '--crop-ratio', '1'),
             )
         ks = ('--k', '5', '10', '20')
-        printed = self.tool('neighbours/knn', 'tools/knn.py', *files, *ks)
+        printed = self.tool('neighbors/knn', 'tools/knn.py', *files, *ks)
         return dict(printed=printed.strip().splitlines()[-4:])
 
     def segmentation(self) -> dict:
-        """UPerNet on the small set in ADE20K's layout."""
+        """Train UPerNet on the small dataset in ADE20K's layout."""
         return self.transfer('segmentation')
 
     def detection(self) -> dict:
-        """Mask R-CNN on the small set in COCO's layout."""
+        """Train Mask R-CNN on the small dataset in COCO's layout."""
         return self.transfer('detection')
 
     def transfer(self, name: str) -> dict:
-        """Every evaluation of a training from the demo's encoder, in %."""
+        """Train from the demo's encoder: each evaluation, in %."""
         task = TASKS[name]
         data = self.work / name / 'data'
         self.tool(f'{name}/data', task.converter, data)
@@ -220,7 +220,7 @@ class Runs:
         }
 
     def encoder(self) -> Path:
-        """The encoder of `digits`, bit by bit that of the demo's seed 0."""
+        """Encoder of `digits`, equal bit by bit to the demo's of seed 0."""
         self.need_digits()
         return last_checkpoint(self.work / 'digits/cae')
 
@@ -229,7 +229,7 @@ RUNS: dict[str, Callable[[Runs], dict]] = dict(
     demo=Runs.demo,
     digits=Runs.digits,
     two_processes=Runs.two_processes,
-    neighbours=Runs.neighbours,
+    neighbors=Runs.neighbors,
     segmentation=Runs.segmentation,
     detection=Runs.detection,
 )
@@ -240,21 +240,35 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--runs', choices=RUNS, nargs='+', default=list(RUNS))
+    parser.add_argument(
+        '--runs',
+        choices=RUNS,
+        nargs='+',
+        default=list(RUNS),
+        help='what to run (default: everything)',
+    )
     parser.add_argument(
         '--as-processor',
         choices=PROCESSORS,
         help='use no newer instructions than this processor has',
     )
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/documented')
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/documented'),
+        help='folder for data, checkpoints and logs (default: %(default)s)',
     )
-    parser.add_argument('--record', type=Path, default=RECORD)
+    parser.add_argument(
+        '--record',
+        type=Path,
+        default=RECORD,
+        help="file for the numbers (default: the repository's)",
+    )
     return parser.parse_args()
 
 
 def find_record(records: list[dict], machine: dict) -> dict:
-    """The record of a machine, or a new one at the end."""
+    """The record of a machine; a new one is appended if there is none."""
     for record in records:
         if record['machine'] == machine:
             return record
@@ -267,7 +281,7 @@ def main() -> None:
     limits = PROCESSORS.get(args.as_processor, {})
     missing = {k: v for k, v in limits.items() if os.environ.get(k) != v}
     if missing:
-        # They are read when torch is loaded, which is done: start again.
+        # torch has read them when it was loaded, so start again.
         os.environ.update(missing)
         os.execv(sys.executable, [sys.executable, *sys.argv])
     machine = describe_machine(args.as_processor)
@@ -277,7 +291,7 @@ def main() -> None:
         print(f'{name} ...', flush=True)
         runs.commands = []
         results = RUNS[name](runs)
-        # Read again each time: another run may have written meanwhile.
+        # Another process may have written to the file since.
         text = args.record.read_text() if args.record.is_file() else '[]'
         records = json.loads(text)
         record = find_record(records, machine)

@@ -1,14 +1,14 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What reading a checkpoint costs: time and memory, beside torch's loader.
+"""Measure time and memory of reading a checkpoint, beside torch's loader.
 
     python benchmarks/reader.py
     python benchmarks/reader.py --old FOLDER      # an earlier checkout
     python benchmarks/reader.py --file epoch_300.pth
 
-Without ``--file`` the checkpoint has the tensors of pretraining at base size.
-Each reading is a process of its own; the readers take turns. The time is of
-the call alone, with the file in the system's cache; the memory is the rise of
-the process's peak during it.
+Without ``--file``, the checkpoint has the tensors of pretraining at base size.
+The readers run in turn, each time in a new process. The time is that of the
+call alone, with the file in the system's cache. The memory is how much the
+peak of the process grows during the call.
 """
 
 import argparse
@@ -30,14 +30,14 @@ if reader == 'torch':
         return torch.load(path, 'cpu', weights_only=True)
 else:
     import importlib, mmcae
-    # Where the function was up to now, the oldest place first: an installed
-    # mmcae would serve what an earlier checkout does not have.
-    places = ('utils.checkpoint_io', 'checkpoint.reading')
+    # Modules that have had the function, the oldest first. An import of the
+    # newest from an old checkout would find the one of an installed mmcae.
+    modules = ('utils.checkpoint_io', 'checkpoint.reading')
     root = mmcae.__path__[0]
-    for place in places:
-        if os.path.exists(os.path.join(root, *place.split('.')) + '.py'):
+    for module in modules:
+        if os.path.exists(os.path.join(root, *module.split('.')) + '.py'):
             break
-    read = importlib.import_module('mmcae.' + place).read_checkpoint
+    read = importlib.import_module('mmcae.' + module).read_checkpoint
 
 def peak(key):
     with open('/proc/self/status') as file:
@@ -58,13 +58,22 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--file', type=Path, help='a checkpoint to read')
+    parser.add_argument('--file', type=Path, help='checkpoint to read')
     parser.add_argument(
         '--old', type=Path, help='checkout of an earlier mmcae to compare with'
     )
-    parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument(
-        '--width', type=int, default=768, help='smaller ones to try it out'
+        '--rounds',
+        type=int,
+        default=7,
+        help='number of measured rounds (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--width',
+        type=int,
+        default=768,
+        help="the model's width; a smaller one is quicker to try "
+        '(default: %(default)s)',
     )
     return parser.parse_args()
 
@@ -97,7 +106,7 @@ def write_checkpoint(path: Path, width: int) -> None:
 
 
 def read_once(reader: str, path: Path, root: Path) -> tuple[float, int]:
-    """Read in a process of its own; returns seconds and bytes."""
+    """Read a file in a new process; returns seconds and bytes."""
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', READ, reader, str(path)],
         env={**os.environ, 'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'},
@@ -114,10 +123,10 @@ def read_once(reader: str, path: Path, root: Path) -> tuple[float, int]:
 def measure(
     path: Path, old: Path | None, rounds: int
 ) -> dict[str, list[tuple[float, int]]]:
-    """Let the readers take turns; the order changes each time."""
+    """Run the readers in turn, each round in another order."""
     roots = {'mmcae': REPO, 'torch': REPO} | ({'old': old} if old else {})
     found: dict[str, list[tuple[float, int]]] = {name: [] for name in roots}
-    path.read_bytes()  # into the system's cache
+    path.read_bytes()  # fills the system's cache
     for number in range(rounds):
         names = list(roots)
         for name in (
@@ -128,7 +137,7 @@ def measure(
 
 
 def table(found: dict[str, list[tuple[float, int]]]) -> str:
-    """Medians of time, and the largest memory, with ratios to ours."""
+    """A Markdown table: median time and largest memory, with our ratios."""
     medians = {
         name: (
             statistics.median(seconds for seconds, _ in values),

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Runs of ``tools/*.py`` that a benchmark consists of."""
+"""Run ``tools/*.py`` for a benchmark, each run once."""
 
 import json
 import os
@@ -12,16 +12,24 @@ REPO = Path(__file__).resolve().parents[1]
 
 
 def run_tool(folder: Path, *command: str | Path) -> str:
-    """Run a tool unless it has run; return what it printed.
+    """Run a tool, unless it has run in this folder.
+
+    Args:
+        folder: Folder for its output, ``console.log``, and for the seconds
+            that it took, ``done.json``.
+        command: The tool and its arguments.
+
+    Returns:
+        What the tool printed.
 
     Raises:
-        SystemExit: If it fails, with the end of its output.
+        SystemExit: If the tool fails, with the last lines of its output.
     """
     log, done = folder / 'console.log', folder / 'done.json'
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         line = [sys.executable, *map(str, command)]
-        # These models are too small to gain from more threads than one.
+        # The models are too small to gain from a second thread.
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
         start = time.perf_counter()
         with open(log, 'w') as file:
@@ -41,22 +49,23 @@ def run_tool(folder: Path, *command: str | Path) -> str:
 
 
 def last_checkpoint(folder: Path) -> Path:
-    """The checkpoint of a finished training."""
+    """The last checkpoint of a finished training."""
     return Path((folder / 'last_checkpoint').read_text().strip())
 
 
 def start_options(checkpoint: Path | None, layer_decay: bool) -> list[str]:
-    """What a config becomes for an encoder.
+    """Options that make a config start from an encoder.
 
     Args:
-        checkpoint: The encoder; None: random weights.
+        checkpoint: The encoder's checkpoint; ``None``: random weights.
         layer_decay: Whether the config has layer-wise decay.
     """
     if checkpoint is not None:
         return [f'checkpoint={checkpoint}']
     options = ['model.backbone.init_cfg=None']
     if layer_decay:
-        # From scratch no layer needs protection from the others.
+        # Low rates protect what early layers have learned. Random weights
+        # have nothing to protect.
         rate = 'optim_wrapper.paramwise_cfg.layer_decay_rate'
         options.append(f'{rate}=1.0')
     return options

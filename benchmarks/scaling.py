@@ -1,12 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How the cost of an image grows with the batch and with the image.
+"""Measure how the cost of an image grows with the batch and with the image.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --device cuda --batch-sizes 16 64 256
 
-Whole steps, with as many visible as masked patches: of growing batches, and
-of growing images (14 x 14 patches: 98 visible, 28 x 28: 392). Beside each
-time stands what the counted FLOPs predict from the first. Writes
+Measures whole steps with growing batches, and with growing images. Half of the
+patches are visible: 98 of 14 x 14, and 392 of 28 x 28. Beside each time stands
+the time that the counted FLOPs predict, relative to the first. Writes
 ``scaling.json``, ``scaling.md`` and ``scaling.png``.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from speed.batches import make_batch
-from speed.clock import Clock, alternate, summarise
+from speed.clock import Clock, alternate, summarize
 from speed.counting import count
 from speed.implementation import PRECISIONS
 from speed.lineup import build_lineup
@@ -28,25 +28,40 @@ from speed.sizes import load_size
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     sizes = [2, 4, 8, 16, 32]
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=sizes)
+    parser.add_argument(
+        '--batch-sizes',
+        type=int,
+        nargs='+',
+        default=sizes,
+        help="batches of images of the recipe's size (default: 2 4 8 16 32)",
+    )
     parser.add_argument(
         '--grids',
         type=int,
         nargs='+',
         default=[14, 16, 20, 24, 28],
-        help='patches along a side; even ones',
+        help='patches along a side of growing images; even numbers '
+        '(default: 14 16 20 24 28)',
     )
     parser.add_argument(
-        '--grid-batch', type=int, default=2, help='batch of growing images'
+        '--grid-batch',
+        type=int,
+        default=2,
+        help='batch of growing images (default: %(default)s)',
     )
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='precision of the step (default: %(default)s)',
+    )
     return parser.parse_args()
 
 
 def cost_of(
     args: argparse.Namespace, grid: int | None, batch_sizes: list[int]
 ) -> list[dict]:
-    """Seconds and FLOPs an image of steps, by implementation and batch."""
+    """Seconds and FLOPs per image, by implementation and batch size."""
     device = torch.device(args.device)
     size = load_size(args.arch, grid, args.weights)
     lineup = build_lineup(size, args.precision, device)
@@ -68,17 +83,18 @@ def cost_of(
             calls[str(len(points))] = step
     times = alternate(calls, args.rounds, Clock(device))
     for point, found in zip(points, times.values(), strict=True):
-        busy = summarise(found['busy'])
+        busy = summarize(found['busy'])
         point.update({k: v / point['batch_size'] for k, v in busy.items()})
         point['spread'] = busy['spread']
     return points
 
 
 def predict(points: list[dict]) -> list[dict]:
-    """Add ``x`` and ``predicted``: times and FLOPs relative to the first.
+    """Add ``x`` and ``predicted``: time and FLOPs relative to the first.
 
     Args:
-        points: Of all implementations; each is compared with its own first.
+        points: Points of all implementations. Each is compared with the first
+            point of its own implementation.
     """
     first: dict[str, dict] = {}
     for point in points:
@@ -89,9 +105,9 @@ def predict(points: list[dict]) -> list[dict]:
 
 
 def make_table(points: list[dict], key: str, title: str) -> str:
-    """Markdown: a row a point."""
+    """A Markdown table: one row per point."""
     lines = [
-        f'| {title} | implementation | median an image | min | x (min) '
+        f'| {title} | implementation | median per image | min | x (min) '
         '| FLOPs predict |',
         '|---|---|---|---|---|---|',
     ]
@@ -105,7 +121,7 @@ def make_table(points: list[dict], key: str, title: str) -> str:
 
 
 def draw(result: dict, file: Path) -> None:
-    """Draw the measured and the predicted growth."""
+    """Plot the measured growth and the predicted one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout='constrained')
@@ -128,7 +144,7 @@ def draw(result: dict, file: Path) -> None:
         expected = [p['predicted'] for p in own]
         panel.plot(where, expected, 'k--', label='FLOPs predict')
         panel.set_xlabel(label)
-        panel.set_ylabel('cost of an image, x the first')
+        panel.set_ylabel('cost per image, relative to the first')
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
         panel.legend()

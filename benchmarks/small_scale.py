@@ -1,16 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What pretraining is worth, on two small labelled data sets, on a CPU.
+"""Measure what pretraining gains on two small labeled datasets, on a CPU.
 
     python benchmarks/small_scale.py --data digits
     npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
     python benchmarks/small_scale.py --data emoji --packages *.tgz
 
-For each seed: pretrains mmcae's CAE and mmpretrain's own with the same
-tokenizer on the same number of images, then evaluates both, and an encoder
-with random weights, by linear, attentive, k-NN and fine-tuning (from scratch,
-for the random one): with all labels, and with ten of each class (another ten
-for each seed). Every step is a run of ``tools/*.py``; a step that is done is
-not repeated. Writes ``results.json`` and ``table.md`` in ``--work-dir``.
+For each seed, pretrains mmcae's CAE and mmpretrain's own, with the same
+tokenizer and on the same number of images. Then evaluates both, and an encoder
+with random weights: by a linear head, an attentive head, k nearest neighbors,
+and fine-tuning (which for random weights is training from scratch). Evaluates
+with all labels, and with ten per class, which are others for each seed. Every
+step is a run of ``tools/*.py``; a finished step is not repeated. Writes
+``results.json`` and ``table.md`` to ``--work-dir``.
 """
 
 import argparse
@@ -34,8 +35,8 @@ PEERS = Path(__file__).resolve().parent / 'peers'
 CAE, BENCH = 'configs/cae/', 'configs/cae/benchmarks/tiny-p8_cae-pre_1xb64-'
 ARMS = ('random', 'mmpretrain', 'mmcae')
 KINDS = ('linear', 'attentive', 'finetune')
-FEW = 10  # labels of each class
-# What the evaluations' configs become with few labels: more, smaller steps.
+FEW = 10  # labels per class
+# Options of the evaluations with few labels: more and smaller steps.
 FEW_OPTIONS = (
     'train_dataloader.batch_size=20',
     'train_cfg.max_epochs=90',
@@ -48,14 +49,22 @@ FEW_OPTIONS = (
 
 @dataclass
 class Data:
-    """Configs of one data set."""
+    """Configs of one dataset.
+
+    Attributes:
+        tokenizer: Config of the tokenizer.
+        cae: Config of our pretraining.
+        peer: Config of mmpretrain's pretraining.
+        suffix: End of the names of the evaluations' configs.
+    """
 
     tokenizer: str
     cae: str
     peer: str
-    suffix: str  # of the evaluations' configs
+    suffix: str
 
     def evaluation(self, kind: str) -> str:
+        """Config of an evaluation, one of `KINDS`."""
         kind = '' if kind == 'finetune' else f'{kind}-'
         return f'{BENCH}{kind}coslr-{self.suffix}.py'
 
@@ -81,29 +90,56 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--data', choices=DATA, default='digits')
     parser.add_argument(
-        '--packages', type=Path, nargs='+', help='of npm, for the emoji'
+        '--data',
+        choices=DATA,
+        default='digits',
+        help='dataset (default: %(default)s)',
     )
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/small_scale')
+        '--packages',
+        type=Path,
+        nargs='+',
+        help='npm packages with the emoji, see above',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/small_scale'),
+        help='folder for data, checkpoints and results (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2],
+        help='one run per seed (default: 0 1 2)',
+    )
+    parser.add_argument(
+        '--arms',
+        choices=ARMS,
+        nargs='+',
+        default=ARMS,
+        help='encoders to compare (default: all)',
+    )
     parser.add_argument(
         '--labels',
         choices=['few', 'all'],
         nargs='+',
         default=['few', 'all'],
-        help='labels that the evaluations see (default: once either)',
+        help='evaluate with few labels, with all, or with both (default)',
     )
     parser.add_argument(
-        '--jobs', type=int, default=2, help='runs at the same time'
+        '--jobs',
+        type=int,
+        default=2,
+        help='number of runs at the same time (default: %(default)s)',
     )
     parser.add_argument(
         '--epochs',
         type=int,
-        help='of every training, to try the tool out (default: the configs)',
+        help='length of every training, to try the tool out (default: what '
+        'the configs say)',
     )
     args = parser.parse_args()
     if args.data == 'emoji' and not args.packages:
@@ -112,7 +148,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def write_few(images: Path, seed: int) -> None:
-    """Copy some images of each class from ``train`` to ``few_SEED``."""
+    """Copy `FEW` images of each class from ``train`` to ``few_SEED``."""
     rng = np.random.default_rng(seed)
     for folder in sorted((images / 'train').iterdir()):
         target = images / f'few_{seed}' / folder.name
@@ -123,11 +159,16 @@ def write_few(images: Path, seed: int) -> None:
 
 
 class Study:
-    """The runs of one data set below one folder.
+    """All runs on one dataset, in one folder.
+
+    Args:
+        args: The command line.
+        name: Name of the folder within ``--work-dir``.
+        configs: Configs of the dataset.
 
     Attributes:
         images: Folder that `prepare` writes.
-        unlabelled: The part of it that is pretrained on.
+        unlabeled: The part of it that is used for pretraining.
     """
 
     def __init__(
@@ -137,15 +178,16 @@ class Study:
         self.configs = configs
         self.work = args.work_dir.resolve() / name
         self.images = self.work / 'data'
-        self.unlabelled = self.images / 'train'
+        self.unlabeled = self.images / 'train'
         self.start = time.perf_counter()
 
     def say(self, text: str) -> None:
+        """Print a line with the seconds since the start."""
         seconds = time.perf_counter() - self.start
         print(f'[{seconds:5.0f} s] {text}', flush=True)
 
     def prepare(self) -> None:
-        """Write the images, unless they are there."""
+        """Write the images, unless they exist."""
         done = self.images / 'done'
         if done.is_file():
             pass
@@ -164,6 +206,7 @@ class Study:
                 write_few(self.images, seed)
 
     def train(self, config: str, folder: Path, *options: str) -> str:
+        """Train a config in a folder; returns what was printed."""
         epochs = self.args.epochs
         if epochs is not None:
             shorter = [
@@ -184,13 +227,15 @@ class Study:
         )
 
     def train_tokenizer(self) -> Path:
+        """Train the tokenizer; returns its checkpoint."""
         self.say('tokenizer ...')
         folder = self.work / 'tokenizer'
-        root = f'data_root={self.unlabelled}'
+        root = f'data_root={self.unlabeled}'
         self.train(self.configs.tokenizer, folder, root)
         return last_checkpoint(folder)
 
     def pretrain(self, arm: str, seed: int, tokenizer: Path) -> Path | None:
+        """Pretrain an encoder; returns its checkpoint, ``None`` if random."""
         if arm == 'random':
             return None
         self.say(f'{arm}, seed {seed}: pretraining ...')
@@ -199,7 +244,7 @@ class Study:
         self.train(
             config,
             folder,
-            f'data_root={self.unlabelled}',
+            f'data_root={self.unlabeled}',
             f'tokenizer={tokenizer}',
             f'randomness.seed={seed}',
         )
@@ -213,7 +258,11 @@ class Study:
         seed: int,
         checkpoint: Path | None,
     ) -> float:
-        """Train a linear or attentive head, or the whole classifier."""
+        """Train a linear or attentive head, or the whole model.
+
+        Returns:
+            The accuracy in %.
+        """
         options = [f'data_root={self.images}', f'randomness.seed={seed}']
         if labels == 'few':
             few = f'train_dataloader.dataset.data_prefix=few_{seed}'
@@ -226,7 +275,11 @@ class Study:
     def nearest(
         self, labels: str, arm: str, seed: int, checkpoint: Path | None
     ) -> float:
-        """Classify by the nearest neighbours of the mean patch token."""
+        """Classify by nearest neighbors of the pooled patch features.
+
+        Returns:
+            The accuracy in %.
+        """
         folder = self.work / f'{arm}_seed{seed}'
         train = f'few_{seed}' if labels == 'few' else 'train'
         for split in (train, 'test'):
@@ -247,7 +300,7 @@ class Study:
         return float(re.findall(r'([\d.]+) %', printed)[-1])
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
-        """Pretrain one encoder and evaluate it in four ways."""
+        """Pretrain one encoder, and evaluate it in four ways."""
         checkpoint = self.pretrain(arm, seed, tokenizer)
         run = (arm, seed, checkpoint)
         result: dict = {}
@@ -263,7 +316,7 @@ class Study:
         return result
 
     def run(self) -> dict:
-        """All arms and seeds, several at a time."""
+        """Measure all arms and seeds, several at the same time."""
         self.prepare()
         tokenizer = self.train_tokenizer()
         pairs = [(arm, s) for s in self.args.seeds for arm in self.args.arms]

@@ -1,15 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""One training step of CAE: ours, mmpretrain's, and the authors'.
+"""Measure a training step of CAE: ours, mmpretrain's, and the authors'.
 
     python benchmarks/step.py
     python benchmarks/step.py --device cuda --batch-sizes 64 256
     python benchmarks/step.py --tokens stored
-    python benchmarks/step.py --official ~/CAE    # lxtGH/CAE
+    python benchmarks/step.py --official ~/CAE    # a clone of lxtGH/CAE
 
-All take the same batch, masks and first weights, with AdamW, clipping and
-whatever upkeep each has, A B A B in one process. Writes ``step.json`` and
-``step.md``. The tables' x: how many times as long as ours, as the median of
-the rounds' ratios and between the fastest steps.
+All implementations get the same batch, masks and initial weights. A step has
+AdamW, clipping and the upkeep that the implementation needs. They run in one
+process, in turn (A B A B). Writes ``step.json`` and ``step.md``.
+
+The columns named x say how many times as long as ours a step takes: the first
+is the median of the rounds' ratios, the second compares the fastest steps.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from speed.batches import Batch, make_batch
 from speed.breakdown import parts_table, time_parts
 from speed.cards import cards_table, fixed_bytes
 from speed.ceilings import floor_seconds, gpu_peak, measure_ceilings
-from speed.clock import Clock, alternate, ratio, summarise
+from speed.clock import Clock, alternate, ratio, summarize
 from speed.counting import count
 from speed.implementation import PRECISIONS, Implementation
 from speed.lineup import build_lineup
@@ -39,7 +41,13 @@ from mmcae.models.layers import use_kernels
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[4])
+    parser.add_argument(
+        '--batch-sizes',
+        type=int,
+        nargs='+',
+        default=[4],
+        help='images in a step (default: 4)',
+    )
     parser.add_argument(
         '--precisions',
         choices=PRECISIONS,
@@ -50,29 +58,40 @@ def parse_args() -> argparse.Namespace:
         '--tokens',
         choices=('computed', 'stored'),
         default='computed',
-        help='stored: samples bring their tokens, as from a token store',
+        help='stored: samples have tokens, as those of a token store do '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--tokenizer-precision',
         choices=PRECISIONS,
-        help='of our DALL-E tokenizer (default: that of the step, as '
-        "mmpretrain's; the recipes take fp16 on GPUs, fp32 on CPUs)",
+        help="precision of our DALL-E tokenizer (default: the step's, as in "
+        'mmpretrain; the recipes use fp16 on GPUs and fp32 on CPUs)',
     )
     parser.add_argument(
         '--with-cp',
         action='store_true',
-        help='also ours with blocks that keep their inputs only',
+        help='add ours with activation checkpointing',
     )
     parser.add_argument(
-        '--official', type=Path, help="the authors' repository"
+        '--official',
+        type=Path,
+        help="clone of the authors' repository lxtGH/CAE, to measure it too; "
+        'what it imports and a step does not use need not be installed',
     )
     parser.add_argument(
-        '--no-parts', action='store_true', help='whole steps only'
+        '--no-parts', action='store_true', help='do not time the components'
     )
     parser.add_argument(
-        '--no-peaks', action='store_true', help='no processes of their own'
+        '--no-peaks',
+        action='store_true',
+        help='do not measure the peak memory of each implementation, for '
+        'which it runs in another process',
     )
-    parser.add_argument('--peak-tflops', type=float, help='of the GPU')
+    parser.add_argument(
+        '--peak-tflops',
+        type=float,
+        help='TFLOP/s of the GPU, for MFU (default: from a list of GPUs)',
+    )
     parser.add_argument('--peak-of', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.precisions is None:
@@ -87,7 +106,7 @@ def lineup_of(
     device: torch.device,
     only: str | None = None,
 ) -> dict[str, Implementation]:
-    """Build what the options ask for."""
+    """Build the implementations that the options ask for."""
     if 'DALLEEncoder' in size.model.target_generator.type:
         size.model.target_generator.precision = (
             args.tokenizer_precision or precision
@@ -109,9 +128,9 @@ def time_steps(
     args: argparse.Namespace,
     ceilings: dict[str, float],
 ) -> dict[str, dict]:
-    """Warm up and count with one step of each, then time the rounds."""
+    """Warm up, count the operations of a step of each, time the rounds."""
     for implementation in lineup.values():
-        implementation.step(batch)  # does some things once
+        implementation.step(batch)  # the first step has extra work
     counters = {
         name: count(lambda i=i: i.step(batch)) for name, i in lineup.items()
     }
@@ -127,10 +146,10 @@ def time_steps(
     floor_torch = floor_seconds(flops, trained, by_torch)
     result = {}
     for name, found in times.items():
-        busy = summarise(found['busy'])
+        busy = summarize(found['busy'])
         result[name] = dict(
             busy=busy,
-            wall=summarise(found['wall']),
+            wall=summarize(found['wall']),
             ratio=ratio(found['busy'], times[ours]['busy']),
             rounds=found,
             flops=counters[name].flops,
@@ -144,13 +163,15 @@ def time_steps(
 def measure_memory(
     lineup: dict[str, Implementation], size: Size
 ) -> dict[str, dict[str, float]]:
-    """Bytes of a forward pass, from batches of 1 and 2.
+    """Measure the bytes of a forward pass, with batches of 1 and 2 images.
 
     Returns:
-        For each ``per_image``, kept for backward an image; ``live``, the
-        growth of the pass's peak by an image, with what lives for a moment
-        only (in the backward pass activations go before all gradients have
-        come); and ``fixed``, what does not depend on the batch.
+        By implementation: ``per_image``, the bytes that one image adds to
+        what is kept for the backward pass; ``live``, the bytes that it adds
+        to the peak of the forward pass, tensors of short life included; and
+        ``fixed``, the bytes that training needs at any batch size. (The peak
+        of the forward pass stands for that of the step: in the backward pass,
+        activations are freed before all gradients are there.)
     """
     memory = {}
     for name, implementation in lineup.items():
@@ -167,10 +188,10 @@ def measure_memory(
         per_image = kept[1] - kept[0]
         trained = sum(p.numel() for p in implementation.trained())
         every = sum(p.numel() for p in model.parameters())
-        copies = kept[0] - per_image  # of weights, in half precision
+        copies = kept[0] - per_image  # weights in half precision
         memory[name] = dict(
             per_image=per_image,
-            # What small models make once can hide an image's growth.
+            # In small models, tensors that do not grow can hide the growth.
             live=max(live[1] - live[0], per_image),
             fixed=fixed_bytes(trained, every - trained, copies),
         )
@@ -178,7 +199,10 @@ def measure_memory(
 
 
 def print_peak(args: argparse.Namespace, size: Size) -> None:
-    """What a process of its own does: two steps, and print its peak."""
+    """Run two steps of one implementation, and print the peak memory.
+
+    `peak_of` runs this in another process.
+    """
     device = prepare(args)
     only, precision = args.peak_of, args.precisions[0]
     lineup = lineup_of(args, size, precision, device, only)
@@ -192,7 +216,10 @@ def print_peak(args: argparse.Namespace, size: Size) -> None:
 
 
 def peak_of(name: str, precision: str, batch_size: int) -> int:
-    """Run this tool for one implementation; returns its peak in bytes."""
+    """Run this tool for one implementation; returns its peak in bytes.
+
+    In this process, memory of the other implementations would count too.
+    """
     command = [sys.executable, *sys.argv, '--peak-of', name]
     command += ['--precisions', precision, '--batch-sizes', str(batch_size)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -202,7 +229,7 @@ def peak_of(name: str, precision: str, batch_size: int) -> int:
 def measure(
     args: argparse.Namespace, size: Size, precision: str, batch_size: int
 ) -> tuple[dict, str]:
-    """One precision and batch size; returns the result and its tables."""
+    """Measure one precision and batch size; returns result and tables."""
     device = torch.device(args.device)
     dtype = PRECISIONS[precision] or torch.float32
     ceilings = measure_ceilings(dtype, device)
@@ -224,12 +251,13 @@ def measure(
     text = f'## {args.arch}, {precision}, batch {batch_size}\n\n'
     text += steps_table(steps, batch_size) + '\n'
     text += (
-        f'{giga:.1f} GFLOP an image (ours). Measured ceilings: products '
+        f'{giga:.1f} GFLOP per image (ours). Measured ceilings: products '
         f'{ceilings["products"] / 1e9:.0f}, convolutions '
         f'{ceilings["convolutions"] / 1e9:.0f} GFLOP/s, copy '
         f'{ceilings["copy"] / 1e9:.1f} GB/s. With the library that PyTorch '
-        f'chooses products reach {ceilings["products_torch"] / 1e9:.0f}; '
-        f'of that floor ours is at {ours["floor_share_torch"]:.0%}.\n\n'
+        'chooses, products reach '
+        f'{ceilings["products_torch"] / 1e9:.0f} GFLOP/s; of the floor with '
+        f'that speed, ours is at {ours["floor_share_torch"]:.0%}.\n\n'
     )
     if device.type == 'cuda' and precision != 'fp32':
         peak = gpu_peak(torch.cuda.get_device_name(device))
@@ -245,14 +273,14 @@ def measure(
         text += 'Milliseconds, forward / backward:\n\n'
         text += parts_table(parts) + '\n'
     del lineup
-    gc.collect()  # models are in cycles; the next ones need the memory
+    gc.collect()  # the next models need the memory of these
     if not args.no_peaks:
         for name, row in result['memory'].items():
             row['peak'] = peak_of(name, precision, batch_size)
     text += memory_table(result['memory']) + '\n'
     if precision != 'fp32':
-        text += 'Largest batch of a GPU, estimated from the bytes of its '
-        text += 'kernels:\n\n'
+        text += 'Estimate of the largest batch on a GPU, from the bytes that '
+        text += 'its kernels keep:\n\n'
         text += cards_table(result['memory_on_gpus']) + '\n'
     return result, text
 

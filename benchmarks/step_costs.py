@@ -1,17 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Operations and bytes of a step, which no busy machine can disturb.
+"""Count operations and bytes of a step, and compare them with a record.
 
-    python benchmarks/step_costs.py             # compare with the record
-    python benchmarks/step_costs.py --update    # write this torch's
+    python benchmarks/step_costs.py             # compare
+    python benchmarks/step_costs.py --update    # record them for this torch
 
-The record has a part for each version of torch that is tested, because
-another may split operations in other ways.
+Unlike times, these numbers do not depend on the load of the machine. The
+record has one part for each tested version of torch, because another version
+may split an operation in another way.
 
-Three things are counted: a whole training step of the tiny CAE (operations,
-FLOPs and bytes kept for backward), the forward pass of the base-size CAE with
-given tokens (FLOPs and bytes kept an image, in float32 and under bfloat16
-autocast), and DALL-E's tokenizer at a sixteenth of its width. A test fails
-when one of them grows.
+Three things are measured: a whole training step of the tiny CAE; the forward
+pass of the CAE of base size with given tokens, per image, in float32 and with
+bfloat16 autocast; and DALL-E's tokenizer with a sixteenth of its width. A test
+fails when a number grows.
 """
 
 import argparse
@@ -38,27 +38,30 @@ CPU = torch.device('cpu')
 
 
 def measure_costs() -> dict[str, Any]:
-    """Count everything anew.
+    """Count everything.
 
     Returns:
-        By name of what was counted ``flops``, ``operations`` (by kind) and
-        ``kept``, the bytes kept for backward.
+        By name of what was measured: ``flops``, ``operations`` (by kind) and
+        ``kept``, the bytes kept for the backward pass.
     """
     MMLogger.get_current_instance().setLevel(logging.ERROR)
     return dict(_tiny_steps(), **_base_forward(), tokenizer=_tokenizer())
 
 
 def torch_version() -> str:
-    """Major and minor version, the record's key."""
+    """Major and minor version of torch, the key in the record."""
     return '.'.join(torch.__version__.split('.')[:2])
 
 
 def find_growth(recorded: Mapping, found: Mapping) -> list[str]:
-    """Say what costs more than recorded; nothing: empty.
+    """Describe what costs more than recorded.
 
     Args:
-        recorded: What the record says of this torch.
-        found: What is counted now.
+        recorded: The record of this torch.
+        found: What `measure_costs` has counted.
+
+    Returns:
+        One line for each number that has grown.
     """
     growth = []
     for name, before in recorded.items():
@@ -86,7 +89,7 @@ def _tiny_steps() -> dict[str, dict]:
     found = {}
     for precision in ('fp32', 'bf16'):
         ours, batch = Ours(size, precision, CPU), make_batch(size, 2, CPU)
-        ours.step(batch)  # makes the optimizer's state
+        ours.step(batch)  # AdamW makes its moments in the first step
         kept = saved_bytes(lambda o=ours, b=batch: o.loss(b), ours.weights())
         counter = count(lambda o=ours, b=batch: o.step(b))
         found[f'tiny step, {precision}'] = _summary(counter, kept)
@@ -99,7 +102,7 @@ def _base_forward() -> dict[str, dict]:
     cfg.target_generator = None
     with torch.device('meta'):
         model: Any = MODELS.build(cfg)
-    # Weights of nothing cost as much, and no time to draw.
+    # Zeros cost the same as random weights, and take no time to draw.
     model.to_empty(device='cpu').train()
     for parameter in model.parameters():
         parameter.data.zero_()
@@ -117,7 +120,8 @@ def _base_forward() -> dict[str, dict]:
             with OpCounter() as counter:
                 kept.append(saved_bytes(loss, weights))
             counters.append(counter)
-        # The difference is an image's: without copies of weights.
+        # The difference is the cost of one image, without weights in half
+        # precision, which do not grow with the batch.
         found[f'base forward of an image, {precision}'] = dict(
             flops=counters[1].total - counters[0].total,
             kept=kept[1] - kept[0],
@@ -160,8 +164,15 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--update', action='store_true')
-    parser.add_argument('--record', type=Path, default=RECORD)
+    parser.add_argument(
+        '--update', action='store_true', help='record what is counted'
+    )
+    parser.add_argument(
+        '--record',
+        type=Path,
+        default=RECORD,
+        help="file of the record (default: the repository's)",
+    )
     args = parser.parse_args()
     costs, version = measure_costs(), torch_version()
     for name, row in costs.items():
@@ -180,11 +191,11 @@ def main() -> None:
     if version not in record:
         sys.exit(
             f'no record of torch {version}, only of {", ".join(record)}: '
-            '`--update` makes one'
+            'make one with --update'
         )
     growth = find_growth(record[version], costs)
     if growth:
-        sys.exit('more than recorded:\n' + '\n'.join(growth))
+        sys.exit('costs more than recorded:\n' + '\n'.join(growth))
     print('nothing has grown')
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The table of ``small_scale.py``."""
+"""Write the table of ``small_scale.py``."""
 
 import statistics
 from pathlib import Path
@@ -17,8 +17,8 @@ NAMES = dict(
 )
 
 
-def summarise(values: list[float]) -> str:
-    """Mean and, of several seeds, the range."""
+def summarize(values: list[float]) -> str:
+    """The mean, and the range if there are several seeds."""
     text = f'{statistics.mean(values):.1f}'
     if len(values) > 1:
         text += f' [{min(values):.1f}-{max(values):.1f}]'
@@ -26,13 +26,14 @@ def summarise(values: list[float]) -> str:
 
 
 def write_table(folder: Path, results: dict) -> str:
-    """Write ``table.md``: one row an arm, means over the seeds.
+    """Write ``table.md``: one row per arm, with means over the seeds.
 
     Args:
         folder: Where to write.
-        results: ``labels``: ``few``, ``all`` or both; ``arms``: for each, a
-            list of dicts: accuracies in % for each of these, and perhaps
-            ``pretrain_cpu``.
+        results: ``labels`` is a list of ``'few'``, ``'all'`` or both.
+            ``arms`` has a list of dicts for each arm, one per seed. Such a
+            dict has accuracies in % for each of the ``labels``, and
+            ``pretrain_cpu`` (seconds) if the arm was pretrained.
 
     Returns:
         The table.
@@ -42,10 +43,10 @@ def write_table(folder: Path, results: dict) -> str:
         '|---' * (len(COLUMNS) + 2) + '|',
     ]
     for labels in results['labels']:
-        heading = dict(few='10 a class', all='all')[labels]
+        heading = dict(few='10 per class', all='all')[labels]
         for arm, runs in results['arms'].items():
             cells = [
-                summarise([run[labels][key] for run in runs])
+                summarize([run[labels][key] for run in runs])
                 for key in COLUMNS
             ]
             row = ' | '.join([heading, NAMES[arm], *cells])
@@ -55,7 +56,9 @@ def write_table(folder: Path, results: dict) -> str:
         seconds = [r['pretrain_cpu'] for r in runs if 'pretrain_cpu' in r]
         if seconds:
             median = statistics.median(seconds)
-            lines.append(f'{NAMES[arm]}: pretrained in {median:.0f} s of CPU')
+            lines.append(
+                f'{NAMES[arm]}: pretrained in {median:.0f} s of CPU time'
+            )
     table = '\n'.join(lines) + '\n'
     (folder / 'table.md').write_text(table)
     return table

@@ -1,13 +1,14 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""DALL-E's tokenizer alone: ours in its precisions, and mmpretrain's.
+"""Measure DALL-E's tokenizer alone: ours and mmpretrain's.
 
     python benchmarks/tokenizer.py --weights dalle_encoder.pth
     python benchmarks/tokenizer.py --device cuda --batch-size 64
 
-mmpretrain's records gradients and takes all places, as in its training step;
-ours takes the masked half. Agreement is the share of masked places with the
-token of mmpretrain's in float32. Writes ``tokenizer.json`` and
-``tokenizer.md``.
+Both run in float32 and in half precision, as they do in a training step:
+mmpretrain's records gradients and computes the tokens of all patches, ours
+those of the masked half. The column "same tokens" is the share of masked
+patches that get the token of mmpretrain's tokenizer in float32. Writes
+``tokenizer.json`` and ``tokenizer.md``.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 from speed.batches import make_batch
-from speed.clock import Clock, alternate, ratio, summarise
+from speed.clock import Clock, alternate, ratio, summarize
 from speed.implementation import PRECISIONS
 from speed.machine import describe_machine, load_average
 from speed.options import half, make_parser, prepare
@@ -29,9 +30,18 @@ from torch import Tensor
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument(
-        '--width', type=int, default=256, help='smaller ones to try it out'
+        '--batch-size',
+        type=int,
+        default=4,
+        help='images per call (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--width',
+        type=int,
+        default=256,
+        help="the tokenizer's width; a smaller one is quicker to try "
+        '(default: %(default)s)',
     )
     return parser.parse_args()
 
@@ -39,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 def build_calls(
     args: argparse.Namespace, device: torch.device
 ) -> dict[str, Callable[[], Tensor]]:
-    """Calls that give the tokens of masked places; mmpretrain's first."""
+    """Calls that return the tokens of masked patches, mmpretrain's first."""
     size = load_size('base', tokenizer=args.weights)
     batch = make_batch(size, args.batch_size, device)
     images, mask = batch.token_images, batch.mask
@@ -53,7 +63,7 @@ def build_calls(
         )
         if init is not None:
             tokenizer.init_weights()
-        if ours:  # the same random weights
+        if ours:  # all have the same random weights
             first = next(iter(ours.values()))
             tokenizer.load_state_dict(first.state_dict())
         ours[f'mmcae {precision}'] = tokenizer.to(device)
@@ -74,14 +84,16 @@ def build_calls(
     for name, tokenizer in ours.items():
         calls[name] = lambda t=tokenizer: t.tokenize(images, mask=mask)
     everywhere = ours['mmcae fp32']
-    calls['mmcae fp32, all places'] = lambda: everywhere.tokenize(images)[mask]
+    calls['mmcae fp32, all patches'] = lambda: everywhere.tokenize(images)[
+        mask
+    ]
     return calls
 
 
 def make_table(rows: dict[str, dict], batch_size: int) -> str:
-    """Markdown: a row a tokenizer."""
+    """A Markdown table: one row per tokenizer."""
     lines = [
-        '| tokenizer | median an image | x mmpretrain fp32 (median; min) '
+        '| tokenizer | median per image | x mmpretrain fp32 (median; min) '
         '| same tokens |',
         '|---|---|---|---|',
     ]
@@ -107,8 +119,8 @@ def main() -> None:
     for name, found in times.items():
         same = (tokens[name] == tokens[first]).float().mean().item()
         rows[name] = dict(
-            busy=summarise(found['busy']),
-            wall=summarise(found['wall']),
+            busy=summarize(found['busy']),
+            wall=summarize(found['wall']),
             ratio=ratio(times[first]['busy'], found['busy']),
             agreement=same,
         )

@@ -1,16 +1,18 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What pretraining is worth for segmentation and detection, on a CPU.
+"""Measure what pretraining gains in segmentation and detection, on a CPU.
 
     python benchmarks/transfer.py --task segmentation
     python benchmarks/transfer.py --task detection
 
-Many images without labels, few with: for each seed, pretrains a tiny CAE on
-1,024 scenes of digits on photographs, then trains the same segmentor or
-detector on a few labelled scenes from it, from mmpretrain's own CAE of the
-same size, and from random weights, for equally many iterations. Each seed has
-labelled and validation scenes of its own. Validation shares neither digits nor
-parts of the photographs with anything trained on.
-Every step is a run of ``tools/*.py``; a step that is done is not repeated, and
+There are many images without labels, and few with labels. For each seed,
+pretrains a tiny CAE on 1,024 unlabeled scenes: digits on photographs. Then
+trains the same segmentor or detector on a few labeled scenes, starting from
+this CAE, from mmpretrain's own CAE of the same size, and from random weights,
+for the same number of iterations. Each seed has its own labeled scenes and its
+own validation scenes. No digit, and no part of a photograph, is in both a
+validation scene and a scene of training or pretraining.
+
+Every step is a run of ``tools/*.py``. A finished step is not repeated, and
 both tasks share the pretraining. Writes ``results.json`` and ``table.md``.
 """
 
@@ -24,7 +26,7 @@ from pathlib import Path
 
 from runs import run_tool, start_options
 from small_scale import ARMS, CAE, PEERS, Data, Study
-from table import NAMES, summarise
+from table import NAMES, summarize
 
 TRANSFER = f'{CAE}transfer/'
 SCENES = Data(
@@ -33,18 +35,21 @@ SCENES = Data(
     str(PEERS / 'mmpretrain_cae_scenes.py'),
     '',
 )
-UNLABELLED, UNLABELLED_SEED = 1024, 100  # not that of any labelled set
+# The seed is not that of any labeled dataset.
+UNLABELED, UNLABELED_SEED = 1024, 100
 
 
 @dataclass
 class Task:
-    """A data set, the config that trains on it, and what it reports.
+    """A dataset, the config that trains on it, and what the log reports.
 
     Attributes:
-        schedule: Options of the config for a length.
-        length: Of a training: iterations or epochs.
-        metrics: Patterns of the log, by heading.
-        factor: Of the metrics, to have %.
+        converter: Script that writes the dataset.
+        config: Config of the training.
+        schedule: Returns the options of the config for a length.
+        length: Length of a training, in iterations or epochs.
+        metrics: Patterns that find a metric in the log, by heading.
+        factor: What turns the metrics into %.
     """
 
     converter: str
@@ -56,7 +61,7 @@ class Task:
 
 
 def segmentation_schedule(iterations: int) -> tuple[str, ...]:
-    """Options of the segmentor: a falling rate, one validation."""
+    """Options of the segmentor: one decay of the rate, one validation."""
     return (
         f'train_cfg.max_iters={iterations}',
         f'train_cfg.val_interval={iterations}',
@@ -69,7 +74,7 @@ def detection_schedule(epochs: int) -> tuple[str, ...]:
     """Options of the detector: two steps of the rate, one validation."""
     steps = f'{epochs * 3 // 4},{epochs * 11 // 12}'
     return (
-        'model.backbone.img_size=48',  # of the pretraining
+        'model.backbone.img_size=48',  # as in pretraining
         f'train_cfg.max_epochs={epochs}',
         f'train_cfg.val_interval={epochs}',
         f'default_hooks.checkpoint.interval={epochs}',
@@ -90,7 +95,7 @@ TASKS = dict(
         'tools/dataset_converters/tiny_coco.py',
         f'{TRANSFER}coco/mask-rcnn_tiny-p8_cae-pre_1xb8-12e_tiny-coco-96px.py',
         detection_schedule,
-        48,  # of 8 iterations with 64 images
+        48,  # an epoch of 64 images has 8 iterations
         {
             'box AP': r'coco/bbox_mAP: ([\d.]+)',
             'mask AP': r'coco/segm_mAP: ([\d.]+)',
@@ -105,29 +110,60 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--task', choices=TASKS, default='segmentation')
     parser.add_argument(
-        '--work-dir', type=Path, default=Path('work_dirs/transfer')
-    )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--arms', choices=ARMS, nargs='+', default=ARMS)
-    parser.add_argument(
-        '--labels', type=int, default=64, help='labelled images'
+        '--task',
+        choices=TASKS,
+        default='segmentation',
+        help='what to train (default: %(default)s)',
     )
     parser.add_argument(
-        '--times', type=float, default=1, help='as many iterations'
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs/transfer'),
+        help='folder for data, checkpoints and results (default: %(default)s)',
     )
-    parser.add_argument('--val-images', type=int, default=128)
+    parser.add_argument(
+        '--seeds',
+        type=int,
+        nargs='+',
+        default=[0, 1, 2],
+        help='one run per seed (default: 0 1 2)',
+    )
+    parser.add_argument(
+        '--arms',
+        choices=ARMS,
+        nargs='+',
+        default=ARMS,
+        help='encoders to compare (default: all)',
+    )
+    parser.add_argument(
+        '--labels',
+        type=int,
+        default=64,
+        help='number of labeled images (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--times',
+        type=float,
+        default=1,
+        help='multiplies the length of a training (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--val-images',
+        type=int,
+        default=128,
+        help='number of validation images (default: %(default)s)',
+    )
     args = parser.parse_args()
-    args.epochs = None  # of the pretraining: the configs'
+    args.epochs = None  # pretraining has the length that its config says
     return args
 
 
 def read_metrics(task: Task, printed: str) -> dict[str, float]:
-    """The last evaluation in a log, in %.
+    """The metrics of the last evaluation in a log, in %.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the log has no evaluation.
     """
     found = {}
     for name, pattern in task.metrics.items():
@@ -147,22 +183,20 @@ def write_scenes(
 
 
 class Pretraining(Study):
-    """Encoders of scenes without labels."""
+    """Pretrains encoders on scenes without labels."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         super().__init__(args, 'scenes', SCENES)
-        self.unlabelled = self.images / 'images/training'
+        self.unlabeled = self.images / 'images/training'
 
     def prepare(self) -> None:
-        """Write the scenes; the labels that come along are not read."""
+        """Write the scenes; their labels are not read."""
         converter = TASKS['segmentation'].converter
-        write_scenes(
-            converter, self.images, UNLABELLED, 0, seed=UNLABELLED_SEED
-        )
+        write_scenes(converter, self.images, UNLABELED, 0, seed=UNLABELED_SEED)
 
 
 class Transfer:
-    """The runs of one task."""
+    """All runs of one task."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -172,7 +206,7 @@ class Transfer:
         self.work = args.work_dir.resolve() / name
 
     def measure(self, arm: str, seed: int, tokenizer: Path) -> dict:
-        """Train from one encoder; return the last evaluation."""
+        """Train from one encoder; returns the last evaluation."""
         checkpoint = self.study.pretrain(arm, seed, tokenizer)
         self.study.say(f'{arm}, seed {seed}: {self.args.task} ...')
         data = self.work / f'data_seed{seed}'
@@ -192,7 +226,7 @@ class Transfer:
         return read_metrics(self.task, printed)
 
     def run(self) -> dict:
-        """All arms and seeds, one after the other."""
+        """Measure all arms and seeds, one after the other."""
         self.study.prepare()
         tokenizer = self.study.train_tokenizer()
         found: dict = {arm: [] for arm in self.args.arms}
@@ -203,15 +237,14 @@ class Transfer:
 
 
 def write_table(folder: Path, arms: dict) -> str:
-    """Write ``table.md``: one row an arm, means over the seeds."""
+    """Write ``table.md``: one row per arm, with means over the seeds."""
     names = list(next(iter(arms.values()))[0])
     lines = [
         '| encoder | ' + ' | '.join(names) + ' |',
         '|---' * (len(names) + 1) + '|',
     ]
     for arm, runs in arms.items():
-        cells = [summarise([run[name] for run in runs]) for name in names]
-        # From scratch or not is said by the table's name of the arm.
+        cells = [summarize([run[name] for run in runs]) for name in names]
         name = 'random weights' if arm == 'random' else NAMES[arm]
         lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
     table = '\n'.join(lines) + '\n'

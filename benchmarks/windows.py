@@ -1,16 +1,16 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What windowed attention saves on a large image: bytes and time of a block.
+"""Measure what attention in windows saves on a large image: bytes and time.
 
     python benchmarks/windows.py
     python benchmarks/windows.py --encoder --precision bf16
 
-For attention by PyTorch's fused kernel and by plain products (``fused`` and
-``explicit``), without and with relative position bias: a block that
-attends everywhere and one that attends in windows. Counts the bytes that a
-forward pass keeps for the backward pass and the most that live at once in
-both, and takes the processor's time. ``--encoder`` adds whole encoders with
-fused attention in which each block is computed again in the backward pass, as
-in the configs of detection. Writes ``windows.json`` and ``windows.md``.
+Compares a block with global attention and a block with attention in windows:
+with PyTorch's fused kernel (``fused``) and with plain matrix products
+(``explicit``), without and with relative position bias. Measures the bytes
+that a forward pass keeps for the backward pass, the peak of the bytes in both
+passes, and the processor time. ``--encoder`` adds whole encoders with fused
+attention and activation checkpointing, as in the configs for detection. Writes
+``windows.json`` and ``windows.md``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 from mmengine.registry import MODELS
 from speed.activations import saved_bytes
-from speed.clock import Clock, alternate, summarise
+from speed.clock import Clock, alternate, summarize
 from speed.implementation import PRECISIONS
 from speed.live import peak_live_bytes
 from speed.machine import describe_machine, load_average
@@ -38,13 +38,28 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.set_defaults(rounds=3)
     parser.add_argument(
-        '--size', type=int, nargs=2, default=[800, 1333],
-        metavar=('HEIGHT', 'WIDTH'), help='padded to whole patches',
-    )  # fmt: skip
-    parser.add_argument('--window', type=int, default=14, help='in patches')
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32')
+        '--size',
+        type=int,
+        nargs=2,
+        default=[800, 1333],
+        metavar=('HEIGHT', 'WIDTH'),
+        help='size of the image in pixels, which is padded to whole patches '
+        '(default: 800 1333)',
+    )
     parser.add_argument(
-        '--encoder', action='store_true', help='whole encoders, too'
+        '--window',
+        type=int,
+        default=14,
+        help='side of a window in patches (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='fp32',
+        help='precision of the pass (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--encoder', action='store_true', help='measure whole encoders too'
     )
     return parser.parse_args()
 
@@ -52,12 +67,13 @@ def parse_args() -> argparse.Namespace:
 def make_step(
     module: nn.Module, x: Tensor, precision: str, *more: object
 ) -> tuple[Callable[[], Tensor], Callable[[], None]]:
-    """A forward pass, and one with its backward pass.
+    """Make two functions: a forward pass, and a forward and backward pass.
 
     Args:
-        module: Called with ``x`` and ``more``; gives one tensor or several.
-        x: Input, which gets a gradient, too.
+        module: Called with ``x`` and ``more``; returns one tensor or several.
+        x: Input, which gets a gradient too.
         precision: See `PRECISIONS`.
+        more: Further arguments of the module.
     """
     dtype = PRECISIONS[precision]
 
@@ -78,10 +94,11 @@ def make_step(
 def measure(
     module: nn.Module, x: Tensor, precision: str, *more: object
 ) -> tuple[dict[str, int], Callable[[], None]]:
-    """Bytes of one module, its input included and its weights not.
+    """Measure the bytes of a module with its input, without its weights.
 
     Returns:
-        ``kept`` for the backward pass and ``peak`` of both; and the step.
+        Bytes ``kept`` for the backward pass and the ``peak`` of both passes;
+        and the function that runs both passes.
     """
     forward, step = make_step(module, x, precision, *more)
     there = [*module.parameters(), *module.buffers()]
@@ -93,7 +110,7 @@ def measure(
 def measure_blocks(
     arch: dict[str, int], args: argparse.Namespace, rel_pos: bool
 ) -> dict[str, dict]:
-    """A block that attends everywhere and one with windows."""
+    """Measure a block with global attention, and one with windows."""
     grid = tuple(-(-side // PATCH) for side in args.size)
     x = torch.randn(1, 1 + grid[0] * grid[1], arch['embed_dims'])
     x = x.to(args.device).requires_grad_()
@@ -115,10 +132,10 @@ def measure_blocks(
 def measure_encoders(
     arch: dict[str, int], args: argparse.Namespace
 ) -> dict[str, dict]:
-    """Encoders with windows in none, in all but four and in all blocks.
+    """Measure encoders with windows in no, in all but four, in all blocks.
 
-    Each takes one step only: `kept` would miss the inputs of the blocks,
-    which are kept outside of autograd's graph.
+    The kept bytes are not counted: activation checkpointing keeps the inputs
+    of the blocks where `saved_bytes` does not see them.
     """
     windows: dict[str, dict] = {
         'everywhere': {},
@@ -148,7 +165,7 @@ def measure_encoders(
 
         clock = Clock(torch.device(args.device))
         times = alternate({name: step_watched}, 1, clock)
-        row['seconds'] = summarise(times[name]['busy'])
+        row['seconds'] = summarize(times[name]['busy'])
         found[name] = row
     return found
 
@@ -156,15 +173,15 @@ def measure_encoders(
 def time_steps(
     found: dict[str, dict], steps: dict, args: argparse.Namespace
 ) -> dict[str, dict]:
-    """Add ``seconds`` of the processor."""
+    """Time the steps, and add ``seconds`` to what was found."""
     times = alternate(steps, args.rounds, Clock(torch.device(args.device)))
     for name, row in found.items():
-        row['seconds'] = summarise(times[name]['busy'])
+        row['seconds'] = summarize(times[name]['busy'])
     return found
 
 
 def windows_table(rows: list[dict]) -> str:
-    """Markdown: a row a measured block or encoder."""
+    """A Markdown table: one row per measured block or encoder."""
     lines = [
         '| what | attention | relative bias | attends | kept for backward '
         '| peak | time |',
@@ -195,7 +212,8 @@ def main() -> None:
                 found = measure_blocks(arch, args, rel_pos)
             rows.append(dict(what='block', **setting, found=found))
     if args.encoder:
-        # Detection has no relative position bias; long sequences are fused.
+        # As in detection: without relative position bias, and with the fused
+        # kernel, which long sequences use.
         setting = dict(attention='fused', rel_pos=False)
         with use_kernels(attention='fused'):
             found = measure_encoders(arch, args)

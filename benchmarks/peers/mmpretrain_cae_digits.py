@@ -1,8 +1,13 @@
-# mmpretrain's own CAE at the size of our tiny one, with the values of
-# mmpretrain's config scaled to the grid: 75 of 196 patches masked, alignment
-# weight 2, warm-up from 1e-4 and a floor of 1/150 of the learning rate, its
-# own mask generator, resizing and classes. Learning rate, batch, epochs and
-# the tokenizer are those of our config.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""mmpretrain's own CAE at the size of our tiny one.
+
+What mmpretrain's config sets is kept, scaled to the grid: the share of masked
+patches (75 of 196), the alignment weight 2, the warm-up from 1e-4 of the
+learning rate, the final rate of 1/150 of it, and mmpretrain's mask generator,
+resizing and classes. Learning rate, batch size, epochs and tokenizer are those
+of our config.
+"""
+
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 data_root = 'data/digits/train'

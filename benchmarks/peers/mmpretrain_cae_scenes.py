@@ -1,4 +1,6 @@
-# mmpretrain's own CAE on digits on photographs; see mmpretrain_cae_digits.py.
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""mmpretrain's own CAE on scenes; see ``mmpretrain_cae_digits.py``."""
+
 _base_ = './mmpretrain_cae_digits.py'
 
 data_root = 'data/scenes/images/training'

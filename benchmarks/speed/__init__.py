@@ -1,2 +1,2 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Measuring what a training step costs: time, operations and memory."""
+"""Measure what a training step costs: time, operations and memory."""

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Bytes that a forward pass keeps for the backward pass."""
+"""Count the bytes that a forward pass keeps for the backward pass."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,16 +10,19 @@ from torch import Tensor
 def saved_bytes(
     forward: Callable[[], Tensor], weights: Iterable[Tensor]
 ) -> int:
-    """Sum the storages that autograd saves, each once.
+    """Add up the storages that autograd saves; each counts once.
 
     Args:
         forward: Computes a loss.
-        weights: Tensors that are there anyway. They must be the same
-            objects all through the pass: what the pass frees could lend its
-            address to an activation.
+        weights: Tensors that do not count, because they exist without the
+            pass too. They must stay alive during the pass: if one were freed,
+            an activation could get its address, and would not be counted.
+
+    Returns:
+        Number of bytes.
     """
     known = {w.untyped_storage()._cdata for w in weights}
-    kept: dict[int, torch.UntypedStorage] = {}  # alive: addresses stay unique
+    kept: dict[int, torch.UntypedStorage] = {}  # keeps addresses unique
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""One batch, the same for every implementation."""
+"""The batch that every implementation gets."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,13 @@ class Batch:
     """Random images and masks.
 
     Attributes:
-        images: Normalised, ``(B, 3, H, W)``.
-        token_images: As DALL-E's tokenizer wants them, 0.1 to 0.9,
-            ``(B, 3, h, w)``.
+        images: Normalized images, ``(B, 3, H, W)``.
+        token_images: Images for DALL-E's tokenizer, with values from 0.1 to
+            0.9, ``(B, 3, h, w)``.
         mask: ``True`` where a patch is masked, ``(B, L)``.
-        tokens: Tokens of all patches, ``(B, L)``, for implementations whose
-            tokenizer is left out; on the CPU, as from a store.
+        tokens: Tokens of all patches, ``(B, L)``, for implementations that
+            run without their tokenizer. They are on the CPU, like tokens from
+            a token store.
     """
 
     images: Tensor
@@ -34,7 +35,7 @@ class Batch:
 def make_batch(
     size: Size, batch_size: int, device: torch.device, seed: int = 0
 ) -> Batch:
-    """Draw a batch; every row of the mask hides half of the patches."""
+    """Draw a random batch; in each image half of the patches are masked."""
     draw = torch.Generator().manual_seed(seed)
     shape, patches = (batch_size, 3), size.grid**2
     images = torch.randn(*shape, *[size.image_size] * 2, generator=draw)

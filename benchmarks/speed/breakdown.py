@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Where the time of a step goes."""
+"""Time each component of a training step."""
 
 import statistics
 from collections.abc import Mapping
@@ -19,17 +19,18 @@ def time_parts(
     rounds: int,
     clock: Clock,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Time each component of several implementations, taking turns.
+    """Time each component of several implementations in turn.
 
     Args:
-        implementations: By name.
-        batch: What they compute on.
-        rounds: How often; the first, a warm-up, comes on top.
-        clock: What measures.
+        implementations: The implementations by name.
+        batch: The batch that they compute on.
+        rounds: Number of measured rounds. One more round comes first, to
+            warm up, and does not count.
+        clock: Measures the time.
 
     Returns:
-        For each implementation and component ``forward`` and ``backward`` in
-        seconds (medians), and ``flops`` of the forward pass.
+        By implementation and component: the medians of ``forward`` and
+        ``backward`` in seconds, and ``flops`` of the forward pass.
     """
     result: dict[str, dict[str, dict[str, float]]] = {}
     parts = {name: i.parts(batch) for name, i in implementations.items()}
@@ -56,7 +57,7 @@ def time_parts(
 def _time(
     implementation: Implementation, part: Part, clock: Clock
 ) -> tuple[float, float]:
-    """Seconds of a component's forward and backward pass."""
+    """Time a component; returns seconds of forward and backward pass."""
     kept: list[Tensor] = []
 
     def forward() -> None:
@@ -72,7 +73,7 @@ def _time(
     if kept:
         gradient = torch.full_like(kept[0], 1e-3)
         second = clock(lambda: kept[0].backward(gradient))[0]
-    # As in training, the next pass allocates its gradients.
+    # As in training, each pass allocates its gradients.
     implementation.model.zero_grad(set_to_none=True)
     return first, second
 
@@ -80,7 +81,10 @@ def _time(
 def parts_table(
     parts: Mapping[str, Mapping[str, Mapping[str, float]]],
 ) -> str:
-    """Markdown: a row a component, milliseconds forward / backward."""
+    """A Markdown table: one row per component, milliseconds.
+
+    A cell has the forward pass, and after a slash the backward pass.
+    """
     names = list(parts)
     rows = ['| component | ' + ' | '.join(names) + ' |']
     rows.append('|---' * (len(names) + 1) + '|')

@@ -1,23 +1,25 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What batch a GPU takes, estimated from measured bytes."""
+"""Estimate the largest batch of a GPU from measured bytes."""
 
 from collections.abc import Mapping
 
 CARDS_GB = (24, 40, 80)
-# Weight, gradient and two moments of AdamW in float32.
+# Weight, gradient and AdamW's two moments, all in float32.
 BYTES_PER_PARAMETER = 16
-# CUDA's context and libraries, and what the allocator loses to fragments.
+# Memory for CUDA's context and libraries, and the share of the rest that the
+# allocator loses to fragmentation.
 CONTEXT_BYTES = 1e9
 LOST_SHARE = 0.1
 
 
 def fixed_bytes(num_trained: int, num_frozen: int, copies: float = 0) -> float:
-    """Bytes of a training that do not depend on the batch.
+    """Bytes that training needs at any batch size.
 
     Args:
-        num_trained: Parameters that are trained.
-        num_frozen: Others: tokenizer, position table, teacher.
-        copies: Bytes of half-precision copies of the weights.
+        num_trained: Number of trained parameters.
+        num_frozen: Number of other parameters: tokenizer, position table and
+            teacher.
+        copies: Bytes of the weights' copies in half precision.
     """
     return BYTES_PER_PARAMETER * num_trained + 4 * num_frozen + copies
 
@@ -25,23 +27,26 @@ def fixed_bytes(num_trained: int, num_frozen: int, copies: float = 0) -> float:
 def largest_batch(
     card_bytes: float, fixed: float, per_image: float, multiple: int = 8
 ) -> int:
-    """How many images fit, rounded down to a multiple; 0: none.
+    """Estimate how many images fit.
 
     Args:
         card_bytes: Memory of the GPU.
         fixed: See `fixed_bytes`.
-        per_image: Bytes by which an image raises the peak.
-        multiple: What the batch is a multiple of.
+        per_image: Bytes by which one more image raises the peak.
+        multiple: The result is rounded down to a multiple of this.
+
+    Returns:
+        The batch size; 0 if no batch fits.
     """
     room = (card_bytes - CONTEXT_BYTES) * (1 - LOST_SHARE) - fixed
     return max(0, int(room / per_image) // multiple * multiple)
 
 
 def cards_table(memory: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown: a row an implementation.
+    """A Markdown table: one row per implementation.
 
     Args:
-        memory: For each ``fixed`` and ``live`` in bytes.
+        memory: By implementation: ``fixed`` and ``live``, in bytes.
     """
     heads = [f'{card} GB' for card in CARDS_GB]
     rows = [

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How fast this machine can multiply and copy, through PyTorch."""
+"""Measure how fast this machine multiplies and copies through PyTorch."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,13 +10,13 @@ from mmcae.models.ops import linear as fastest_linear
 
 from .clock import Clock
 
-# Rows, inputs and outputs of the linear layers of a base-size step, and
-# channels, side and outputs of the 3 x 3 convolutions of the tokenizer.
+# Rows, inputs and outputs of linear layers in a step at base size.
 LINEAR = ((396, 768, 3072), (396, 3072, 768), (392, 768, 8192))
+# Channels, side and output channels of 3 x 3 convolutions in the tokenizer.
 CONVOLUTION = ((64, 112, 64), (128, 56, 128), (256, 28, 256))
 
-# Dense half-precision TFLOP/s with float32 sums, from the vendors' sheets
-# (quoted, not measured).
+# TFLOP/s of dense products in half precision with float32 sums, quoted from
+# the vendors' data sheets (not measured).
 GPU_TFLOPS = {
     'V100': 125.0,
     'T4': 65.0,
@@ -38,12 +38,20 @@ def measure_ceilings(
     linear: tuple = LINEAR,
     convolution: tuple = CONVOLUTION,
 ) -> dict[str, float]:
-    """Measure the best of several shapes and layouts.
+    """Measure the highest speed over several shapes and layouts.
+
+    Args:
+        dtype: Type of the products' and convolutions' operands.
+        device: Where they are computed.
+        rounds: Number of measurements of each shape; the fastest counts.
+        linear: Shapes of products, see `LINEAR`.
+        convolution: Shapes of convolutions, see `CONVOLUTION`.
 
     Returns:
-        ``products`` and ``convolutions`` in FLOP/s, ``copy`` in bytes/s (read
-        and written); ``products_torch``: with the library that PyTorch
-        chooses, where ours may be another.
+        ``products`` and ``convolutions`` in FLOP/s, and ``copy`` in bytes/s,
+        where bytes read and bytes written both count. ``products_torch`` is
+        the speed of products with the library that PyTorch chooses; mmcae may
+        choose another.
     """
     clock = Clock(device)
     calls: dict[str, list[tuple[float, Callable]]] = dict(
@@ -75,7 +83,7 @@ def measure_ceilings(
         for kind, entries in calls.items():
             speeds = []
             for work, call in entries:
-                call()  # warm
+                call()  # to warm up
                 speeds.append(
                     work / min(clock(call)[0] for _ in range(rounds))
                 )
@@ -89,14 +97,14 @@ def floor_seconds(
     num_parameters: int,
     ceilings: Mapping[str, float],
 ) -> float:
-    """The least time that a step's arithmetic and AdamW can take.
+    """The shortest time that the arithmetic of a step and AdamW can take.
 
-    AdamW reads parameter, gradient and two moments, and writes all but the
-    gradient: 28 bytes a parameter.
+    AdamW reads the parameter, the gradient and two moments, and writes all of
+    these but the gradient: 28 bytes per parameter.
 
     Args:
-        flops: ``products`` and ``convolutions`` of a step.
-        num_parameters: Trained parameters.
+        flops: FLOPs of a step: ``products`` and ``convolutions``.
+        num_parameters: Number of trained parameters.
         ceilings: See `measure_ceilings`.
     """
     return (
@@ -107,7 +115,7 @@ def floor_seconds(
 
 
 def gpu_peak(name: str) -> float | None:
-    """Half-precision FLOP/s of a known GPU, by its name."""
+    """FLOP/s of a GPU in half precision; ``None`` if it is not listed."""
     for key, tera in GPU_TFLOPS.items():
         if key in name:
             return 1e12 * tera

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Timing on machines that do other things as well."""
+"""Time calls on machines that other programs use at the same time."""
 
 import statistics
 import time
@@ -10,12 +10,13 @@ import torch
 
 
 class Clock:
-    """Times calls by what a machine does for them.
+    """Measures the seconds that a call takes.
 
-    On a GPU that is the time between two CUDA events. With one thread of a
-    CPU it is the processor time, which does not grow while others have the
-    core. Several threads wait for each other, which processor time counts as
-    work: with them it is the wall clock, which wants a quiet machine.
+    What counts depends on the device. On a GPU it is the time between two
+    CUDA events. On a CPU with one thread it is the processor time, which does
+    not grow while other programs use the core. With several threads it is
+    the wall clock, because processor time would count a thread that waits for
+    another one as working; the machine should be idle then.
 
     Args:
         device: Where the calls compute.
@@ -26,7 +27,7 @@ class Clock:
         self.threads = torch.get_num_threads()
 
     def __call__(self, function: Callable[[], Any]) -> tuple[float, float]:
-        """Call a function; returns its seconds: what counts, and wall."""
+        """Call a function; returns the seconds that count, and wall time."""
         if self.cuda:
             events = [torch.cuda.Event(enable_timing=True) for _ in range(2)]
             torch.cuda.synchronize()
@@ -47,11 +48,18 @@ class Clock:
 def alternate(
     functions: Mapping[str, Callable[[], Any]], rounds: int, clock: Clock
 ) -> dict[str, dict[str, list[float]]]:
-    """Time several functions A B A B, so that drifts reach all alike.
+    """Time several functions in turn: A B A B.
+
+    A machine that gets slower or faster then affects all of them alike.
+
+    Args:
+        functions: The functions by name.
+        rounds: Number of calls of each.
+        clock: Measures the time.
 
     Returns:
-        For each name the seconds of its rounds, ``busy`` (what counts, see
-        `Clock`) and ``wall``.
+        By name: lists with the seconds of each round, ``busy`` (those that
+        count, see `Clock`) and ``wall``.
     """
     times: dict[str, dict[str, list[float]]] = {
         name: dict(busy=[], wall=[]) for name in functions
@@ -64,8 +72,8 @@ def alternate(
     return times
 
 
-def summarise(seconds: list[float]) -> dict[str, float]:
-    """Median, minimum and spread (largest over smallest, minus 1)."""
+def summarize(seconds: list[float]) -> dict[str, float]:
+    """Median, minimum, and spread: the largest by the smallest, minus 1."""
     low = min(seconds)
     return dict(
         median=statistics.median(seconds),
@@ -74,11 +82,19 @@ def summarise(seconds: list[float]) -> dict[str, float]:
     )
 
 
+summarise = summarize  # the former name
+
+
 def ratio(other: list[float], ours: list[float]) -> dict[str, float]:
-    """How many times as long the other takes, round by round.
+    """How many times as long as ours another implementation takes.
+
+    Args:
+        other: Its seconds in each round.
+        ours: Our seconds in each round.
 
     Returns:
-        ``median`` of the rounds' ratios, and the ratio of the minima.
+        ``median``: the median of the rounds' ratios. ``min``: the ratio of
+        the fastest rounds.
     """
     rounds = [a / b for a, b in zip(other, ours, strict=True) if b]
     return dict(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Operations of a step, counted while it runs."""
+"""Count the operations of a step while it runs."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def _attention_backward(grad, query, key, value, *_, **__) -> int:
     )
 
 
-# PyTorch has no rule for the CPU's fused attention.
+# PyTorch's FLOP counter has no rule for fused attention on CPUs.
 _RULES: dict[Any, Callable[..., int]] = {
     **flop_registry,
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
@@ -41,9 +41,10 @@ class OpCounter(TorchDispatchMode):
     """Counts operations and their FLOPs (2 for a multiply-add).
 
     Attributes:
-        ops: Calls by name, without views, which compute nothing.
-        flops: FLOPs, of ``'products'`` (matrix products and attention) and
-            of ``'convolutions'``.
+        ops: Number of calls by name. Views are left out, because they
+            compute nothing.
+        flops: FLOPs of ``'products'`` (matrix products and attention) and of
+            ``'convolutions'``.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class OpCounter(TorchDispatchMode):
 
 
 def count(function: Callable[[], Any]) -> OpCounter:
-    """Call a function and count what it does."""
+    """Call a function and count its operations."""
     with OpCounter() as counter:
         function()
     return counter

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What a measured implementation of CAE offers."""
+"""The interface of an implementation of CAE that is measured."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -25,9 +25,9 @@ class Part:
     """One component of a step.
 
     Attributes:
-        name: The same in every implementation.
-        forward: Computes it from inputs made beforehand.
-        backward: Whether its result is differentiated.
+        name: Name of the component, the same in every implementation.
+        forward: Computes the component from inputs that were made before.
+        backward: Whether a step computes gradients of the result.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Part:
 
 
 class Implementation(ABC):
-    """A model and its optimizer that take the same batches as others.
+    """A model and its optimizer, which can train on a `Batch`.
 
     Args:
-        precision: ``'fp32'``, or that of autocast.
-        device: Where it computes.
+        precision: ``'fp32'``, or the precision of autocast.
+        device: Where the model computes.
     """
 
     name: str
@@ -52,51 +52,51 @@ class Implementation(ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """The training loss, as in a step."""
+        """The training loss of a batch."""
 
     @abstractmethod
     def step(self, batch: Batch) -> None:
-        """Forward, backward, clip, optimizer, and its own upkeep."""
+        """Train on a batch: forward, backward, clipping, optimizer, upkeep."""
 
     @abstractmethod
     def parts(self, batch: Batch) -> list[Part]:
-        """The components of a step, in order."""
+        """The components of a step, in the order in which they run."""
 
     def autocast(self) -> AbstractContextManager:
-        """The precision of the forward pass."""
+        """Autocast with the precision of the forward pass."""
         dtype = PRECISIONS[self.precision]
         return torch.autocast(
             self.device.type, dtype, enabled=dtype is not None
         )
 
     def weights(self) -> Iterable[Tensor]:
-        """Parameters that may be saved for backward."""
+        """Parameters that autograd may save for the backward pass."""
         return (p for p in self.model.parameters() if p.requires_grad)
 
     def trained(self) -> list[Tensor]:
-        """Parameters that steps have changed.
+        """Parameters that have been trained in a step.
 
-        Not all that the optimizer has: mmpretrain's tokenizer is among
-        those, but never gets a gradient.
+        The optimizer may hold more. mmpretrain's holds its tokenizer too,
+        which never gets a gradient.
         """
         groups = self.optimizer.param_groups
         every = [p for group in groups for p in group['params']]
         return [p for p in every if p in self.optimizer.state]
 
     def fill_gradients(self) -> None:
-        """Give the trained parameters gradients, for the optimizer."""
+        """Give each trained parameter a gradient, to time the optimizer."""
         for parameter in self.trained():
             parameter.grad = torch.full_like(parameter, 1e-3)
 
 
 class MMEngineImplementation(Implementation):
-    """A model of OpenMMLab's kind, trained through an optimizer wrapper."""
+    """A model that is built and trained with mmengine."""
 
     wrapper: OptimWrapper
 
     def build(self, model: ConfigDict, optim_wrapper: ConfigDict) -> None:
-        """Build model and optimizer from a config."""
-        # mmengine prints lines for each parameter.
+        """Build the model and its optimizer from their configs."""
+        # mmengine would print a line for each parameter.
         MMLogger.get_current_instance().setLevel(logging.ERROR)
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             self.model = MODELS.build(model)
@@ -107,7 +107,7 @@ class MMEngineImplementation(Implementation):
 
     @abstractmethod
     def arguments(self, batch: Batch) -> dict[str, Any]:
-        """Arguments of the model's ``loss``."""
+        """Arguments of the model's ``loss`` for a batch."""
 
     def loss(self, batch: Batch) -> Tensor:
         with self.wrapper.optim_context(self.model):
@@ -118,7 +118,7 @@ class MMEngineImplementation(Implementation):
         self.wrapper.update_params(self.loss(batch))
 
     def optimizer_parts(self) -> list[Part]:
-        """Clipping, and everything else of the optimizer's step."""
+        """Two components: clipping, and the rest of the optimizer's step."""
 
         def update() -> None:
             clip = self.wrapper.clip_grad_kwargs
@@ -133,5 +133,5 @@ class MMEngineImplementation(Implementation):
 
 
 def leaf(tensor: Tensor) -> Tensor:
-    """A copy that collects its own gradient."""
+    """A copy of a tensor, at which gradients end."""
     return tensor.detach().clone().requires_grad_()

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which implementations are measured, built with the same weights."""
+"""Build the implementations that are measured, with the same weights."""
 
 from pathlib import Path
 
@@ -25,21 +25,24 @@ def build_lineup(
     """Build the implementations, ours first.
 
     Args:
-        size: What to build.
+        size: Size of the models.
         precision: See `Implementation`.
         device: See `Implementation`.
-        stored: Whether ours takes stored tokens; then there is also
-            mmpretrain's without its tokenizer.
-        with_cp: Whether ours is there a second time, with blocks that keep
-            their inputs only.
-        official: The authors' repository, if it is to be measured.
-        only: Name of the one that is wanted.
+        stored: Whether ours reads stored tokens. If so, mmpretrain's is built
+            a second time, without its tokenizer.
+        with_cp: Whether ours is built a second time, with activation
+            checkpointing.
+        official: Folder of the authors' repository; ``None`` leaves it out.
+        only: Name of the only implementation to build; ``None``: all.
+
+    Returns:
+        The implementations by name.
 
     Raises:
-        ValueError: If ``only`` is none of them.
+        ValueError: If no implementation has the name ``only``.
     """
     found: dict[str, Implementation] = {}
-    weights: nn.Module | None = None  # of the first, for all
+    weights: nn.Module | None = None  # of the first one, copied to the others
 
     def wanted(name: str) -> bool:
         return only in (None, name)
@@ -67,7 +70,7 @@ def build_lineup(
         )
     for implementation in found.values():
         for group in implementation.optimizer.param_groups:
-            group['lr'] = 1e-6  # noise must not break the weights
+            group['lr'] = 1e-6  # training on noise must not diverge
     if only is None:
         return found
     if only not in found:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Most bytes of tensors that live at once."""
+"""Find the largest number of bytes that tensors hold at the same time."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -12,13 +12,13 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows the storages that operations make until they are freed.
+    """Follows each storage from the operation that makes it to its end.
 
     Args:
-        known: Tensors that are there anyway.
+        known: Tensors that do not count, because they exist before.
 
     Attributes:
-        peak: Most bytes at once.
+        peak: The largest number of bytes held at the same time.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
@@ -50,7 +50,12 @@ class LiveBytes(TorchDispatchMode):
 def peak_live_bytes(
     function: Callable[[], Any], known: Iterable[Tensor]
 ) -> int:
-    """Call a function; returns the most bytes of its tensors at once."""
+    """Call a function; returns the peak of its tensors' bytes.
+
+    Args:
+        function: What to call.
+        known: Tensors that do not count, because they exist before.
+    """
     with LiveBytes(known) as live:
         function()
     return live.peak

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What a measurement ran on, without names of hosts or paths."""
+"""Describe the machine of a measurement, without host names or paths."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import torch
 
 
 def describe_machine(device: torch.device) -> dict:
-    """Processor, versions and threads."""
+    """Processor, GPU, number of threads, and versions."""
     machine = dict(
         cpu=_cpu_model(),
         cores=os.cpu_count(),
@@ -25,7 +25,7 @@ def describe_machine(device: torch.device) -> dict:
 
 
 def machine_line(machine: dict) -> str:
-    """One line of text."""
+    """Describe a machine in one line."""
     where = f'{machine["cpu"]}, {machine["cores"]} cores'
     if 'gpu' in machine:
         where = f'{machine["gpu"]} ({machine["gpu_gb"]} GB), {where}'
@@ -33,14 +33,15 @@ def machine_line(machine: dict) -> str:
 
 
 def load_average() -> float | None:
-    """How busy the machine is: processes that want a core; None: unknown."""
+    """Number of processes that want a core; ``None`` if not known."""
     return round(os.getloadavg()[0], 1) if hasattr(os, 'getloadavg') else None
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes that this process has held: of the GPU, or resident.
+    """Peak memory of this process in bytes: of the GPU, or resident.
 
-    Linux' ``ru_maxrss`` starts at the parent's peak; ``VmHWM`` does not.
+    ``VmHWM`` is preferred, because ``ru_maxrss`` of Linux begins at the peak
+    of the parent process.
     """
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device)

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The step of the authors' code, given their repository.
+"""The step of the authors' code, measured with a clone of their repository.
 
-Written for ``lxtGH/CAE``. Neither the repository nor any of its code is part
+Written for ``lxtGH/CAE``. Neither that repository nor any of its code is part
 of this package.
 """
 
@@ -25,23 +25,26 @@ from mmcae.checkpoint.official import to_official
 from .batches import Batch
 from .implementation import Implementation, Part, leaf
 from .sizes import Size
+from .stand_ins import stand_ins
 
 _CLASS = 'VisionTransformerForMaskedImageModeling'
 
 
 class Official(Implementation):
-    """The authors' model and what their engine does with it.
+    """The authors' model, trained as their engine trains it.
 
-    Their tokenizer runs without gradient and outside autocast. It is
-    OpenAI's; here a copy of mmpretrain's, which has the same layers.
+    Their tokenizer is OpenAI's and runs without gradients and outside
+    autocast. Here mmpretrain's tokenizer, which has the same layers, runs in
+    the same way.
 
     Args:
-        repository: Folder with the authors' ``models/modeling_cae.py``.
-        size: What to build.
+        repository: Folder that has the authors' ``models/modeling_cae.py``.
+        size: Size of the model.
         precision: See `Implementation`.
         device: See `Implementation`.
-        weights: A `CAE` of ours to start from, if there is one.
-        tokenizer: Gives logits ``(B, K, h, w)``.
+        weights: A `CAE` of ours whose weights are copied; ``None``: random
+            weights.
+        tokenizer: Returns logits ``(B, K, h, w)``.
     """
 
     name = 'official'
@@ -115,18 +118,19 @@ class Official(Implementation):
         neck, mask = model.pretext_neck, batch.mask
         table = model.encoder.pos_embed[:, 1:].expand(len(batch), -1, -1)
         split = len(batch), -1, table.shape[-1]
-        shown, hidden = table[~mask].view(split), table[mask].view(split)
-        places = torch.cat([shown, hidden], dim=1)
+        visible_pos = table[~mask].view(split)
+        masked_pos = table[mask].view(split)
+        all_pos = torch.cat([visible_pos, masked_pos], dim=1)
 
         def regress(visible: Tensor) -> Tensor:
-            x = model.mask_token.expand(len(batch), hidden.shape[1], -1)
+            x = model.mask_token.expand(len(batch), masked_pos.shape[1], -1)
             for block in neck.regressor_blocks:
                 context = torch.cat([visible, x], dim=1)
-                x = block(x, context, hidden, places, mask)
+                x = block(x, context, masked_pos, all_pos, mask)
             return neck.norm(x)
 
         def decode(latent: Tensor) -> Tensor:
-            x = latent + hidden
+            x = latent + masked_pos
             for block in neck.decoder_blocks:
                 x = block(x)
             return neck.norm2(x)
@@ -140,6 +144,7 @@ class Official(Implementation):
         def encode() -> Tensor:
             return model.encoder(batch.images, bool_masked_pos=mask)
 
+        # Inputs of the components, as a step would compute them.
         with torch.no_grad(), self.autocast():
             visible = leaf(encode()[:, 1:])
             latent = leaf(regress(visible))
@@ -182,7 +187,11 @@ class Official(Implementation):
 
 
 def _import(repository: Path) -> Any:
-    """The authors' class."""
+    """Import the authors' class.
+
+    Raises:
+        FileNotFoundError: If the folder is no clone of their repository.
+    """
     file = repository / 'models/modeling_cae.py'
     if not file.is_file():
         raise FileNotFoundError(
@@ -191,14 +200,19 @@ def _import(repository: Path) -> Any:
         )
     sys.path.insert(0, str(repository))
     try:
-        return getattr(importlib.import_module('models.modeling_cae'), _CLASS)
+        with stand_ins():
+            module = importlib.import_module('models.modeling_cae')
+        return getattr(module, _CLASS)
     finally:
         sys.path.remove(str(repository))
 
 
 @contextmanager
 def _cuda_means(device: torch.device) -> Iterator[None]:
-    """Let ``tensor.cuda(...)`` in their forward pass stay on a CPU."""
+    """On a CPU, let ``tensor.cuda(...)`` return the tensor as it is.
+
+    The authors' forward pass moves its position table in this way.
+    """
     if device.type == 'cuda':
         yield
         return
@@ -207,7 +221,7 @@ def _cuda_means(device: torch.device) -> Iterator[None]:
 
 
 def _start_from(model: Any, ours: nn.Module) -> None:
-    """Copy our weights under the authors' names."""
+    """Copy our weights into the authors' model."""
     state = to_official(ours.state_dict())
     missing, unexpected = model.load_state_dict(state, strict=False)
     unknown = [key for key in missing if not key.startswith('teacher.')]
@@ -220,13 +234,16 @@ def _start_from(model: Any, ours: nn.Module) -> None:
 
 
 def _groups(model: nn.Module) -> list[dict]:
-    """Their two groups: vectors and biases are not decayed."""
+    """The authors' two groups of parameters.
+
+    Vectors and biases have no weight decay.
+    """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    plain = [p.ndim == 1 or n.endswith('.bias') for n, p in named]
-    groups: tuple[list, list] = ([], [])
-    for (_, parameter), free in zip(named, plain, strict=True):
-        groups[free].append(parameter)
+    decayed, others = [], []
+    for name, parameter in named:
+        plain = parameter.ndim == 1 or name.endswith('.bias')
+        (others if plain else decayed).append(parameter)
     return [
-        dict(params=groups[0], weight_decay=0.05),
-        dict(params=groups[1], weight_decay=0.0),
+        dict(params=decayed, weight_decay=0.05),
+        dict(params=others, weight_decay=0.0),
     ]

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The step of mmpretrain's own CAE, as its config has it."""
+"""The step of mmpretrain's own CAE, with the values of its config."""
 
 import copy
 from typing import Any
@@ -24,12 +24,12 @@ CONFIG = 'mmpretrain::cae/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
 
 
 class GivenTokens(nn.Module):
-    """In place of a tokenizer: logits whose largest are the given tokens."""
+    """Replaces a tokenizer: returns logits whose argmax is given tokens."""
 
     logits: Tensor | None = None
 
     def give(self, tokens: Tensor, vocab_size: int) -> None:
-        """Prepare the logits (B, K, h, w) of tokens (B, L)."""
+        """Prepare logits ``(B, K, h, w)`` for tokens ``(B, L)``."""
         side = int(tokens.shape[1] ** 0.5)
         shape = len(tokens), vocab_size, tokens.shape[1]
         logits = torch.zeros(shape, device=tokens.device)
@@ -37,7 +37,7 @@ class GivenTokens(nn.Module):
         self.logits = logits.unflatten(2, (side, side))
 
     def forward(self, images: Tensor) -> Tensor:
-        assert self.logits is not None, 'call `give` first'
+        assert self.logits is not None, 'no tokens yet: call `give` first'
         return self.logits
 
 
@@ -45,11 +45,13 @@ class OpenMMLab(MMEngineImplementation):
     """mmpretrain's CAE with the optimizer of its config.
 
     Args:
-        size: What to build; at other sizes than base its config is scaled.
+        size: Size of the model. mmpretrain has a config of base size only,
+            whose values are replaced for other sizes.
         precision: See `Implementation`.
         device: See `Implementation`.
-        weights: A `CAE` of ours to start from, tokenizer included.
-        given: Whether its tokenizer is replaced by given tokens.
+        weights: A `CAE` of ours whose weights are copied, with those of the
+            tokenizer; ``None``: random weights.
+        given: Whether given tokens replace the tokenizer.
     """
 
     name = 'mmpretrain'
@@ -69,7 +71,7 @@ class OpenMMLab(MMEngineImplementation):
             wrapper.type = 'OptimWrapper'
             wrapper.pop('loss_scale')
         else:
-            # mmengine's, which is in mmpretrain's config, refuses CPUs.
+            # mmpretrain's config has mmengine's wrapper, which refuses CPUs.
             if device.type == 'cpu':
                 wrapper.type = 'mmcae.AmpOptimWrapper'
             wrapper.dtype = PRECISIONS[precision]
@@ -96,26 +98,28 @@ class OpenMMLab(MMEngineImplementation):
     def parts(self, batch: Batch) -> list[Part]:
         model: Any = self.model
         neck, mask = model.neck, batch.mask
-        self.arguments(batch)  # gives tokens where they are given
+        self.arguments(batch)  # prepares the given tokens
         table = model.backbone.pos_embed[:, 1:].expand(len(batch), -1, -1)
         split = len(batch), -1, table.shape[-1]
-        shown, hidden = table[~mask].view(split), table[mask].view(split)
-        places = torch.cat([shown, hidden], dim=1)
+        visible_pos = table[~mask].view(split)
+        masked_pos = table[mask].view(split)
+        all_pos = torch.cat([visible_pos, masked_pos], dim=1)
 
         def regress(visible: Tensor) -> Tensor:
-            x = neck.mask_token.expand(len(batch), hidden.shape[1], -1)
+            x = neck.mask_token.expand(len(batch), masked_pos.shape[1], -1)
             for block in neck.regressors:
-                x = block(x, torch.cat([visible, x], dim=1), hidden, places)
+                context = torch.cat([visible, x], dim=1)
+                x = block(x, context, masked_pos, all_pos)
             return neck.norm_regressor(x)
 
         def decode(latent: Tensor) -> Tensor:
-            x = latent + hidden
+            x = latent + masked_pos
             for block in neck.decoders:
                 x = block(x, rel_pos_bias=None)
             return neck.norm_decoder(x)
 
         def tokenize() -> Tensor:
-            # As shipped: with gradients, inside autocast.
+            # As mmpretrain does it: with gradients and inside autocast.
             logits = model.target_generator(batch.token_images)
             return model.head._generate_target(logits)[mask]
 
@@ -123,9 +127,10 @@ class OpenMMLab(MMEngineImplementation):
             with torch.no_grad():
                 return model.teacher(batch.images, ~mask)[:, 1:]
 
+        # Inputs of the components, as a step would compute them.
         with torch.no_grad(), self.autocast():
-            shown_latent = leaf(model.backbone(batch.images, mask)[:, 1:])
-            latent = leaf(regress(shown_latent))
+            visible = leaf(model.backbone(batch.images, mask)[:, 1:])
+            latent = leaf(regress(visible))
             target = target_pass()
             decoded = leaf(decode(latent))
             scores = leaf(neck.head(decoded).flatten(0, 1))
@@ -135,7 +140,7 @@ class OpenMMLab(MMEngineImplementation):
             Part('tokenizer', tokenize, backward=False),
             Part('encoder', lambda: model.backbone(batch.images, mask)),
             Part('target pass', target_pass, backward=False),
-            Part('regressor', lambda: regress(shown_latent)),
+            Part('regressor', lambda: regress(visible)),
             Part('decoder', lambda: decode(latent)),
             Part('head', lambda: neck.head(decoded)),
             Part(
@@ -150,7 +155,7 @@ class OpenMMLab(MMEngineImplementation):
 
 
 def _scaled(model: ConfigDict, size: Size) -> ConfigDict:
-    """mmpretrain's model at our size, with half of the patches masked."""
+    """Give mmpretrain's config our size, with half of the patches masked."""
     ours = size.model
     model.backbone.update(
         arch=dict(size.arch),
@@ -177,7 +182,7 @@ def _scaled(model: ConfigDict, size: Size) -> ConfigDict:
 
 
 def _start_from(model: Any, ours: Any) -> None:
-    """Copy our weights: the tensors have the same names."""
+    """Copy our weights, whose tensors have the same names."""
     state = ours.state_dict()
     missing, unexpected = model.load_state_dict(state, strict=False)
     others = ('teacher.', 'target_generator.', 'data_preprocessor.')

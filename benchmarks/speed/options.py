@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Options that the tools share."""
+"""Command-line options that all tools have."""
 
 import argparse
 from pathlib import Path
@@ -15,29 +15,48 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--arch', choices=RECIPES, default='base')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda')
-    parser.add_argument('--threads', type=int, default=1)
     parser.add_argument(
-        '--rounds', type=int, default=7, help='measured steps of each'
+        '--arch',
+        choices=RECIPES,
+        default='base',
+        help='size of the model (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--device', default='cpu', help='cpu or cuda (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        default=1,
+        help='threads of a CPU (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--rounds',
+        type=int,
+        default=7,
+        help='number of measured steps (default: %(default)s)',
     )
     parser.add_argument(
         '--weights',
-        help='of the tokenizer (default: random; takes as long)',
+        help='checkpoint of the tokenizer (default: random weights, which '
+        'take the same time)',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmarks')
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmarks'),
+        help='folder for the results (default: %(default)s)',
     )
     return parser
 
 
 def prepare(args: argparse.Namespace) -> torch.device:
-    """Set threads and seed; returns the device."""
+    """Set the number of threads and the seed; returns the device."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     return torch.device(args.device)
 
 
 def half(device: torch.device) -> str:
-    """The half precision of a device: fp16 on GPUs, bf16 on CPUs."""
+    """The usual half precision of a device: fp16 on GPUs, bf16 on CPUs."""
     return 'fp16' if device.type == 'cuda' else 'bf16'

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""This package's step."""
+"""The step of mmcae's CAE."""
 
 import copy
 from typing import Any
@@ -26,11 +26,12 @@ class Ours(MMEngineImplementation):
     """mmcae's CAE with the optimizer of its recipe.
 
     Args:
-        size: What to build.
+        size: Size of the model.
         precision: See `Implementation`.
         device: See `Implementation`.
-        stored: Whether samples bring their tokens, as from a token store.
-        with_cp: Whether blocks keep their inputs only.
+        stored: Whether samples have tokens, as those of a token store do.
+        with_cp: Whether to use activation checkpointing: a block keeps its
+            input only and is computed again in the backward pass.
     """
 
     name = 'mmcae'
@@ -58,7 +59,7 @@ class Ours(MMEngineImplementation):
         self.build(model, wrapper)
 
     def start_from(self, other: Any) -> None:
-        """Take the weights, and the tokenizer, of another model of ours."""
+        """Copy the weights of another model of ours; share its tokenizer."""
         self.model.load_state_dict(other.state_dict())
         self.model.target_generator = other.target_generator
 
@@ -81,15 +82,16 @@ class Ours(MMEngineImplementation):
         def tokenize() -> Tensor:
             return masked_tokens(model.target_generator, views, split, samples)
 
+        # Inputs of the components, as a step would compute them.
         with torch.no_grad(), self.autocast():
             patches = model.backbone.embed(batch.images)
             visible = model.backbone(patches, split)[:, 1:]
             latent = neck.regress(visible, split, grid)
             target = model.latent_target(batch.images, split, patches)
             logits = neck.decode(latent, split, grid)
-            hidden = _decode(neck, latent, split, grid)
+            decoded = _decode(neck, latent, split, grid)
             tokens = tokenize()
-        visible, latent, hidden = leaf(visible), leaf(latent), leaf(hidden)
+        visible, latent, decoded = leaf(visible), leaf(latent), leaf(decoded)
         scores, predicted = leaf(logits), leaf(latent)
 
         def upkeep() -> None:
@@ -108,7 +110,7 @@ class Ours(MMEngineImplementation):
             ),
             Part('regressor', lambda: neck.regress(visible, split, grid)),
             Part('decoder', lambda: _decode(neck, latent, split, grid)),
-            Part('head', lambda: neck.head(hidden)),
+            Part('head', lambda: neck.head(decoded)),
             Part(
                 'losses',
                 lambda: model.head.loss(scores, tokens, predicted, target)[
@@ -123,7 +125,7 @@ class Ours(MMEngineImplementation):
 def _decode(
     neck: Any, latent: Tensor, split: PatchSplit, grid: tuple[int, int]
 ) -> Tensor:
-    """The decoder without the head behind it."""
+    """Run the decoder without the head that follows it."""
     head, neck.head = neck.head, nn.Identity()
     try:
         return neck.decode(latent, split, grid)

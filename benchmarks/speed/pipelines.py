@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Pipelines from a file to a packed sample, one transform a stage."""
+"""Pipelines from an image file to a sample; each stage is one transform."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,10 @@ Pipelines = dict[str, list[Callable]]
 
 
 def build_pipelines() -> Pipelines:
-    """All pipelines, with the same number of masked patches.
+    """Build all pipelines; all mask the same number of patches.
 
     Returns:
-        A transform per stage but the last.
+        By name, the transform of each stage except the last, ``'collate'``.
     """
     peer_config = Path(mmpretrain.__file__).parent / (
         '.mim/configs/cae/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k.py'
@@ -49,7 +49,7 @@ def build_pipelines() -> Pipelines:
             pipeline[0]['backend'] = pipeline[2]['backend'] = name
         pipelines[name] = [TRANSFORMS.build(step) for step in pipeline]
     make_mask = pipelines[OURS[0]][3]
-    pipelines[AUTHORS] = [_load, _flip, _crop, make_mask, _normalise]
+    pipelines[AUTHORS] = [_load, _flip, _crop, make_mask, _normalize]
     return pipelines
 
 
@@ -77,8 +77,8 @@ def _crop(results: dict) -> dict:
     return results
 
 
-def _normalise(results: dict) -> dict:
-    """Floating-point tensors, each view with the scale of its model."""
+def _normalize(results: dict) -> dict:
+    """Scale the views as the encoder and the tokenizer expect them."""
     first, second = (F.to_tensor(view) for view in results['img'])
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     views = [F.normalize(first, mean, std), 0.8 * second + 0.1]

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""One table of ratios from the files that the tools write."""
+"""Make one table of ratios from the files that the tools write."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,9 +10,9 @@ class RatioRow(NamedTuple):
 
     Attributes:
         what: What was measured.
-        against: The other implementation.
-        median: Ratio of the medians, or the only one.
-        least: Ratio of the minima, if there is one.
+        against: Name of the other implementation.
+        median: Ratio of the medians, or of the only numbers that there are.
+        least: Ratio of the minima; ``None`` if there are none.
     """
 
     what: str
@@ -25,8 +25,9 @@ def ratio_rows(name: str, result: dict) -> list[RatioRow]:
     """The comparisons in one file.
 
     Args:
-        name: Of the file, without ending; unknown ones have none.
-        result: Its content.
+        name: Name of the file without its ending. Files with other names
+            than those of our tools give no rows.
+        result: Content of the file.
     """
     if name.rpartition('/')[2] in ('step', 'step_stored'):
         return _step_rows(result)
@@ -38,7 +39,7 @@ def ratio_rows(name: str, result: dict) -> list[RatioRow]:
 
 
 def ratio_table(rows: Sequence[RatioRow]) -> str:
-    """Markdown: a row a comparison."""
+    """A Markdown table: one row per comparison."""
     lines = ['| ours is better by | against | x (median) | x (min) |']
     lines.append('|---|---|---|---|')
     for row in rows:

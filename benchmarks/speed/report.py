@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files and tables of the measurements."""
+"""Write the files and the tables of a measurement."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .machine import machine_line
 
-# The tables say, beside medians, what the quietest moments gave.
+# Other programs disturb the minimum least: it stands beside the median.
 _HEADER = (
     '| implementation | median | min | spread | images/s '
     '| of the floor | x (median) | x (min) |'
@@ -15,7 +15,7 @@ _HEADER = (
 
 
 def write_report(folder: Path, name: str, result: dict, text: str) -> None:
-    """Write ``NAME.json`` and ``NAME.md``, and print the latter."""
+    """Write ``NAME.json`` and ``NAME.md``, and print the second."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f'{name}.json').write_text(json.dumps(result, indent=2) + '\n')
     load = result.get('load_average')
@@ -27,12 +27,12 @@ def write_report(folder: Path, name: str, result: dict, text: str) -> None:
 
 
 def steps_table(steps: Mapping[str, Mapping], batch_size: int) -> str:
-    """Markdown: a row an implementation.
+    """A Markdown table: one row per implementation.
 
     Args:
-        steps: For each ``busy`` and ``ratio`` (see `clock`), and
+        steps: By implementation: ``busy`` and ``ratio`` (see `clock`), and
             ``floor_share``.
-        batch_size: Images a step.
+        batch_size: Number of images in a step.
     """
     rows = [_HEADER, '|---' * 8 + '|']
     for name, row in steps.items():
@@ -48,9 +48,9 @@ def steps_table(steps: Mapping[str, Mapping], batch_size: int) -> str:
 
 
 def memory_table(memory: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown: bytes kept for backward and peaks, a row a implementation."""
+    """A Markdown table: bytes kept for the backward pass, and peaks."""
     rows = [
-        '| implementation | kept for backward, an image | peak of a step |',
+        '| implementation | kept for backward, per image | peak of a step |',
         '|---|---|---|',
     ]
     for name, row in memory.items():

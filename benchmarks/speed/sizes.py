@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The models that are measured: our recipes at any size and patch grid."""
+"""Sizes of the models that are measured, from our recipes."""
 
 import copy
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ RECIPES = dict(
 
 @dataclass(frozen=True)
 class Size:
-    """A recipe at one size of image.
+    """A recipe with one image size.
 
     Attributes:
-        model: Config of our model; no drop path, so that every
+        model: Config of our model. It has no drop path, so that every
             implementation does the same work.
         optim_wrapper: Config of our optimizer wrapper.
-        grid: Patches along a side of the image.
+        grid: Number of patches along a side of the image.
         image_size: Side of the image in pixels.
         token_size: Side of the tokenizer's image in pixels.
-        num_masked: Masked patches, half of all.
+        num_masked: Number of masked patches, half of all.
     """
 
     model: ConfigDict
@@ -41,7 +41,7 @@ class Size:
 
     @property
     def arch(self) -> dict[str, int]:
-        """The encoder's sizes."""
+        """Width, depth, heads and hidden width of the encoder."""
         return arch_settings(self.model.backbone.arch)
 
 
@@ -52,9 +52,10 @@ def load_size(
 
     Args:
         arch: One of `RECIPES`.
-        grid: Patches along a side of the image. Defaults to the recipe's.
-        tokenizer: Weights of the tokenizer. Defaults to random ones, which
-            take as long.
+        grid: Number of patches along a side of the image. Defaults to the
+            recipe's.
+        tokenizer: Checkpoint of the tokenizer. Defaults to random weights,
+            which take the same time.
     """
     cfg = copy.deepcopy(Config.fromfile(find_config(RECIPES[arch])))
     model = cfg.model
@@ -62,7 +63,7 @@ def load_size(
     grid = grid or model.backbone.img_size // patch
     model.backbone.update(img_size=grid * patch, drop_path_rate=0.0)
     model.neck.drop_path_rate = 0.0
-    # Batches are made as the model wants them.
+    # Batches are made as the model expects them.
     model.pop('data_preprocessor', None)
     model.target_generator.pop('init_cfg', None)
     if tokenizer is not None:

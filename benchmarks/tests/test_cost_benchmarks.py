@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Each cost benchmark once, at the smallest size."""
+"""Each cost benchmark runs at the smallest size."""
 
 import json
 import subprocess
@@ -32,16 +32,14 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def official(tmp_path, monkeypatch):
-    folder = tmp_path / 'official/models'
-    folder.mkdir(parents=True)
-    (folder / 'modeling_cae.py').write_text(OFFICIAL_LIKE)
-    yield folder.parent
-    for name in ('models', 'models.modeling_cae'):
-        sys.modules.pop(name, None)
+def official():
+    yield OFFICIAL_LIKE
+    for name in list(sys.modules):
+        if name.split('.')[0] in ('models', 'furnace', 'dall_e'):
+            del sys.modules[name]
 
 
-def test_lineup__all_start_with_the_same_loss(official):
+def test_lineup__all_begin_with_the_same_loss(official):
     size = load_size('tiny')
     lineup = build_lineup(size, 'fp32', CPU, with_cp=True, official=official)
     names = ['mmcae', 'mmcae, with_cp', 'mmpretrain', 'official']
@@ -56,7 +54,7 @@ def test_lineup__all_start_with_the_same_loss(official):
     assert kept[1] < kept[0] < kept[2]
 
 
-def test_lineup__one_alone_and_a_wrong_name():
+def test_lineup__one_alone_or_an_unknown_name():
     size = load_size('tiny')
     for only in ('mmpretrain', 'mmcae, with_cp'):
         lineup = build_lineup(size, 'fp32', CPU, with_cp=True, only=only)
@@ -65,7 +63,7 @@ def test_lineup__one_alone_and_a_wrong_name():
         build_lineup(size, 'fp32', CPU, only='typo')
 
 
-def test_step__three_implementations(run, official, tmp_path):
+def test_step__measures_three_implementations(run, official, tmp_path):
     printed = run(
         step,
         *('--arch', 'tiny', '--rounds', '2', '--batch-sizes', '2'),
@@ -84,11 +82,11 @@ def test_step__three_implementations(run, official, tmp_path):
             parts = found['parts'][name]
             assert parts['encoder']['backward'] > 0
             assert parts['tokenizer']['backward'] == 0
-    # Nobody's path or name.
+    # The report names no folder of this machine.
     assert str(tmp_path) not in json.dumps(result)
 
 
-def test_step__stored_tokens_leave_the_tokenizer_out(run, tmp_path):
+def test_step__stored_tokens_need_no_tokenizer(run, tmp_path):
     run(
         step,
         *('--arch', 'tiny', '--rounds', '2', '--batch-sizes', '1'),
@@ -102,7 +100,7 @@ def test_step__stored_tokens_leave_the_tokenizer_out(run, tmp_path):
     assert given['flops']['convolutions'] < peer['flops']['convolutions']
 
 
-def test_tokenizer__same_weights_give_the_same_tokens(run, tmp_path):
+def test_tokenizer__equal_weights_give_equal_tokens(run, tmp_path):
     options = ('--width', '8', '--rounds', '2', '--batch-size', '1')
     run(tokenizer, *options)
     result = json.loads((tmp_path / 'tokenizer.json').read_text())
@@ -111,7 +109,7 @@ def test_tokenizer__same_weights_give_the_same_tokens(run, tmp_path):
     assert rows['mmcae bf16']['agreement'] > 0.8
 
 
-def test_scaling__draws_and_writes(run, tmp_path):
+def test_scaling__writes_numbers_and_a_plot(run, tmp_path):
     options = ('--batch-sizes', '1', '2', '--grids', '4', '6')
     run(scaling, '--arch', 'tiny', '--rounds', '1', *options)
     result = json.loads((tmp_path / 'scaling.json').read_text())
@@ -121,7 +119,7 @@ def test_scaling__draws_and_writes(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_all__one_table(tmp_path):
+def test_all__writes_one_table(tmp_path):
     command = [sys.executable, str(TOOLS / 'all.py'), '--arch', 'tiny']
     command += ['--quick', '--out', str(tmp_path)]
     printed = subprocess.run(
@@ -134,7 +132,7 @@ def test_all__one_table(tmp_path):
 
 
 @pytest.mark.slow
-def test_step__peaks_of_processes_of_their_own(run, tmp_path):
+def test_step__peak_of_each_implementation_in_its_own_process(run, tmp_path):
     command = [sys.executable, str(TOOLS / 'step.py'), '--arch', 'tiny']
     command += ['--rounds', '1', '--no-parts', '--precisions', 'fp32']
     subprocess.run([*command, '--out', str(tmp_path)], check=True)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The benchmark of the data pipeline."""
+"""The benchmark of the data pipeline runs."""
 
 import json
 import subprocess
@@ -36,13 +36,13 @@ def test_format_table__compares_with_mmpretrain():
     assert lines[3].endswith('| 1.00 | 2.00 | 500 | 2.00 | 2 |')
 
 
-def test_parse_args__refuses_nothing_to_measure(capsys):
+def test_parse_args__refuses_zero_images(capsys):
     with pytest.raises(SystemExit):
         parse_args(['--images', '0'])
     assert '--images must be positive' in capsys.readouterr().err
 
 
-def test_tool__runs_on_its_own_photographs(tmp_path):
+def test_tool__runs_on_generated_photographs(tmp_path):
     out = tmp_path / 'new' / 'out.json'
     options = ['--images', '4', '--rounds', '1', '--batch-size', '3']
     run = subprocess.run(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Numbers on the pages are those of the record."""
+"""The pages show the numbers of the record."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ def test_pages__use_every_block():
     assert used == set(documented_blocks.BLOCKS)
 
 
-def test_record__names_machine_and_versions_and_no_folder(records):
+def test_record__has_machine_and_versions_but_no_folder(records):
     for record in records:
         machine = record['machine']
         assert machine['packages']['torch']
@@ -54,7 +54,7 @@ def test_record__names_machine_and_versions_and_no_folder(records):
         assert machine['python']
         for run in record['runs'].values():
             for command in run['commands']:
-                # Folders of the machine are written as WORK.
+                # WORK stands for the folder on the machine.
                 assert not any(w.startswith('/') for w in command.split())
                 assert '=/' not in command
     assert set(records[0]['runs']) == set(documented_runs.RUNS)
@@ -89,14 +89,14 @@ def test_log_line__has_no_times(records):
     assert max(map(len, text.splitlines())) <= 76
 
 
-def test_variation__leaves_open_what_was_not_run(records):
+def test_variation__empty_cell_for_what_was_not_run(records):
     del records[-1]['runs']['digits']
     rows = documented_blocks.variation(records).splitlines()
     (norms,) = (row for row in rows if row.startswith('| first gradient'))
     assert norms.endswith('|  |')
 
 
-def test_training_lines__numbers_as_printed():
+def test_training_lines__returns_numbers_as_printed():
     first, last = documented_runs.training_lines(LOG)
     assert first['at'] == 'Epoch(train) [1][43/43]'
     assert last['at'] == 'Epoch(train) [80][43/43]'
@@ -136,7 +136,7 @@ def test_find_record__one_for_each_machine():
     assert Path(documented_runs.__file__).is_relative_to(REPO)
 
 
-def test_main__limits_the_processor_before_torch_is_loaded(monkeypatch):
+def test_main__starts_again_to_limit_the_processor(monkeypatch):
     class Started(Exception):
         pass
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The benchmark of the reader, on a small checkpoint."""
+"""The benchmark of the checkpoint reader runs on a small checkpoint."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ REPO = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_reader__says_time_and_memory_of_each():
+def test_reader__prints_time_and_memory_of_each_reader():
     options = ['--width', '96', '--rounds', '1', '--old', str(REPO)]
     script = REPO / 'benchmarks/reader.py'
     done = subprocess.run(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The small-scale comparison runs from one command."""
+"""The small-scale comparison, and its parts."""
 
 import json
 import subprocess
@@ -34,17 +34,17 @@ def test_write_table__means_ranges_and_median_cost(tmp_path):
     )
     results = dict(labels=['few', 'all'], arms=arms)
     lines = write_table(tmp_path, results).splitlines()
-    assert lines[2].startswith('| 10 a class | random weights')
+    assert lines[2].startswith('| 10 per class | random weights')
     assert lines[2].endswith('| 10.0 | 10.0 | 10.0 | 10.0 |')
     cells = ' | '.join(['60.2 [60.0-60.5]'] * 4)
-    assert lines[3] == f'| 10 a class | mmcae | {cells} |'
+    assert lines[3] == f'| 10 per class | mmcae | {cells} |'
     cells = ' | '.join(['81.5 [80.0-83.0]'] * 4)
     assert lines[5] == f'| all | mmcae | {cells} |'
-    assert lines[-1] == 'mmcae: pretrained in 10 s of CPU'
+    assert lines[-1] == 'mmcae: pretrained in 10 s of CPU time'
     assert (tmp_path / 'table.md').read_text().splitlines() == lines
 
 
-def test_write_few__same_draw_for_a_seed(tmp_path):
+def test_write_few__a_seed_gives_the_same_images(tmp_path):
     for name in 'ab':
         (tmp_path / 'train' / name).mkdir(parents=True)
         for i in range(30):
@@ -59,7 +59,7 @@ def test_write_few__same_draw_for_a_seed(tmp_path):
     assert drawn[0] != drawn[1]
 
 
-def test_run_tool__runs_once_and_tells_of_failures(tmp_path):
+def test_run_tool__runs_once_and_reports_a_failure(tmp_path):
     script = tmp_path / 'tool.py'
     script.write_text(
         'import pathlib, sys\n'
@@ -79,7 +79,7 @@ def test_run_tool__runs_once_and_tells_of_failures(tmp_path):
 
 
 @pytest.mark.slow
-def test_small_scale__one_epoch_of_everything(tmp_path):
+def test_small_scale__runs_with_one_epoch_of_everything(tmp_path):
     command = [sys.executable, str(TOOLS / 'small_scale.py')]
     command += ['--data', 'digits', '--seeds', '0', '--epochs', '1']
     command += ['--labels', 'few']

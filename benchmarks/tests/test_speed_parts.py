@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The pure parts of the cost benchmarks."""
+"""Parts of the cost benchmarks that need no model."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ import scaling  # isort: skip
 from speed.activations import saved_bytes
 from speed.cards import fixed_bytes, largest_batch
 from speed.ceilings import floor_seconds, gpu_peak, measure_ceilings
-from speed.clock import Clock, alternate, ratio, summarise
+from speed.clock import Clock, alternate, ratio, summarize
 from speed.counting import count
 from speed.live import peak_live_bytes
 from speed.ratios import ratio_rows, ratio_table
@@ -18,15 +18,15 @@ from step_costs import find_growth
 CPU = torch.device('cpu')
 
 
-def test_summarise_and_ratio__medians_and_minima():
-    assert summarise([2.0, 1.0, 4.0]) == dict(median=2.0, min=1.0, spread=3.0)
-    # Paired by round: a slow round of both changes nothing.
+def test_summarize_and_ratio__medians_and_minima():
+    assert summarize([2.0, 1.0, 4.0]) == dict(median=2.0, min=1.0, spread=3.0)
+    # Rounds are paired: one in which both are slow does not change the ratio.
     assert ratio([2.0, 30.0, 2.2], [1.0, 15.0, 1.0]) == dict(
         median=2.0, min=2.0
     )
 
 
-def test_alternate__takes_turns():
+def test_alternate__calls_in_turn():
     calls = []
     functions = {n: lambda n=n: calls.append(n) for n in 'ab'}
     times = alternate(functions, 3, Clock(CPU))
@@ -55,7 +55,7 @@ def test_count__flops_by_kind_forward_and_backward():
     assert 'view' not in counter.ops
 
 
-def test_saved_bytes__each_storage_once_without_weights():
+def test_saved_bytes__counts_each_storage_once_and_no_weights():
     weight = torch.randn(16, 16, requires_grad=True)
     x = torch.randn(4, 16)
 
@@ -68,21 +68,21 @@ def test_saved_bytes__each_storage_once_without_weights():
     assert saved_bytes(forward, []) > 2 * 4 * 4 * 16 - 1
 
 
-def test_peak_live_bytes__forgets_what_is_freed():
+def test_peak_live_bytes__does_not_count_what_is_freed():
     x = torch.randn(1000)
 
     def work():
         a = x * 2
-        b = a * 2  # two at once
+        b = a * 2  # two live
         del a
-        x.mul_(1)  # known
+        x.mul_(1)  # x is known, so it does not count
         c = (b * 2).view(10, 100)
-        return c * 2  # b, c and this: three
+        return c * 2  # b, c and the result: three live
 
     assert peak_live_bytes(work, [x]) == 3 * 4000
 
 
-def test_floor_seconds__adds_what_cannot_overlap():
+def test_floor_seconds__adds_products_convolutions_and_copies():
     ceilings = dict(products=10.0, convolutions=5.0, copy=28.0)
     flops = dict(products=20, convolutions=5)
     assert floor_seconds(flops, 3, ceilings) == 2 + 1 + 3
@@ -102,20 +102,20 @@ def test_measure_ceilings__positive_for_small_shapes():
     assert found['products'] >= found['products_torch']
 
 
-def test_gpu_peak__by_part_of_the_name():
+def test_gpu_peak__found_by_a_part_of_the_name():
     assert gpu_peak('NVIDIA A100-SXM4-80GB') == 312e12
     assert gpu_peak('unheard of') is None
 
 
-def test_largest_batch__fits_with_reserve_and_rounds_down():
+def test_largest_batch__keeps_a_reserve_and_rounds_down():
     fixed = fixed_bytes(num_trained=10**8, num_frozen=10**8, copies=10**8)
     assert fixed == 16e8 + 4e8 + 1e8
-    # (24 - 1) GB less a tenth, less 2.1 GB: 18.6 GB.
+    # (24 - 1) GB without a tenth of it and without 2.1 GB are 18.6 GB.
     assert largest_batch(24e9, fixed, 1e8) == 184
     assert largest_batch(24e9, 30e9, 1e8) == 0
 
 
-def test_predict__relative_to_an_implementations_first_point():
+def test_predict__relative_to_the_first_point_of_an_implementation():
     points = [
         dict(implementation=name, min=seconds, flops=flops)
         for name, seconds, flops in (('a', 2.0, 10), ('b', 4.0, 20))
@@ -129,7 +129,7 @@ def test_predict__relative_to_an_implementations_first_point():
 def test_find_growth__names_what_grew_and_by_how_much():
     before = dict(step=dict(flops=10, kept=5, operations=dict(mm=2, add=3)))
     assert find_growth(before, before) == []
-    # Other operations, but not more of them, are no growth.
+    # Other operations are no growth, unless their number grows.
     fewer = dict(step=dict(flops=9, kept=5, operations=dict(mm=2, mul=2)))
     assert find_growth(before, fewer) == []
     more = dict(step=dict(flops=11, kept=6, operations=dict(mm=4, add=3)))
@@ -140,7 +140,7 @@ def test_find_growth__names_what_grew_and_by_how_much():
     ]
 
 
-def test_ratio_rows__above_one_where_ours_is_better():
+def test_ratio_rows__above_one_if_ours_is_better():
     def entry(median, least):
         return dict(ratio=dict(median=median, min=least))
 

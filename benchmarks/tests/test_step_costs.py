@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A step costs no more operations and bytes than recorded."""
+"""A step has no more operations and bytes than recorded."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ def costs():
     return step_costs.measure_costs()
 
 
-def test_record__has_every_torch_that_is_tested():
+def test_record__has_every_tested_torch():
     recorded = json.loads(step_costs.RECORD.read_text())
     assert len(lanes.tested_torches()) > 1
     missing = lanes.tested_torches() - set(recorded)
@@ -33,15 +33,15 @@ def test_costs__have_not_grown(costs):
         pytest.skip(f'no record of torch {version}')
     growth = step_costs.find_growth(recorded[version], costs)
     assert not growth, (
-        'the step costs more than recorded; if that is meant, run '
+        'the step costs more than recorded; if this is intended, run '
         '`python benchmarks/step_costs.py --update` with each torch '
         'that is tested:\n' + '\n'.join(growth)
     )
 
 
-def test_costs__are_of_the_model_that_the_paper_describes(costs):
-    # 2 x (17.2 encoder, 6.7 regressor, 5.7 decoder, 1.2 head, ...): see the
-    # formulas in test_complexity.py.
+def test_costs__are_those_of_the_model_in_the_paper(costs):
+    # Twice the multiply-adds: 17.2 G in the encoder, 6.7 G in the regressor,
+    # 5.7 G in the decoder, 1.2 G in the head (formulas: test_complexity.py).
     flops = costs['base forward of an image, fp32']['flops']
     assert flops == pytest.approx(48.4e9, rel=0.01)
     halves = [
@@ -71,5 +71,5 @@ def test_main__updates_and_compares(costs, tmp_path, monkeypatch, capsys):
     record.write_text(json.dumps(dict(less, other={})))
     with pytest.raises(SystemExit, match='tokenizer: flops'):
         run()
-    run('--update')  # leaves the others
+    run('--update')  # keeps the records of other versions
     assert set(json.loads(record.read_text())) == {version, 'other'}

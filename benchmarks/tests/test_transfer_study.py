@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The parts of the study of segmentation and detection."""
+"""Parts of the study of segmentation and detection."""
 
 import json
 import sys
@@ -35,7 +35,9 @@ Epoch(val) [96][128/128]    coco/bbox_mAP: 0.2340  coco/bbox_mAP_50: 0.4
         ('detection', DETECTION, {'box AP': 23.4, 'mask AP': 13.4}),
     ],
 )
-def test_read_metrics__last_evaluation_in_percent(task, log, expected):
+def test_read_metrics__returns_the_last_evaluation_in_percent(
+    task, log, expected
+):
     found = transfer.read_metrics(transfer.TASKS[task], log)
     assert found == pytest.approx(expected)
 
@@ -47,14 +49,14 @@ def test_read_metrics__names_what_is_missing():
 
 
 def configured(task, options):
-    """The task's config, with options as the command line reads them."""
+    """The config of a task, with options as the command line reads them."""
     pairs = [option.split('=', 1) for option in options]
     values = {k: DictAction._parse_iterable(v) for k, v in pairs}
     return load_config(task.config, values)
 
 
 @pytest.mark.parametrize('name', transfer.TASKS)
-def test_options__arms_differ_by_the_encoder_alone(name):
+def test_options__arms_differ_in_the_encoder_alone(name):
     task = transfer.TASKS[name]
     options = (*task.schedule(task.length), 'data_root=data/')
     start = transfer.start_options
@@ -62,7 +64,7 @@ def test_options__arms_differ_by_the_encoder_alone(name):
     drawn = configured(task, (*start(None, True), *options))
     assert given.model.backbone.init_cfg.checkpoint == 'cae.pth'
     assert drawn.model.backbone.init_cfg is None
-    # Layers are only held back where there is something to keep.
+    # Layer-wise decay protects pretrained weights only.
     rates = [
         config.optim_wrapper.paramwise_cfg.pop('layer_decay_rate')
         for config in (given, drawn)
@@ -91,8 +93,7 @@ def test_schedule__ends_with_the_training(name):
     assert max(last.get('milestones', [0])) < length
 
 
-def test_configs__encoders_fit_the_tasks():
-    """The pretrained encoders, ours and mmpretrain's, have their shapes."""
+def test_configs__both_encoders_have_the_shape_that_the_tasks_need():
     root = resource_root()
     pretrained = [
         load_config(root / path).model.backbone
@@ -105,8 +106,9 @@ def test_configs__encoders_fit_the_tasks():
             assert backbone.patch_size == encoder.get('patch_size', 8)
 
 
-def test_transfer__order_and_commands(tmp_path, monkeypatch, capsys):
-    """Each arm trains on the seed's scenes, with its own encoder."""
+def test_transfer__arms_share_scenes_and_have_their_own_encoder(
+    tmp_path, monkeypatch, capsys
+):
     calls = []
 
     def run_tool(folder, *command):
@@ -147,6 +149,6 @@ def test_transfer__order_and_commands(tmp_path, monkeypatch, capsys):
         assert 'train_cfg.max_iters=200' in training
         path = f'checkpoint={tmp_path}/scenes/mmcae_seed{seed}/pretrain/'
         assert (path in words) == (arm == 'mmcae')
-    # No scenes of a labelled set are in the unlabelled one.
+    # Labeled and unlabeled scenes come from different seeds.
     seeds = {c[-1] for c in calls if '--val' in c}
     assert seeds == {'3', '4', '100'}

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What windows save, at the smallest size."""
+"""The benchmark of windows runs at the smallest size."""
 
 import json
 import sys
@@ -9,7 +9,9 @@ from speed_tools import TOOLS  # noqa: F401  (makes the tools importable)
 import windows  # isort: skip
 
 
-def test_windows__where_they_save_bytes(tmp_path, monkeypatch, capsys):
+def test_windows__save_bytes_unless_the_kernel_is_fused(
+    tmp_path, monkeypatch, capsys
+):
     argv = ['windows.py', '--arch', 'tiny', '--size', '256', '250']
     argv += ['--window', '4', '--rounds', '1', '--encoder']
     monkeypatch.setattr(sys, 'argv', [*argv, '--out', str(tmp_path)])
@@ -28,19 +30,16 @@ def test_windows__where_they_save_bytes(tmp_path, monkeypatch, capsys):
         saved[setting] = 1 - inside['kept'] / everywhere['kept']
     # The fused kernel keeps no scores, unless a bias is added to them.
     assert abs(saved['fused', False]) < 0.1
-    for setting in (
-        ('fused', True), ('explicit', False), ('explicit', True)
-    ):  # fmt: skip
+    for setting in ('fused', True), ('explicit', False), ('explicit', True):
         assert saved[setting] > 0.3
-    # 16 x 16 patches and the class token, width 64, 2 heads, float32: the
-    # scores of one block, and more.
+    # Plain products keep more: the scores of 16 x 16 patches and the class
+    # token, for 2 heads in float32.
     scores = 2 * 257 * 257 * 4
     everywhere = blocks[2]['found']['everywhere']
     assert blocks[2]['attention'] == 'explicit'
     plain = blocks[0]['found']['everywhere']
     assert everywhere['kept'] - plain['kept'] > 0.9 * scores
     assert encoder['what'] == 'encoder'
-    assert list(encoder['found']) == [
-        'everywhere', 'windows but in four', 'windows'
-    ]  # fmt: skip
+    names = ['everywhere', 'windows but in four', 'windows']
+    assert list(encoder['found']) == names
     assert all(cell['peak'] > 0 for cell in encoder['found'].values())
