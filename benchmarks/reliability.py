@@ -288,7 +288,7 @@ def _train_slowly(cfg: Config, times: Any) -> None:
     sync = os.fsync
 
     def slow_sync(handle: int) -> None:
-        time.sleep(0.02)
+        time.sleep(0.06)
         sync(handle)
 
     download.os.fsync = slow_sync  # type: ignore[attr-defined]
