@@ -11,6 +11,7 @@
 #   make wheelhouse  wheels for a machine without a network that has PyTorch;
 #                   PYTHON_VERSION=3.12 DIR=wheels
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
+#   make reliability  faults injected into trainings, and what survives (30 min)
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
 # passed on to pip.
@@ -102,6 +103,9 @@ wheelhouse: $(STAMP_BASE)
 
 benchmark: $(STAMP_BASE)
 	$(BIN)/python benchmarks/all.py
+
+reliability: $(STAMP_DEV)
+	$(BIN)/python benchmarks/reliability.py --write
 
 lint: $(STAMP_DEV)
 	ruff check $(CHECKED)

@@ -125,7 +125,7 @@ class Runs:
 
     def train(self, name: str, config: str, *options: str) -> str:
         """Train a config in a folder of its own."""
-        folder = ('--work-dir', self.work / name)
+        folder = ('--work-dir', self.work / name, '--overwrite')
         more = ('--cfg-options', *options) if options else ()
         return self.tool(name, 'tools/train.py', config, *folder, *more)
 
@@ -169,7 +169,7 @@ class Runs:
             'two_processes',
             *('-m', 'torch.distributed.run', '--nproc_per_node=2'),
             *('tools/train.py', CAE, '--launcher', 'pytorch'),
-            *('--work-dir', folder, '--cfg-options'),
+            *('--work-dir', folder, '--overwrite', '--cfg-options'),
             *(self.digits_data(), self.tokenizer()),
             *('train_dataloader.batch_size=16', 'train_cfg.max_epochs=1'),
         )

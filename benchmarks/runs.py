@@ -50,7 +50,8 @@ def run_tool(folder: Path, *command: str | Path) -> str:
 
 def last_checkpoint(folder: Path) -> Path:
     """The last checkpoint of a finished training."""
-    return Path((folder / 'last_checkpoint').read_text().strip())
+    text = (folder / 'last_checkpoint').read_text().strip()
+    return folder / Path(text).name
 
 
 def start_options(checkpoint: Path | None, layer_decay: bool) -> list[str]:

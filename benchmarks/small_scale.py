@@ -222,6 +222,7 @@ class Study:
             config,
             '--work-dir',
             folder,
+            '--overwrite',
             '--cfg-options',
             *options,
         )

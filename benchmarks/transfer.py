@@ -217,6 +217,7 @@ class Transfer:
         printed = run_tool(
             folder,
             *('tools/train.py', self.task.config, '--work-dir', folder),
+            '--overwrite',
             '--cfg-options',
             f'data_root={data}/',
             *start_options(checkpoint, layer_decay=True),

@@ -58,7 +58,8 @@ def train(config: str, work_dir: Path, *options: str) -> Path:
         SystemExit: If the run fails, with the end of its log.
     """
     command = [sys.executable, str(REPO / 'tools/train.py'), config]
-    command += ['--work-dir', str(work_dir), '--cfg-options', *options]
+    command += ['--work-dir', str(work_dir), '--overwrite']
+    command += ['--cfg-options', *options]
     work_dir.mkdir(parents=True, exist_ok=True)
     # With models this small, more than one thread gains nothing.
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
@@ -69,7 +70,7 @@ def train(config: str, work_dir: Path, *options: str) -> Path:
     if code:
         tail = (work_dir / 'console.log').read_text().splitlines()[-15:]
         raise SystemExit('\n'.join(tail) + f'\n\nfailed: {" ".join(command)}')
-    return Path((work_dir / 'last_checkpoint').read_text().strip())
+    return work_dir / (work_dir / 'last_checkpoint').read_text().strip()
 
 
 def say(text: str, start: float) -> None:

@@ -10,6 +10,7 @@ from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -49,6 +50,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _registry(
 PARAM_SCHEDULERS = _registry(
     'parameter scheduler', MMENGINE_PARAM_SCHEDULERS, 'mmcae.engine'
 )
+LOOPS = _registry('loop', MMENGINE_LOOPS, 'mmcae.engine')
 METRICS = _registry('metric', MMENGINE_METRICS, 'mmcae.evaluation')
 MODEL_WRAPPERS = _registry(
     'model_wrapper', MMENGINE_MODEL_WRAPPERS, 'mmcae.launch.distributed'

@@ -8,13 +8,13 @@ from mmcae.config.overrides import ConfigError, load_config
 from mmcae.launch.runner import (
     add_common_arguments,
     build_runner,
-    resume_latest,
     run,
     set_loader_defaults,
     set_work_dir,
     train,
     use_amp,
 )
+from mmcae.launch.work_dir import claim_work_dir, resume_newest
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +32,12 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a path (or with "auto") from '
-        'the latest one in the work dir',
+        'the newest good one in the work dir',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start over in a work dir that has checkpoints, and remove them',
     )
     parser.add_argument(
         '--amp', action='store_true', help='automatic mixed precision'
@@ -82,9 +87,10 @@ def main() -> None:
     # meant then, not starting over.
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) > 0
     if args.resume == 'auto' or (args.resume is None and restarted):
-        resume_latest(cfg)
+        resume_newest(cfg)
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
+    claim_work_dir(cfg, args.overwrite)
     train(build_runner(cfg))
 
 

@@ -121,7 +121,7 @@ def test_runs__record_their_commands(tmp_path, monkeypatch):
     assert runs.train('cae', 'config.py', option) == LOG
     assert runs.commands == [
         'python tools/dataset_converters/digits.py WORK/digits/data',
-        'python tools/train.py config.py --work-dir WORK/cae '
+        'python tools/train.py config.py --work-dir WORK/cae --overwrite '
         '--cfg-options data_root=WORK/digits/data/train',
     ]
 

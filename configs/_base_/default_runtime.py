@@ -6,15 +6,18 @@ _base_ = 'mmpretrain::_base_/default_runtime.py'
 default_hooks = dict(
     runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     logger=dict(type='LoggerHook', interval=50),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='mmcae.CheckpointHook', interval=10, max_keep_ckpts=3
+    ),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because
 # the tokenizer's weights are not stored there. The second counts unreadable
-# images.
+# images. The third saves a run that is told to stop.
 custom_hooks = [
     dict(type='mmcae.TokenizerRecordHook'),
     dict(type='mmcae.DataHealthHook'),
+    dict(type='mmcae.SignalHook'),
 ]
 
 # Training numbers are printed as means over the last 50 iterations, numbers of

@@ -61,7 +61,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)
 
 default_hooks = dict(
     logger=dict(interval=50),  # iterations

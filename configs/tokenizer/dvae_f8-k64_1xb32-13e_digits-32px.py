@@ -77,7 +77,7 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)
 custom_hooks = [
     dict(type='mmcae.TemperatureHook'),
     dict(type='mmcae.DataHealthHook'),
@@ -85,7 +85,7 @@ custom_hooks = [
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=43),  # iterations, an epoch
     checkpoint=dict(
-        type='CheckpointHook', interval=max_epochs, save_optimizer=False
+        type='mmcae.CheckpointHook', interval=max_epochs, save_optimizer=False
     ),
 )
 randomness = dict(seed=0)

@@ -91,14 +91,16 @@ param_scheduler = [
 ]
 
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters
+    type='mmcae.IterBasedTrainLoop',
+    max_iters=max_iters,
+    val_interval=max_iters,
 )
 custom_hooks = [
     dict(type='mmcae.TemperatureHook'),
     dict(type='mmcae.DataHealthHook'),
 ]
 default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000)
+    checkpoint=dict(type='mmcae.CheckpointHook', by_epoch=False, interval=5000)
 )
 log_processor = dict(by_epoch=False)
 randomness = dict(seed=0)

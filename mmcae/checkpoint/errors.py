@@ -22,3 +22,7 @@ class UnknownNameError(ValueError):
     def __init__(self, name: str):
         super().__init__(f'the file names {printable(name)}')
         self.name = printable(name)
+
+
+class CheckpointError(RuntimeError):
+    """A run cannot save its checkpoints, or finds none to resume."""

@@ -4,15 +4,18 @@
 import mmcae.namespace_guard  # noqa: F401
 
 from .hooks import (
+    CheckpointHook,
     DataHealthHook,
     IterationSeedHook,
     ProbeSummaryHook,
     RuntimeInfoHook,
+    SignalHook,
     SweepAccuracyHook,
     TemperatureHook,
     TokenizerRecordHook,
     TokenStoreHook,
 )
+from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from .optimizers import (
     LARS,
     AmpOptimWrapper,
@@ -25,13 +28,17 @@ from .schedulers import FullWarmupLR
 __all__ = [
     'LARS',
     'AmpOptimWrapper',
+    'CheckpointHook',
     'DataHealthHook',
+    'EpochBasedTrainLoop',
     'FullWarmupLR',
+    'IterBasedTrainLoop',
     'IterationSeedHook',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
     'ProbeSummaryHook',
     'RuntimeInfoHook',
+    'SignalHook',
     'SweepAccuracyHook',
     'SweepOptimWrapperConstructor',
     'TemperatureHook',

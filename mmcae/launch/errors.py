@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from mmcae.checkpoint.download import DownloadError
+from mmcae.checkpoint.errors import CheckpointError
 from mmcae.checkpoint.printable import printable_lines
 from mmcae.config.check import ConfigError
 from mmcae.launch.distributed import leave_process_group, rank
@@ -65,7 +66,7 @@ def clear_errors() -> Iterator[None]:
         yield
     except ConfigError as error:
         _exit(error, str(error), 2)
-    except DownloadError as error:
+    except (DownloadError, CheckpointError) as error:
         _exit(error, str(error), 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':

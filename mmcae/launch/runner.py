@@ -14,7 +14,6 @@ from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
 from mmcae.launch.distributed import (
     has_accelerator,
-    rank,
     setup_cpu_distributed,
 )
 
@@ -147,24 +146,6 @@ def set_loader_defaults(
             loader['pin_memory'] = False
         if not persistent:
             loader['persistent_workers'] = False
-
-
-def resume_latest(cfg: Config) -> None:
-    """Resume from the newest checkpoint of the work dir, if there is one.
-
-    Otherwise the run starts as without ``--resume`` and prints a line about
-    it. So the first start and every restart of a job can use one command.
-    """
-    if (Path(cfg.work_dir) / 'last_checkpoint').is_file():
-        cfg.resume, cfg.load_from = True, None
-    else:
-        cfg.resume = False
-        if rank() in (None, '0'):
-            print(
-                f'--resume: nothing to resume in {cfg.work_dir}; training '
-                'from the start',
-                flush=True,
-            )
 
 
 def build_runner(cfg: Config) -> Runner:

@@ -44,7 +44,7 @@ def test_recipe__optimizer_and_length(recipe):
     )
     assert wrapper.paramwise_cfg.layer_decay_rate == (0.85 if large else 0.75)
     assert config.train_cfg == dict(
-        type='EpochBasedTrainLoop', max_epochs=12, val_interval=12
+        type='mmcae.EpochBasedTrainLoop', max_epochs=12, val_interval=12
     )
     assert config.default_hooks.checkpoint.interval == 1
     assert 16 * config.train_dataloader.batch_size == 32

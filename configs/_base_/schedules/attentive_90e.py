@@ -22,7 +22,7 @@ optim_wrapper = dict(
 auto_scale_lr = dict(base_batch_size=8192)
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
+    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
 )
 val_cfg = dict()
 test_cfg = dict()

@@ -44,7 +44,9 @@ param_scheduler = [
 
 # There is one validation, after the last epoch.
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
+    type='mmcae.EpochBasedTrainLoop',
+    max_epochs=max_epochs,
+    val_interval=max_epochs,
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

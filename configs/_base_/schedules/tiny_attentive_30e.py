@@ -41,7 +41,9 @@ param_scheduler = [
 ]
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
+    type='mmcae.EpochBasedTrainLoop',
+    max_epochs=max_epochs,
+    val_interval=max_epochs,
 )
 val_cfg = dict()
 test_cfg = dict()

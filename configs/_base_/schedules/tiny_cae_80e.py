@@ -36,4 +36,4 @@ param_scheduler = [
     ),
 ]
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
+train_cfg = dict(type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs)

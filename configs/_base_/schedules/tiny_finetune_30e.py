@@ -49,7 +49,9 @@ param_scheduler = [
 ]
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
+    type='mmcae.EpochBasedTrainLoop',
+    max_epochs=max_epochs,
+    val_interval=max_epochs,
 )
 val_cfg = dict()
 test_cfg = dict()

@@ -45,7 +45,7 @@ param_scheduler = [
 ]
 
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=16_000
+    type='mmcae.IterBasedTrainLoop', max_iters=max_iters, val_interval=16_000
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -55,7 +55,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='mmcae.CheckpointHook',
         by_epoch=False,
         interval=8000,
         max_keep_ckpts=2,

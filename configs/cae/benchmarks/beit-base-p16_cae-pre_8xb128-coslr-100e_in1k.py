@@ -128,7 +128,7 @@ param_scheduler = [
 ]
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
+    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1
 )
 val_cfg = dict()
 test_cfg = dict()

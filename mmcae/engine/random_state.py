@@ -1,0 +1,92 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The state of a process's random generators, as plain tensors."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmcae.checkpoint.plain_values import ResumeError
+
+State = dict[str, torch.Tensor]
+
+
+def get_random_state() -> State:
+    """Return the states of Python's, NumPy's and PyTorch's generators.
+
+    Returns:
+        Tensors, which every reader of checkpoints accepts.
+    """
+    version, python, _ = random.getstate()
+    state: Any = np.random.get_state(legacy=True)
+    _, keys, position, *_ = state
+    states = {
+        'python': torch.tensor([version, *python]),
+        'numpy': torch.tensor([*keys.tolist(), position]),
+        'torch': torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states['cuda'] = torch.cuda.get_rng_state()
+    return states
+
+
+def set_random_state(state: State) -> None:
+    """Restore what :func:`get_random_state` returned.
+
+    A state without a GPU's generator leaves that generator as it is.
+
+    Args:
+        state: The tensors.
+    """
+    version, *python = state['python'].tolist()
+    random.setstate((version, tuple(python), None))
+    *keys, position = state['numpy'].tolist()
+    keys_array = np.array(keys, dtype=np.uint32)
+    np.random.set_state(('MT19937', keys_array, position, 0, 0.0))
+    torch.set_rng_state(state['torch'].cpu())
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())
+
+
+def check_random_state(state: Any) -> State:
+    """Check a state that comes from a file.
+
+    Args:
+        state: What the file holds.
+
+    Returns:
+        The same, of the right layout.
+
+    Raises:
+        ResumeError: If a generator of this process could not take it.
+    """
+    here = get_random_state()
+    if not isinstance(state, dict) or not all(
+        isinstance(state.get(name), torch.Tensor)
+        and state[name].dtype == value.dtype
+        and state[name].shape == value.shape
+        for name, value in here.items()
+        if name in state or name != 'cuda'
+    ):
+        raise ResumeError('its random states are not those of generators')
+    with preserved_random_state():
+        try:
+            set_random_state(state)
+        except (ValueError, RuntimeError, OverflowError) as error:
+            raise ResumeError(
+                f'its random states are refused: {error}'
+            ) from None
+    return state
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Restore the generators at the end of a block."""
+    state = get_random_state()
+    try:
+        yield
+    finally:
+        set_random_state(state)

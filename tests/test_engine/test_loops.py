@@ -1,0 +1,86 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A resumed run equals one that was not interrupted, bit by bit."""
+
+import itertools
+
+import pytest
+import torch
+from helpers import exact_runs
+from helpers.exact_runs import run
+
+from mmcae.checkpoint.plain_values import ResumeError
+from mmcae.checkpoint.work_dir import checkpoints_in
+
+
+def assert_equal(one: dict, other: dict) -> None:
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=0)
+
+
+#: (epoch loop, workers, iterations before the stop, accumulated batches);
+#: an epoch has 5 iterations
+CASES = [
+    *itertools.product((True, False), (0,), (5, 7, 10), (1, 4)),
+    (True, 2, 7, 1),
+    (True, 2, 10, 1),
+    (False, 2, 7, 1),
+]
+
+
+def test_resume__is_exact(tmp_path, subtests):
+    whole = {}
+    for number, (by_epoch, workers, stop, accumulate) in enumerate(CASES):
+        options = dict(by_epoch=by_epoch, accumulate=accumulate)
+        key = (by_epoch, accumulate)
+        if key not in whole:
+            whole[key] = run(tmp_path / f'{by_epoch}{accumulate}', **options)
+        record, weights, _ = whole[key]
+        with subtests.test(**options, workers=workers, stop=stop):
+            folder = tmp_path / str(number)
+            options['workers'] = workers
+            before, _, _ = run(folder, stop=stop, **options)
+            after, end, _ = run(folder, resume=True, **options)
+            assert before.losses + after.losses == record.losses
+            assert before.indices + after.indices == record.indices
+            assert_equal(weights, end)
+
+
+def test_workers__change_nothing(tmp_path, subtests):
+    for by_epoch in (True, False):
+        with subtests.test(by_epoch=by_epoch):
+            none = run(tmp_path / f'0-{by_epoch}', by_epoch, workers=0)
+            two = run(tmp_path / f'2-{by_epoch}', by_epoch, workers=2)
+            assert none[0].losses == two[0].losses
+            assert_equal(none[1], two[1])
+
+
+def test_resume__inside_an_epoch_decodes_nothing_twice(tmp_path):
+    run(tmp_path, stop=9)
+    record, _, runner = run(tmp_path, resume=True)
+    assert record.first_iter == 9
+    assert record.read_before_first == 4  # the batch that is trained on
+    assert runner.iter == 15
+
+
+def test_resume__refuses_another_number_of_batches(tmp_path, monkeypatch):
+    run(tmp_path, stop=7)
+    monkeypatch.setattr(exact_runs.Rows, '__len__', lambda self: 40)
+    with pytest.raises(ResumeError, match='after batch 2 of 5 of an epoch'):
+        run(tmp_path, resume=True)
+
+
+def test_resume__of_a_whole_epoch_takes_other_data(tmp_path, monkeypatch):
+    run(tmp_path, stop=None, length=1)
+    monkeypatch.setattr(exact_runs.Rows, '__len__', lambda self: 40)
+    record, _, _ = run(tmp_path, resume=True, length=2)
+    assert len(record.losses) == 10
+
+
+def test_interim_checkpoint__goes_when_a_regular_one_follows(tmp_path):
+    run(tmp_path, stop=7)
+    names = [path.name for path in checkpoints_in(tmp_path)]
+    assert names == ['epoch_1_iter_2.pth', 'epoch_1.pth']
+    run(tmp_path, resume=True)
+    names = [path.name for path in checkpoints_in(tmp_path)]
+    assert names == ['epoch_3.pth', 'epoch_2.pth', 'epoch_1.pth']
+    assert not list(tmp_path.glob('*iter*'))
