@@ -40,3 +40,26 @@ def test_compile__a_run_has_the_losses_of_a_plain_one(
         with torch._dynamo.config.patch(error_on_recompile=True):
             losses[name], _ = token_runs.train(cfg)
     assert losses['compiled'] == pytest.approx(losses['plain'], rel=1e-4)
+
+
+def test_compile__takes_the_wrapper_of_the_recipes(photos, tmp_path):
+    """The optimizer's step stays outside of the graph, or it would fail."""
+    losses = {}
+    for name in ('plain', 'compiled'):
+        cfg = token_runs.config(
+            photos,
+            tmp_path / name,
+            epochs=3,
+            train_dataloader__drop_last=True,
+            model__backbone__drop_path_rate=0.0,
+        )
+        cfg.optim_wrapper = dict(
+            type='mmcae.OptimWrapper',
+            optimizer=dict(type='AdamW', lr=1e-3, fused=True),
+            clip_grad=dict(max_norm=3.0),
+            constructor='mmcae.MergedOptimWrapperConstructor',
+        )
+        cfg.compile = dict(backend='eager') if name == 'compiled' else False
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            losses[name], _ = token_runs.train(cfg)
+    assert losses['compiled'] == pytest.approx(losses['plain'], rel=1e-4)

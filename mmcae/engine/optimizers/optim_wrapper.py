@@ -57,6 +57,9 @@ class ClipInStep:
         else:
             self.late_scalars.add(key, norm)
 
+    # The optimizer is fused already. Compiling this fails on groups of
+    # parameters that are mmengine's ConfigDict, and repeats at every step.
+    @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients and take a step."""
         try:
