@@ -6,36 +6,22 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.config.check import ConfigError
 
 from ..samplers import SeededInfiniteSampler, SeededSampler
-from ..transforms.block_mask_generator import BlockMaskGenerator
-from ..transforms.load_image import LoadImage
-from ..transforms.load_tokens import LoadTokens
-from ..transforms.random_mask_generator import RandomMaskGenerator
-from ..transforms.random_resized_crop import RandomResizedCrop
-from ..transforms.resize import kernels_of
-from ..transforms.seeded import Seeded
-from ..transforms.two_view_crop import TwoViewRandomResizedCrop
-from ..transforms.two_view_resize import TwoViewResize
+from ..transforms.target_view import (
+    changes_target_view,
+    is_of_mmcae,
+    target_view_settings,
+)
+from ..transforms.two_view_transform import TwoViewTransform
 from .store import FORMAT
 
 _MAX_VOCAB = 1 << 16  # a token is a uint16
 _SIZES_LOOKED_AT = 1000
-
-_TWO_VIEWS = (TwoViewRandomResizedCrop, TwoViewResize)
-# Transforms that leave the view of the tokenizer as it is.
-_VIEW_STAYS = (BlockMaskGenerator, RandomMaskGenerator, LoadTokens)
-# Arguments that do not shape the tokenizer's view.
-_IRRELEVANT = {
-    LoadImage: {'backend', 'backend_args'},  # the pixels are the same
-    TwoViewRandomResizedCrop: {'size', 'interpolation'},
-    TwoViewResize: {'size', 'interpolation'},
-}
 
 
 def run_header(
@@ -167,9 +153,8 @@ def skip_first_view(dataset: Any) -> None:
     """
     for transforms in _pipelines(dataset):
         for transform in transforms:
-            if isinstance(transform, _TWO_VIEWS):
-                transform.size = (1, 1)
-                transform.interpolation = 'nearest'
+            if isinstance(transform, TwoViewTransform):
+                transform.skip_first_view()
 
 
 def _describe_pixels(data_preprocessor: Any) -> dict:
@@ -194,66 +179,26 @@ def _pipelines(dataset: Any) -> Iterator[Sequence]:
 
 
 def _describe_pipeline(transforms: Sequence) -> tuple[dict, tuple[int, int]]:
-    shaping = [
-        transform
-        for transform in transforms
-        if not isinstance(transform, _VIEW_STAYS)
-        and type(transform).__name__ != 'PackInputs'
-    ]
+    views: dict[str, Any] = {}
     size = None
-    for transform in shaping:
-        if not type(transform).__module__.startswith('mmcae.'):
+    for transform in transforms:
+        name = type(transform).__name__
+        if name == 'PackInputs':  # each OpenMMLab library has its own
+            continue
+        if not changes_target_view(transform):
+            continue
+        if not is_of_mmcae(transform):
             raise ConfigError(
-                f'token_store: {type(transform).__name__} may draw from '
-                'generators that do not follow the sample; put it into '
-                'mmcae.Seeded'
+                f'token_store: the random draws of {name} may not follow the '
+                'sample; put it into mmcae.Seeded'
             )
-        if isinstance(transform, _TWO_VIEWS):
+        if isinstance(transform, TwoViewTransform):
             size = transform.second_size
+        # The number in the key keeps the order of the transforms.
+        views[f'{len(views)}_{name}'] = target_view_settings(transform)
     if size is None:
         raise ConfigError(
             'token_store: no transform of the pipeline makes two views '
             '(mmcae.TwoViewRandomResizedCrop, mmcae.TwoViewResize)'
         )
-    # The number in front keeps their order.
-    views = {
-        f'{i}_{type(transform).__name__}': _plain(transform)
-        for i, transform in enumerate(shaping)
-    }
     return views, size
-
-
-def _plain(value: Any) -> Any:
-    """Turn settings, and objects that hold some, into JSON values."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Seeded):
-        return {
-            f'{i}_{type(item).__name__}': _plain(item)
-            for i, item in enumerate(value.transforms)
-        }
-    if callable(value) and hasattr(value, '__qualname__'):
-        return f'{value.__module__}.{value.__qualname__}'
-    if not hasattr(value, '__dict__'):
-        return repr(value)
-    irrelevant = {
-        name
-        for kind, names in _IRRELEVANT.items()
-        if isinstance(value, kind)
-        for name in names
-    }
-    settings = {
-        key: _plain(item)
-        for key, item in sorted(vars(value).items())
-        if not key.startswith('_') and key not in irrelevant
-    }
-    if isinstance(value, (*_TWO_VIEWS, RandomResizedCrop)):
-        # 'fast' is PIL where the fast library is missing
-        settings['backend'] = kernels_of(value.backend)
-    return settings

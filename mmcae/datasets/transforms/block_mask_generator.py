@@ -80,6 +80,9 @@ class BlockMaskGenerator(BaseTransform):
         )
         return results
 
+    def target_view_settings(self) -> None:
+        """Masks do not change the tokenizer's view."""
+
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}('

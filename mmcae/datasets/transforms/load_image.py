@@ -194,6 +194,10 @@ class LoadImage(BaseTransform):
             data = start + file.readall() if start == _JPEG_START else b''
         return self._decode_jpeg(data)
 
+    def target_view_settings(self) -> dict:
+        """Nothing to describe: all backends give the same pixels."""
+        return {}
+
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(backend_args={self.backend_args}, '

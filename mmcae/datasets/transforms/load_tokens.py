@@ -40,5 +40,8 @@ class LoadTokens(BaseTransform):
             results['tokens'] = tokens
         return results
 
+    def target_view_settings(self) -> None:
+        """Stored tokens do not change the tokenizer's view."""
+
     def __repr__(self) -> str:
         return f'{type(self).__name__}(store={self.store!r})'

@@ -42,3 +42,11 @@ class RandomFlip(MMCVRandomFlip):
                 break
             draw -= share
         return results
+
+    def target_view_settings(self) -> dict:
+        """Describe the probabilities and the directions."""
+        return dict(
+            prob=self.prob,
+            direction=self.direction,
+            swap_seg_labels=self.swap_seg_labels,
+        )

@@ -13,6 +13,7 @@ from .resize import (
     check_interpolation,
     check_range,
     crop,
+    kernels_of,
     resize,
     sample_crop_box,
     to_pair,
@@ -74,6 +75,18 @@ class RandomResizedCrop(BaseTransform):
         )
         results['img_shape'] = self.size
         return results
+
+    def target_view_settings(self) -> dict:
+        """Describe the crop and its kernels."""
+        return dict(
+            size=list(self.size),
+            scale=list(self.scale),
+            ratio=list(self.ratio),
+            interpolation=self.interpolation,
+            clip=self.clip,
+            # 'fast' uses PIL where the fast library is not installed.
+            backend=kernels_of(self.backend),
+        )
 
     def __repr__(self) -> str:
         return (

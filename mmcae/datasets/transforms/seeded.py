@@ -12,6 +12,8 @@ from mmcv.transforms import BaseTransform
 from mmcae.datasets.sample_seed import SampleIndex, sample_rng
 from mmcae.registry import TRANSFORMS
 
+from .target_view import describe_in_order
+
 # Takes the place of NumPy's own. Made once: it takes 0.1 ms.
 _spare = np.random.MT19937(0)
 
@@ -84,6 +86,10 @@ class Seeded(BaseTransform):
                 if results is None:
                     return None
         return results
+
+    def target_view_settings(self) -> dict:
+        """Describe the transforms inside, in their order."""
+        return describe_in_order(self.transforms)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.transforms})'

@@ -3,24 +3,15 @@
 
 from collections.abc import Sequence
 
-from mmcv.transforms import BaseTransform
-
 from mmcae.datasets.sample_seed import sample_rng
 from mmcae.registry import TRANSFORMS
 
-from .resize import (
-    check_backend,
-    check_interpolation,
-    check_range,
-    crop,
-    resize_views,
-    sample_crop_box,
-    to_pair,
-)
+from .resize import check_range, crop, sample_crop_box
+from .two_view_transform import TwoViewTransform
 
 
 @TRANSFORMS.register_module()
-class TwoViewRandomResizedCrop(BaseTransform):
+class TwoViewRandomResizedCrop(TwoViewTransform):
     """Cut out one random box and resize it to two sizes.
 
     Required key: ``img`` (uint8). Modified keys: ``img``, now the list
@@ -56,13 +47,11 @@ class TwoViewRandomResizedCrop(BaseTransform):
         second_interpolation: str = 'lanczos',
         backend: str = 'pil',
     ) -> None:
-        self.size = to_pair(size, 'size')
-        self.second_size = to_pair(second_size, 'second_size')
+        super().__init__(
+            size, second_size, interpolation, second_interpolation, backend
+        )
         self.scale = check_range(scale, 'scale')
         self.ratio = check_range(ratio, 'ratio')
-        self.interpolation = check_interpolation(interpolation)
-        self.second_interpolation = check_interpolation(second_interpolation)
-        self.backend = check_backend(backend)
 
     def transform(self, results: dict) -> dict:
         """Replace the image by its two views."""
@@ -71,15 +60,15 @@ class TwoViewRandomResizedCrop(BaseTransform):
         box = sample_crop_box(
             sample_rng(results, 'crop'), height, width, self.scale, self.ratio
         )
-        part = crop(img, box)
-        views = [(self.size, self.interpolation)]
-        if 'tokens' not in results:  # else nobody looks at the second view
-            views.append((self.second_size, self.second_interpolation))
-        results['img'] = resize_views(part, views, self.backend)
-        results['img_shape'] = self.size
-        if len(views) == 2:
-            results['target_img'] = results['img'][1]
-        return results
+        return self._add_views(results, crop(img, box))
+
+    def target_view_settings(self) -> dict:
+        """Describe the crop and the second view."""
+        return dict(
+            super().target_view_settings(),
+            scale=list(self.scale),
+            ratio=list(self.ratio),
+        )
 
     def __repr__(self) -> str:
         return (

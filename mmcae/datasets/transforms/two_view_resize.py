@@ -3,21 +3,14 @@
 
 from collections.abc import Sequence
 
-from mmcv.transforms import BaseTransform
-
 from mmcae.registry import TRANSFORMS
 
-from .resize import (
-    check_backend,
-    check_interpolation,
-    crop,
-    resize_views,
-    to_pair,
-)
+from .resize import crop
+from .two_view_transform import TwoViewTransform
 
 
 @TRANSFORMS.register_module()
-class TwoViewResize(BaseTransform):
+class TwoViewResize(TwoViewTransform):
     """Resize the whole image to two sizes, without any randomness.
 
     Keys as :class:`TwoViewRandomResizedCrop`'s.
@@ -41,23 +34,13 @@ class TwoViewResize(BaseTransform):
         second_interpolation: str = 'lanczos',
         backend: str = 'pil',
     ) -> None:
-        self.size = to_pair(size, 'size')
-        self.second_size = to_pair(second_size, 'second_size')
-        self.interpolation = check_interpolation(interpolation)
-        self.second_interpolation = check_interpolation(second_interpolation)
-        self.backend = check_backend(backend)
+        super().__init__(
+            size, second_size, interpolation, second_interpolation, backend
+        )
 
     def transform(self, results: dict) -> dict:
         """Replace the image by its two views."""
-        whole = crop(results['img'], None)
-        views = [(self.size, self.interpolation)]
-        if 'tokens' not in results:  # else nobody looks at the second view
-            views.append((self.second_size, self.second_interpolation))
-        results['img'] = resize_views(whole, views, self.backend)
-        results['img_shape'] = self.size
-        if len(views) == 2:
-            results['target_img'] = results['img'][1]
-        return results
+        return self._add_views(results, crop(results['img'], None))
 
     def __repr__(self) -> str:
         return (

@@ -1,19 +1,27 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """What identifies a view; tokens of a store do not change the sample."""
 
+import json
+
 import numpy as np
 import pytest
+from helpers.recordings import DATA
 
 from mmcae.config.overrides import ConfigError
 from mmcae.datasets import (
     FolderDataset,
     LoadTokens,
+    RandomResizedCrop,
     SampleIndex,
     SeededSampler,
     TokenStore,
     sample_rng,
 )
 from mmcae.datasets.token_store.header import describe_images, describe_views
+from mmcae.datasets.transforms.target_view import target_view_settings
+
+#: Pipelines, and how headers described them when stores were introduced.
+RECORDED = json.loads((DATA / 'token_views.json').read_text())
 
 PIPELINE = [
     dict(type='mmcae.LoadImage'),
@@ -122,6 +130,49 @@ def test_describe_views__has_what_shapes_the_tokenizers_view(
     )
     assert (one == other) is same
     assert one[1] == (16, 16)
+
+
+@pytest.mark.parametrize('recorded', RECORDED)
+def test_describe_views__matches_existing_stores(
+    photos, monkeypatch, recorded
+):
+    """Another description would make all stored tokens useless."""
+    monkeypatch.setattr('mmcae.datasets.transforms.resize.AVAILABLE', True)
+    views, size = describe_views(data(photos, recorded['pipeline']))
+    assert views == recorded['views']
+    assert json.loads(json.dumps(views)) == recorded['views']
+    assert list(size) == recorded['size']
+
+
+@pytest.mark.parametrize('recorded', RECORDED[:3])
+def test_describe_views__does_not_depend_on_other_attributes(photos, recorded):
+    dataset = data(photos, recorded['pipeline'])
+    before = describe_views(dataset)
+    for transform in dataset.pipeline.transforms:
+        transform._buffer = transform.buffer = 3
+    assert describe_views(dataset) == before
+
+
+class NoisyCrop(RandomResizedCrop):
+    """A class of another package that adds settings to one of mmcae's."""
+
+    def __init__(self, noise, **kwargs):
+        super().__init__(**kwargs)
+        self.noise = noise
+
+
+class ExplicitCrop(NoisyCrop):
+    def target_view_settings(self):
+        return dict(noise=(self.noise, np.int64(2)))
+
+
+def test_target_view_settings__of_other_packages():
+    settings = target_view_settings(NoisyCrop(3, size=8))
+    assert settings == dict(
+        target_view_settings(RandomResizedCrop(size=8)), noise=3
+    )
+    explicit = target_view_settings(ExplicitCrop(3, size=8))
+    assert explicit == dict(noise=[3, 2])
 
 
 def test_describe_views__says_whose_kernels_resize(photos, monkeypatch):
