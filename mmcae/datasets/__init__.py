@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Data sets, samplers and transforms."""
+"""Datasets, samplers and transforms."""
 
 import mmcae.namespace_guard  # noqa: F401
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Collate samples of which some bring tokens instead of a second view."""
+"""Collate batches in which some samples have tokens and no second view."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,17 @@ from mmcae.registry import FUNCTIONS
 
 @FUNCTIONS.register_module()
 def collate_views(samples: Sequence[dict]) -> dict:
-    """Join samples of which some have no second view.
+    """Join samples into a batch; some of them may have no second view.
 
     Args:
-        samples: Packed samples; their ``inputs`` are ``[view, target]``, or
-            ``[view]`` where ``data_samples`` has stored ``tokens``.
+        samples: Packed samples. Their ``inputs`` are ``[view, target]``, or
+            only ``[view]`` if ``data_samples`` has stored ``tokens``.
 
     Returns:
-        ``inputs``: the encoder's views ``(B, C, H, W)``, and the tokenizer's
-        views of those samples that have one, in their order,
-        ``(B', C, H', W')``; and the ``data_samples``.
+        A dict with ``inputs`` and ``data_samples``. ``inputs`` is a list of
+        two tensors: the encoder's views ``(B, C, H, W)``, and the tokenizer's
+        views ``(B', C, H', W')`` of the samples that have one, in the order
+        of the samples.
     """
     views = [sample['inputs'] for sample in samples]
     first = default_collate([view[0] for view in views])

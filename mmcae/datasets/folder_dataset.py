@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Any folder of unlabelled images."""
+"""A dataset of all images in a folder, without labels."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -32,16 +32,16 @@ EXTENSIONS = (
 def find_images(root: str, extensions: Sequence[str]) -> list[str]:
     """List the images below a folder.
 
-    Symbolic links are followed; a folder that can be reached in several ways
-    (or from within itself) is read once. Hidden files and folders, whose
-    names begin with a dot, are left out.
+    Symbolic links are followed. A folder that can be reached by several
+    paths is read only once, even if a link inside it leads back to it. Files
+    and folders whose names begin with a dot are skipped.
 
     Args:
         root: The folder.
-        extensions: Endings of the names to keep, in lower case.
+        extensions: File extensions to look for, in lower case.
 
     Returns:
-        Paths in an order that depends on the names alone.
+        The paths, sorted by name.
     """
     wanted = tuple(extensions)
     seen: set[tuple[int, int]] = set()
@@ -68,27 +68,27 @@ def find_images(root: str, extensions: Sequence[str]) -> list[str]:
 
 @DATASETS.register_module()
 class FolderDataset(SkipUnreadableMixin, BaseDataset):
-    """Unlabelled images below a folder, at any depth.
+    """Unlabeled images in a folder and its subfolders.
 
     Unreadable files are skipped (:class:`SkipUnreadableMixin`).
 
     Args:
         data_root: The folder. Optional if ``data_prefix`` is given.
-        data_prefix: A folder inside it.
-        extensions: Endings of the file names to look for, in any case.
+        data_prefix: A subfolder of ``data_root``.
+        extensions: File extensions to look for, in upper or lower case.
         pipeline: The transforms; the first is usually ``mmcae.LoadImage``.
-        max_unreadable: The share of files that may be unreadable; up to
-            three are always tolerated, unless it is 0.
+        max_unreadable: The fraction of files that may be unreadable. Up to
+            three files are always tolerated, unless the fraction is 0.
         cache: Whether to decode all images once, at the start, and keep them
-            in memory. For small data sets.
-        max_cache_bytes: Size of the cache at which to give up.
-        **kwargs: As for mmengine's ``BaseDataset`` (``indices``,
+            in memory. This is meant for small datasets.
+        max_cache_bytes: The largest allowed size of the cache.
+        **kwargs: Passed to mmengine's ``BaseDataset`` (``indices``,
             ``test_mode``, ``lazy_init``, ...).
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If no folder is given, it holds no image, or the cache
-            becomes too large.
+        ValueError: If no folder is given, the folder has no image, or the
+            cache becomes too large.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         **kwargs: Any,
     ) -> None:
         if not data_root and not data_prefix:
-            raise ValueError('FolderDataset needs data_root: a folder')
+            raise ValueError('FolderDataset needs a folder: set data_root')
         if isinstance(extensions, str):
             extensions = (extensions,)
         self.extensions = tuple(sorted({e.lower() for e in extensions}))
@@ -128,13 +128,13 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         paths = find_images(root, self.extensions)
         if not paths:
             raise ValueError(
-                f'no image in {os.path.abspath(root)} or below: looked for '
-                f'names that end in {", ".join(self.extensions)}'
+                f'no image in {os.path.abspath(root)} or its subfolders: the '
+                f'file extensions are {", ".join(self.extensions)}'
             )
         return [{'img_path': path} for path in paths]
 
     def full_init(self) -> None:
-        """Find the images, and decode them if they are to be cached."""
+        """Find the images, and decode them if ``cache`` is set."""
         if self._fully_initialized:
             return
         super().full_init()
@@ -151,11 +151,11 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
             try:
                 cache.add(path, loader.load(path))
             except UnreadableImageError:
-                continue  # named and counted when its turn comes
+                continue  # reported when the pipeline loads this sample
         cache.finish()
 
     def get_data_info(self, idx: int) -> dict:
-        """Look a sample up.
+        """Return the description of a sample.
 
         Args:
             idx: The sample's index.

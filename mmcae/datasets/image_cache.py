@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Decoded images of a small data set, in memory."""
+"""Keep the decoded images of a small dataset in memory."""
 
 import math
 
@@ -9,16 +9,16 @@ import numpy as np
 class ImageCache:
     """Decoded images in one block of memory.
 
-    A forked worker reads the parent's block without copying it; a copy of
-    the data set shares it too.
+    A forked worker reads the block of its parent without copying it. Copies
+    of the dataset share the block, too.
 
     Args:
-        max_bytes: Size at which to give up.
+        max_bytes: The largest allowed size.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._places: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._entries: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._chunks: list[np.ndarray] = []
         self._num_bytes = 0
         self._block = np.empty(0, dtype=np.uint8)
@@ -27,21 +27,21 @@ class ImageCache:
         return self
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
     def add(self, path: str, img: np.ndarray) -> None:
-        """Keep an image; call :meth:`finish` after the last one.
+        """Add an image; call :meth:`finish` after the last one.
 
         Args:
-            path: Its name.
+            path: The path of the image.
             img: The image, uint8.
 
         Raises:
             ValueError: If the cache has become larger than allowed.
         """
-        if path in self._places:
+        if path in self._entries:
             return
-        self._places[path] = (self._num_bytes, img.shape)
+        self._entries[path] = (self._num_bytes, img.shape)
         self._chunks.append(img.reshape(-1))
         self._num_bytes += img.size
         if self._num_bytes > self.max_bytes:
@@ -57,17 +57,17 @@ class ImageCache:
         self._chunks = []
 
     def get(self, path: str) -> np.ndarray | None:
-        """Look an image up.
+        """Return an image.
 
         Args:
-            path: Its name.
+            path: The path of the image.
 
         Returns:
-            A copy that may be written to, or None if it is not there.
+            A writable copy, or None if the image is not in the cache.
         """
-        place = self._places.get(path)
-        if place is None:
+        entry = self._entries.get(path)
+        if entry is None:
             return None
-        start, shape = place
+        start, shape = entry
         size = math.prod(shape)
         return self._block[start : start + size].reshape(shape).copy()

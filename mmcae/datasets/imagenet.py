@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""ImageNet that survives a few unreadable files."""
+"""ImageNet, with a few unreadable files tolerated."""
 
 import os
 
@@ -12,15 +12,17 @@ from .skip_unreadable import SkipUnreadableMixin
 
 @DATASETS.register_module()
 class ImageNet(SkipUnreadableMixin, MMPretrainImageNet):
-    """mmpretrain's ``ImageNet`` (layout, meta files, labels).
+    """mmpretrain's ``ImageNet`` that skips unreadable files.
+
+    Layout, meta files and labels are those of mmpretrain.
 
     Unreadable files are skipped (:class:`SkipUnreadableMixin`), except in
     ``test_mode``.
 
     Args:
-        max_unreadable: The share of files that may be unreadable; up to
-            three are always tolerated, unless it is 0.
-        **kwargs: As for mmpretrain's class: ``data_root``, ``split``,
+        max_unreadable: The fraction of files that may be unreadable. Up to
+            three files are always tolerated, unless the fraction is 0.
+        **kwargs: Passed to mmpretrain's class: ``data_root``, ``split``,
             ``pipeline``, ...
 
     Raises:

@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Seed the random draws of a sample from (run seed, epoch, index).
 
-Crop, flip and mask of a sample are functions of its identity alone, so the
-number of workers or processes, prefetching and restarts cannot change them,
-and neither can tokens that were stored before.
+The crop, the flip and the mask of a sample depend only on its identity. The
+number of workers or processes, prefetching, restarts and stored tokens do not
+change them.
 """
 
 import struct
@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-#: The stream that masks draw from. It follows the epoch; all other streams
-#: shape the view and follow the view's epoch.
+#: The stream that masks draw from. It depends on the epoch. All other streams
+#: shape the view, and depend on the epoch (or slot) of the view.
 MASK_STREAM = 'mask'
 
 _STREAMS_KEY = '_rng_streams'
@@ -22,20 +22,20 @@ _WORD32 = (1 << 32) - 1
 
 
 class SampleIndex(int):
-    """An index into a data set that remembers which sample it stands for.
+    """An index into a dataset that remembers the identity of its sample.
 
     It is an ordinary ``int`` everywhere (indexing, comparison, JSON, logs).
-    What the wrappers of mmengine do to an index (``-``, ``+``, ``%``) and
-    the journey to a worker process keep the identity.
+    The arithmetic of mmengine's dataset wrappers (``-``, ``+``, ``%``) keeps
+    the identity, and so does pickling for a worker process.
 
     Args:
         value: The index.
         identity: ``(seed, epoch, index)``: the run's seed, the pass over the
             data, and the index as the sampler drew it, i.e. before a wrapper
             such as ``ConcatDataset`` translated it.
-        view_pool: Number of views of each image, which the epochs take in
-            turn; 0 for a new one in each epoch.
-        stands_in: Whether it replaces an index whose file is unreadable.
+        view_pool: Number of views of each image. The epochs use them in
+            turn. 0 means a new view in each epoch.
+        stands_in: Whether this index replaces one whose file is unreadable.
     """
 
     identity: tuple[int, int, int]
@@ -58,7 +58,7 @@ class SampleIndex(int):
 
     @property
     def view(self) -> tuple[int, int, int]:
-        """What its crop and flip follow: ``(seed, epoch or slot, index)``."""
+        """The identity of crop and flip: ``(seed, epoch or slot, index)``."""
         seed, epoch, index = self.identity
         return seed, epoch % self.view_pool if self.view_pool else epoch, index
 
@@ -67,7 +67,7 @@ class SampleIndex(int):
 
         Args:
             value: The other index.
-            stands_in: Whether it replaces this one.
+            stands_in: Whether the other index replaces this one.
         """
         return SampleIndex(
             value, self.identity, self.view_pool, self.stands_in or stands_in
@@ -94,20 +94,20 @@ class SampleIndex(int):
 
 
 def check_view_pool(view_pool: int) -> int:
-    """Refuse a pool of views that is neither absent nor of some size.
+    """Check the number of views in a pool.
 
     Args:
-        view_pool: Views of each image; 0 for a new one in each epoch.
+        view_pool: Views of each image. 0 means a new view in each epoch.
 
     Returns:
         The number.
 
     Raises:
-        ValueError: If it is not a whole number from 0 on.
+        ValueError: If it is negative or not an integer.
     """
     if not isinstance(view_pool, int) or view_pool < 0:
         raise ValueError(
-            f'view_pool must be a number of views from 1 on, or 0 for a new '
+            'view_pool must be a positive number of views, or 0 for a new '
             f'view in each epoch, got {view_pool!r}'
         )
     return view_pool
@@ -115,14 +115,14 @@ def check_view_pool(view_pool: int) -> int:
 
 @lru_cache(maxsize=256)
 def _stream_number(stream: str) -> int:
-    # not hash(): that one differs from process to process
+    # hash() is no alternative: its values differ between processes.
     return zlib.crc32(stream.encode())
 
 
 def identity_rng(
     identity: tuple[int, int, int], stream: str
 ) -> np.random.Generator:
-    """Make the generator of one sample's draws for one purpose.
+    """Make a random generator for one sample and one purpose.
 
     Args:
         identity: ``(seed, epoch, index)``.
@@ -133,7 +133,7 @@ def identity_rng(
         A generator that is the same in every process and on every platform.
     """
     seed, epoch, index = identity
-    # fixed width per field: no two identities share the words
+    # Each field has a fixed width, so two identities never give equal words.
     words = struct.pack(
         '<QIQI',
         seed & _WORD64,
@@ -148,21 +148,20 @@ def identity_rng(
 
 
 def sample_rng(results: dict, stream: str) -> np.random.Generator:
-    """Give the generator that a transform draws this sample's numbers from.
+    """Return the random generator for one transform of one sample.
 
     Args:
-        results: The dict that travels through a pipeline. Its
-            ``sample_idx`` is a :class:`SampleIndex` when a sampler of mmcae
-            is in use. A second request for the same stream on the same dict
-            (a pipeline with two flips) gets draws of its own; that use is
-            counted in the dict.
+        results: The dict that a pipeline passes from transform to transform.
+            Its ``sample_idx`` is a :class:`SampleIndex` if a sampler of mmcae
+            is in use. A second request for the same stream (a pipeline with
+            two flips) gives other draws; the dict counts the requests.
         stream: What the draws are for, e.g. ``'crop'``.
 
     Returns:
-        A generator seeded from the sample's identity (``MASK_STREAM``) or
-        from its view's (all other streams). Without an identity,
-        one that draws from NumPy's *global* state, so that
-        ``np.random.seed`` makes calls on a bare dict reproducible.
+        A generator seeded from the identity of the sample (``MASK_STREAM``)
+        or of its view (all other streams). If the sample has no identity, the
+        generator draws from NumPy's *global* state, so that
+        ``np.random.seed`` makes the draws reproducible.
     """
     index = results.get('sample_idx')
     if not isinstance(index, SampleIndex):

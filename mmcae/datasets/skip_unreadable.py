@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Data sets that survive a few unreadable files."""
+"""Skip unreadable image files, and stop the run if there are many."""
 
 import logging
 from typing import Any
@@ -8,32 +8,34 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from mmcae.checkpoint.printable import printable
+
 from .sample_seed import SampleIndex, identity_rng
-from .transforms.load_image import UnreadableImageError
+from .transforms.load_image import MAX_SHOWN, UnreadableImageError
 
 _MAX_IN_A_ROW = 20
-_HANDFUL = 3
+_ALWAYS_ALLOWED = 3
 _MAX_LISTED = 10
 
 
 class SkipUnreadableMixin:
-    """Replace samples whose file cannot be read; for any ``BaseDataset``.
+    """Replace samples whose files cannot be read.
 
-    The replacement follows from (run seed, epoch, index, attempt), so it does
-    not depend on workers or restarts. Each such file is named once in the
-    log, whichever worker met it, and counted. In ``test_mode`` nothing is
-    replaced: the error is raised.
+    The replacement depends only on (run seed, epoch, index, attempt), not on
+    workers or restarts. The log names each unreadable file once, no matter
+    which worker found it, and the files are counted. In ``test_mode`` nothing
+    is replaced: the error is raised.
 
-    Put it before the data set's class:
-    ``class Mine(SkipUnreadableMixin, BaseDataset)``, and load images with
+    It works with any subclass of ``BaseDataset``. Put it before that class
+    (``class Mine(SkipUnreadableMixin, BaseDataset)``), and load images with
     ``mmcae.LoadImage``.
 
     Args:
-        *args: For the data set.
-        max_unreadable: The share of files that may be unreadable before the
-            run stops. Up to three files are tolerated whatever the share,
-            unless it is 0: then the first one stops the run.
-        **kwargs: For the data set.
+        *args: Passed to the dataset.
+        max_unreadable: The fraction of files that may be unreadable before
+            the run stops. Up to three files are always tolerated, unless the
+            fraction is 0: then the first unreadable file stops the run.
+        **kwargs: Passed to the dataset.
 
     Raises:
         ValueError: If ``max_unreadable`` is not between 0 and 1.
@@ -44,7 +46,8 @@ class SkipUnreadableMixin:
     ) -> None:
         if not 0 <= max_unreadable <= 1:
             raise ValueError(
-                f'max_unreadable is a share from 0 to 1, got {max_unreadable}'
+                'max_unreadable is a fraction from 0 to 1, got '
+                f'{max_unreadable}'
             )
         self.max_unreadable = max_unreadable
         self._reasons: dict[str, str] = {}
@@ -59,29 +62,29 @@ class SkipUnreadableMixin:
         self._reset_flags()
 
     def _reset_flags(self) -> None:
-        # one byte per file, in memory that all workers share
+        # One byte per file, in memory that all workers share.
         flags = torch.zeros(len(self), dtype=torch.uint8)  # type: ignore
         self._flags = flags.share_memory_()
 
     def get_subset(self, indices: Any) -> Any:
-        """Copy a part of the data set (counting starts anew)."""
+        """Copy a part of the dataset; its count starts at 0."""
         subset = super().get_subset(indices)  # type: ignore[misc]
         subset._reset_flags()
         return subset
 
     def get_subset_(self, indices: Any) -> None:
-        """Keep a part of the data set (counting starts anew)."""
+        """Keep only a part of the dataset; the count starts at 0."""
         super().get_subset_(indices)  # type: ignore[misc]
         self._reset_flags()
 
     @property
     def unreadable_flags(self) -> torch.Tensor:
-        """1 for each file found unreadable so far, uint8 ``(len(self),)``."""
+        """1 for each file found unreadable so far; uint8 ``(len(self),)``."""
         return self._flags
 
     @property
     def num_unreadable(self) -> int:
-        """How many files were found unreadable so far, by any worker."""
+        """How many unreadable files all workers have found so far."""
         return int(torch.count_nonzero(self._flags))
 
     @property
@@ -90,28 +93,29 @@ class SkipUnreadableMixin:
         if self.max_unreadable == 0:
             return 0
         share = int(self.max_unreadable * len(self._flags))
-        return max(_HANDFUL, share)
+        return max(_ALWAYS_ALLOWED, share)
 
     def unreadable_files(self, limit: int | None = None) -> list[str]:
-        """Name the unreadable files found so far.
+        """List the unreadable files found so far.
 
         Args:
-            limit: How many at most.
+            limit: The largest number of files to list.
 
         Returns:
-            Their paths in the order of the data set, with the reason where
-            this process knows it.
+            Their paths in the order of the dataset, each with the reason if
+            this process knows it. Control characters are escaped.
         """
         found = torch.nonzero(self._flags).flatten()[:limit].tolist()
         names = []
         for index in found:
             path = self.get_data_info(index)['img_path']  # type: ignore
             reason = self._reasons.get(path)
-            names.append(f'{path} ({reason})' if reason else path)
+            name = f'{path} ({reason})' if reason else path
+            names.append(printable(name, MAX_SHOWN))
         return names
 
     def prepare_data(self, idx: int) -> Any:
-        """Run the pipeline, replacing what cannot be read.
+        """Run the pipeline, and replace a sample that cannot be read.
 
         Args:
             idx: The sample's index.
@@ -146,7 +150,9 @@ class SkipUnreadableMixin:
             self._flags[index] = 1
             self._reasons[error.path] = error.reason
             print_log(
-                f'Skipping an unreadable file: {error.path}: {error.reason}',
+                'Skipping an unreadable file: '
+                f'{printable(error.path, MAX_SHOWN)}: '
+                f'{error.reason_shown}',
                 logger='current',
                 level=logging.WARNING,
             )

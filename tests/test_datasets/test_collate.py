@@ -13,7 +13,7 @@ def sample(number, stored):
     return dict(inputs=views, data_samples=f'sample {number}')
 
 
-def test_collate_views__joins_the_second_views_there_are():
+def test_collate_views__joins_the_existing_second_views():
     batch = collate_views([sample(i, stored=i in (1, 3)) for i in range(5)])
     first, second = batch['inputs']
     assert first.shape == (5, 3, 4, 4)
@@ -23,7 +23,7 @@ def test_collate_views__joins_the_second_views_there_are():
     assert batch['data_samples'] == [f'sample {i}' for i in range(5)]
 
 
-def test_collate_views__without_any_second_view_has_an_empty_one():
+def test_collate_views__adds_an_empty_tensor_without_second_views():
     first, second = collate_views([sample(i, True) for i in range(2)])[
         'inputs'
     ]

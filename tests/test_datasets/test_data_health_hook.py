@@ -30,7 +30,7 @@ def runner(photos, tmp_path):
     )
 
 
-def test_hook__logs_the_number_once_there_is_one(photos, runner, caplog):
+def test_hook__logs_the_number_of_unreadable_files(photos, runner, caplog):
     runner.train_loop.dataloader = DataLoader(runner.data)
     hook = HOOKS.build(dict(type='mmcae.DataHealthHook'))
     hook.before_train(runner)
@@ -50,7 +50,7 @@ def test_hook__logs_the_number_once_there_is_one(photos, runner, caplog):
     assert '00.png (' in caplog.text
 
 
-def test_hook__says_when_all_is_well(runner, caplog):
+def test_hook__reports_that_all_files_are_readable(runner, caplog):
     hook = DataHealthHook()
     hook.before_train(runner)
     with caplog.at_level(logging.INFO):
@@ -59,7 +59,9 @@ def test_hook__says_when_all_is_well(runner, caplog):
     assert 'met in training: 0 of 11' in caplog.text
 
 
-def test_hook__agrees_with_the_other_processes(runner, caplog, monkeypatch):
+def test_hook__collects_files_from_other_processes(
+    runner, caplog, monkeypatch
+):
     module = 'mmcae.engine.hooks.data_health_hook'
     monkeypatch.setattr(f'{module}.get_world_size', lambda: 2)
 

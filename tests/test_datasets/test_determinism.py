@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Pixels and masks follow from (seed, epoch, index) and nothing else."""
+"""Pixels and masks depend only on (seed, epoch, index)."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def build(photos, workers=0, seed=0, sampler='SeededSampler', **kwargs):
 
 
 def collect(loader, epochs=2):
-    """Map (epoch, index) to a sample's bytes, in the order they came."""
+    """Map (epoch, index) to the bytes of a sample, in loading order."""
     seen = {}
     for epoch in range(epochs):
         loader.sampler.set_epoch(epoch)

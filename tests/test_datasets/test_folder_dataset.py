@@ -48,7 +48,7 @@ def test_load_data_list__follows_links_once(photos):
 def test_load_data_list__takes_a_prefix_and_extensions(photos):
     assert len(FolderDataset(str(photos), 'part1')) == 4
     assert len(FolderDataset(data_prefix=str(photos / 'part1'))) == 4
-    with pytest.raises(ValueError, match=r'part1 or below.* end in \.webp'):
+    with pytest.raises(ValueError, match=r'part1 or its sub.* are \.webp'):
         FolderDataset(str(photos), 'part1', extensions='.WEBP')
 
 

@@ -80,7 +80,7 @@ def test_sample_rng__differs_in_every_part_of_the_identity():
     assert len({draw(), *others}) == len(others) + 1
 
 
-def test_sample_rng__is_uniform_over_neighbouring_identities():
+def test_sample_rng__is_uniform_over_neighboring_identities():
     draws = [
         sample_rng({'sample_idx': SampleIndex(i, (0, e, i))}, 'x').random()
         for i in range(100)
@@ -106,7 +106,7 @@ def test_identity_rng__is_the_same_in_another_process():
         check=True,
         env={'PYTHONHASHSEED': '12345', 'PATH': ''},
     ).stdout
-    # whoever changes this number changes what every seed means
+    # Another number here means that every seed gives other draws.
     assert float(out.splitlines()[-1]) == 0.050580965137223766
 
 
@@ -122,7 +122,7 @@ def test_sample_rng__draws_from_the_global_state_without_identity():
 
 
 def test_sample_rng__is_cheap():
-    """Counted, not timed: no SeedSequence of NumPy's, which costs 20 us."""
+    """Count the slow SeedSequences of NumPy (20 us each) instead of time."""
     results = {'sample_idx': SampleIndex(7, IDENTITY)}
     sample_rng(results, 'mask')
     calls = 0

@@ -64,13 +64,13 @@ def test_skip__refuses_a_negative_number():
         SeededInfiniteSampler(DATA, seed=0).skip(-1)
 
 
-def test_init__refuses_an_endless_search():
+def test_init__refuses_an_empty_dataset():
     with pytest.raises(ValueError, match='empty'):
         SeededInfiniteSampler([], seed=0)
 
 
 def test_init__shares_a_seed_between_processes(monkeypatch):
-    # what mmengine's Runner passes with diff_rank_seed=True is None
+    # With diff_rank_seed=True, mmengine's Runner passes seed=None.
     monkeypatch.setattr(
         'mmengine.dataset.sampler.sync_random_seed', lambda: 1234
     )
@@ -81,7 +81,7 @@ def test_init__shares_a_seed_between_processes(monkeypatch):
         assert next(iter(sampler)).identity[0] == 1234
 
 
-def test_skip__makes_no_index_for_what_is_skipped():
+def test_skip__makes_no_index_for_skipped_samples():
     sampler = SeededInfiniteSampler(range(1_000_000), seed=0)
     sampler.skip(900_000)
     generator = torch.Generator().manual_seed(0)

@@ -25,7 +25,7 @@ def spoil(photos, *names):
 
 @pytest.fixture
 def logged(tmp_path):
-    """The warnings in the log file, whichever process wrote them."""
+    """Read the warnings in the log file, from all processes."""
     file = tmp_path / 'test.log'
     name = str(tmp_path)
     logger = MMLogger.get_instance(name, log_file=str(file))
@@ -137,7 +137,7 @@ def test_prepare_data__stops_at_too_many_with_workers(photos):
     )
     with pytest.raises(RuntimeError, match='more than 3 of 11') as caught:
         list(loader)
-    loader._shutdown_workers()  # left to the collector, it takes 10 s
+    loader._shutdown_workers()  # the garbage collector would need 10 s for this
     for name in ('02', '04', '07', '08'):
         assert f'{name}.png' in str(caught.value)
 
@@ -159,6 +159,32 @@ def test_prepare_data__lists_only_some(photos, monkeypatch):
         run(data, 0)
 
 
+def test_prepare_data__escapes_odd_names(photos, logged):
+    """A newline in a name must not forge a line of the log."""
+    folder = os.fsencode(photos)
+    odd = (b'a\nforged \x1b[2J.png', b'\xff.png')
+    for name in odd:
+        with open(os.path.join(folder, name), 'wb') as file:
+            file.write(b'no image')
+    data = FolderDataset(str(photos), pipeline=LOAD)
+    run(data, 0, epochs=1)
+    lines = logged()
+    assert len(lines) == len(data.unreadable_files()) == 2
+    for shown in (r'a\nforged \x1b[2J.png', r'\udcff.png'):
+        assert sum(shown in line for line in lines) == 1
+        assert sum(shown in name for name in data.unreadable_files()) == 1
+    data.max_unreadable = 0
+    bad = int(np.flatnonzero(data.unreadable_flags)[0])
+    with pytest.raises(RuntimeError, match='more than 0 of 13') as caught:
+        data[bad]
+    assert str(caught.value).encode().count(b'\n') == 2
+    data.test_mode = True
+    for index in np.flatnonzero(data.unreadable_flags):
+        with pytest.raises(UnreadableImageError) as refused:
+            data.prepare_data(int(index))
+        assert b'\n' not in str(refused.value).encode()
+
+
 def test_allowed_unreadable__is_none_for_a_share_of_zero(photos):
     spoil(photos, '04')
     data = FolderDataset(str(photos), pipeline=LOAD, max_unreadable=0)
@@ -168,7 +194,7 @@ def test_allowed_unreadable__is_none_for_a_share_of_zero(photos):
 
 
 def test_init__refuses_a_percentage(photos):
-    with pytest.raises(ValueError, match='share from 0 to 1, got 5'):
+    with pytest.raises(ValueError, match='fraction from 0 to 1, got 5'):
         FolderDataset(str(photos), max_unreadable=5)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Sampler for iteration loops that gives every sample its identity."""
+"""A sampler for iteration loops that gives every sample its identity."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,34 +15,33 @@ from mmcae.registry import DATA_SAMPLERS
 class SeededInfiniteSampler(InfiniteSampler):
     """mmengine's ``InfiniteSampler`` that yields :class:`SampleIndex`.
 
-    The endless stream of indices, and its partition over processes, are those
-    of ``InfiniteSampler``. The epoch in an identity is the number of the
-    pass over the data to which the index belongs. Fast-forwarding costs one
-    permutation per skipped pass.
+    It gives each process the same endless stream of indices as
+    ``InfiniteSampler``. The epoch in an identity counts the passes over the
+    data. Skipping samples costs one permutation per skipped pass.
 
     Args:
-        dataset: The data set, or anything with a length.
-        shuffle: Whether to permute the indices anew in each pass.
+        dataset: The dataset, or anything with a length.
+        shuffle: Whether to draw a new permutation in each pass.
         seed: The run's seed, equal on all processes (see
             :class:`SeededSampler`).
         view_pool: Number of views of each image (see
             :class:`SeededSampler`).
 
     Raises:
-        ValueError: If the data set is empty, since its stream would never
-            yield, or ``view_pool`` is negative.
+        ValueError: If the dataset is empty (the sampler would then search
+            for an index forever), or ``view_pool`` is negative.
     """
 
     def __init__(self, dataset, shuffle=True, seed=None, view_pool=0) -> None:
         self.view_pool = check_view_pool(view_pool)
         if len(dataset) == 0:
-            raise ValueError('cannot sample from an empty data set')
+            raise ValueError('cannot sample from an empty dataset')
         super().__init__(dataset, shuffle=shuffle, seed=seed)
 
     def _indices_of_rank(self, num_skipped: int = 0) -> Iterator[int]:
         generator = torch.Generator()
         generator.manual_seed(self.seed)
-        # place in the stream that all processes share
+        # The position in the stream that all processes share.
         position = self.rank + num_skipped * self.world_size
         for epoch in itertools.count():
             if self.shuffle:

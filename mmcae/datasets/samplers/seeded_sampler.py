@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Sampler for epoch loops that gives every sample its identity."""
+"""A sampler for epoch loops that gives every sample its identity."""
 
 from collections.abc import Iterator
 
@@ -13,21 +13,21 @@ from mmcae.registry import DATA_SAMPLERS
 class SeededSampler(DefaultSampler):
     """mmengine's ``DefaultSampler`` that yields :class:`SampleIndex`.
 
-    Order, and partition over processes, are those of ``DefaultSampler``; each
-    index also carries ``(seed, epoch, index)``, from which the transforms of
-    mmcae draw.
+    It gives each process the same indices in the same order as
+    ``DefaultSampler``. Each index also carries ``(seed, epoch, index)``, which
+    seeds the random draws of mmcae's transforms.
 
     Args:
-        dataset: The data set, or anything with a length.
-        shuffle: Whether to permute the indices anew in each epoch.
+        dataset: The dataset, or anything with a length.
+        shuffle: Whether to draw a new permutation in each epoch.
         seed: The run's seed, equal on all processes. mmengine's Runner
-            passes its own, or None with ``diff_rank_seed=True``: then the
-            processes agree on the first one's draw.
+            passes its own seed, or None with ``diff_rank_seed=True``. In that
+            case the first process draws a seed for all of them.
         round_up: Whether to repeat samples until all processes get the same
-            number. Repeated ones have the same identity, hence the same
+            number. A repeated sample has the same identity, and so the same
             pixels.
-        view_pool: Number of views (crop and flip) of each image, which the
-            epochs take in turn; masks still differ in every epoch. 0, the
+        view_pool: Number of views (crop and flip) of each image. The epochs
+            use them in turn; masks still differ in every epoch. 0, the
             default, means a new view in each epoch.
 
     Raises:

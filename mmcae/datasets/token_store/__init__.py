@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Tokens computed once and kept on disk."""
+"""Tokens that are computed once and stored on disk."""
 
 from .store import TokenStore
 

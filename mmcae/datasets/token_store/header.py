@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What the visual tokens of a run depend on, in plain JSON."""
+"""Describe in plain JSON what the visual tokens of a run depend on."""
 
 import hashlib
 import os
@@ -33,17 +33,18 @@ def run_header(
     """Describe everything that the tokens of a run depend on.
 
     Two runs with equal headers have equal tokens for each
-    ``(epoch or slot, index)``. The encoder, its image size, masks, batch
-    size, workers and schedule are not in it.
+    ``(epoch or slot, index)``. The header does not contain the encoder, its
+    image size, the masks, the batch size, the workers and the schedule.
 
     Args:
         dataset: The training data.
-        sampler: Its sampler.
-        tokenizer: The target generator, weights loaded.
-        data_preprocessor: What normalises the tokenizer's view.
+        sampler: The sampler of the training data.
+        tokenizer: The target generator, with its weights loaded.
+        data_preprocessor: The data preprocessor, which normalizes the
+            tokenizer's view.
 
     Returns:
-        Plain values, for JSON.
+        Plain JSON values.
 
     Raises:
         ConfigError: If tokens of this run cannot be stored.
@@ -51,7 +52,7 @@ def run_header(
     if not isinstance(sampler, SeededSampler | SeededInfiniteSampler):
         raise ConfigError(
             f'token_store: {type(sampler).__name__} does not say which view '
-            'a sample is; set train_dataloader.sampler.type to '
+            'of an image a sample is; set train_dataloader.sampler.type to '
             "'mmcae.SeededSampler' (or SeededInfiniteSampler)"
         )
     views, second_size = describe_views(dataset)
@@ -68,14 +69,14 @@ def run_header(
 
 
 def describe_tokenizer(tokenizer: Any) -> dict:
-    """Describe a tokenizer by its tensors, whatever file they came from.
+    """Describe a tokenizer by its tensors; their file does not matter.
 
     Args:
         tokenizer: The target generator.
 
     Raises:
-        ConfigError: If it does not tell ``vocab_size`` and ``downsample``,
-            or a token does not fit into 16 bits.
+        ConfigError: If it has no ``vocab_size`` or no ``downsample``, or a
+            token does not fit into 16 bits.
     """
     name = type(tokenizer).__name__
     for key in ('vocab_size', 'downsample'):
@@ -99,34 +100,35 @@ def describe_tokenizer(tokenizer: Any) -> dict:
 
 
 def describe_views(dataset: Any) -> tuple[dict, tuple[int, int]]:
-    """Describe what makes the tokenizer's view of an image.
+    """Describe how the pipeline makes the tokenizer's view of an image.
 
     Args:
-        dataset: A data set with a pipeline, or a wrapper around some.
+        dataset: A dataset with a pipeline, or a wrapper around datasets.
 
     Returns:
-        The transforms and their arguments, and the view's ``(h, w)``.
+        The transforms with their settings, and the view's ``(h, w)``.
 
     Raises:
-        ConfigError: If the view is not a function of the sample's identity,
-            or data sets inside differ in it.
+        ConfigError: If the view does not only depend on the identity of the
+            sample, or wrapped datasets make different views.
     """
     found = [_describe_pipeline(inner) for inner in _pipelines(dataset)]
     if not found:
-        raise ConfigError('token_store: the data set has no pipeline')
+        raise ConfigError('token_store: the dataset has no pipeline')
     if any(other != found[0] for other in found):
         raise ConfigError(
-            'token_store: the data sets that are joined here make different '
+            'token_store: the joined datasets make different '
             'views; give them the same pipeline'
         )
     return found[0]
 
 
 def describe_images(dataset: Any) -> dict:
-    """Describe a data set by its files, wherever they are.
+    """Describe a dataset by its files; their folder does not matter.
 
-    Names below their common folder, in order, and the sizes of up to 1000
-    files spread over the list: enough to notice a resized copy.
+    The description covers the file names relative to their common folder, in
+    order, and the sizes of up to 1000 files from all parts of the list. That
+    is enough to detect a resized copy of the dataset.
 
     Args:
         dataset: Has a length and ``get_data_info(index)['img_path']``.
@@ -146,7 +148,7 @@ def describe_images(dataset: Any) -> dict:
 
 
 def skip_first_view(dataset: Any) -> None:
-    """Make the encoder's views tiny, where only tokens are wanted.
+    """Make the encoder's views tiny, for runs that only need tokens.
 
     Args:
         dataset: Its pipelines are changed in place.
@@ -167,7 +169,7 @@ def _describe_pixels(data_preprocessor: Any) -> dict:
 
 
 def _pipelines(dataset: Any) -> Iterator[Sequence]:
-    """Look through wrappers for pipelines."""
+    """Yield the pipelines of a dataset and of the datasets it wraps."""
     own = getattr(dataset, '__dict__', {})
     if 'pipeline' in own:
         yield own['pipeline'].transforms

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Visual tokens on disk, one record for each view of each image."""
+"""Store visual tokens on disk: one record for each view of each image."""
 
 import errno
 import json
@@ -29,20 +29,20 @@ _MAX_HEADER = 10 << 20  # it has a few thousand bytes
 class TokenStore:
     """A folder with a header and one file of records for each epoch.
 
-    With a pool of views there is one file for each slot of the pool. A view
-    ``(seed, epoch or slot, index)`` has a fixed place: its record is ``L``
-    little-endian uint16 and a checksum, which covers the tokens, the place
-    and the header. So several processes may read and write at once without
-    locks, and a place that was never written, was half written when a
-    process was killed, or was written under another header holds *nothing*,
-    never wrong tokens.
+    With a pool of views there is one file for each slot of the pool. The
+    record of a view ``(seed, epoch or slot, index)`` has a fixed position. It
+    consists of ``L`` little-endian uint16 numbers and a checksum of the
+    tokens, the position and the header. Several processes can therefore read and write
+    at the same time without locks. A record is treated as missing if it was
+    never written, was only partly written when a process was killed, or was
+    written with another header. It never gives wrong tokens.
 
-    Records are read and written in place, through the system's page cache,
-    which all processes share. (A memory map would do the same, but kills the
-    process when a disk is full or fails.)
+    Records are read and written through the page cache of the operating
+    system, which all processes share. (A memory map would do the same, but
+    would kill the process if a disk is full or fails.)
 
-    Use :meth:`open` to read, :meth:`for_run` to create, or go on with, the
-    store that fits a run.
+    Use :meth:`open` to read a store. Use :meth:`for_run` to create the store
+    of a run, or to continue one.
 
     Args:
         path: The folder.
@@ -72,8 +72,8 @@ class TokenStore:
             The store.
 
         Raises:
-            FileNotFoundError: If there is none.
-            ConfigError: If its header is damaged, or of another format.
+            FileNotFoundError: If there is no store.
+            ConfigError: If its header is damaged or has another format.
         """
         file = Path(path).expanduser() / HEADER
         try:
@@ -87,7 +87,7 @@ class TokenStore:
             _check_numbers(header)
         except FileNotFoundError:
             raise FileNotFoundError(
-                f'{file.parent} is no token store: it has no {HEADER}'
+                f'{file.parent} is not a token store: it has no {HEADER}'
             ) from None
         except (
             KeyError,
@@ -107,14 +107,14 @@ class TokenStore:
         for name in file.parent.glob('views_*.bin'):
             if not name.is_file():
                 raise ConfigError(
-                    f'{name} is not a file of tokens: remove it, and its '
-                    'views will be computed again'
+                    f'{printable(str(name))} is not a file of tokens: '
+                    'remove it, and its views will be computed again'
                 )
         return cls(path, header)
 
     @classmethod
     def for_run(cls, path: str | os.PathLike, header: dict) -> 'TokenStore':
-        """Create the store of a run, or go on with the one that is there.
+        """Create the store of a run, or continue an existing one.
 
         Args:
             path: The folder.
@@ -124,20 +124,19 @@ class TokenStore:
             The store.
 
         Raises:
-            ConfigError: If the store is there and does not match (the
-                message has every difference), or the folder holds something
-                else.
+            ConfigError: If the existing store does not match (the message
+                lists every difference), or the folder has other files.
         """
         folder = Path(path).expanduser()
-        header = json.loads(json.dumps(header))  # as it will be read
+        header = json.loads(json.dumps(header))  # as it is after reading
         if not (folder / HEADER).exists():
             if folder.exists() and not folder.is_dir():
                 raise ConfigError(f'token_store: {folder} is not a folder')
             names = os.listdir(folder) if folder.exists() else []
             if [n for n in names if not n.startswith('.') and n != HEADER]:
                 raise ConfigError(
-                    f'token_store: {folder} is no token store, but not empty '
-                    'either: choose another folder'
+                    f'token_store: {folder} is not empty, but it is not a '
+                    'token store: choose another folder'
                 )
             with atomic_write(folder / HEADER) as file:
                 file.write(json.dumps(header, indent=2).encode() + b'\n')
@@ -148,23 +147,23 @@ class TokenStore:
                 '\n  '.join(
                     [f'the token store {folder} is not for this run:', *found]
                 )
-                + '\nMend the config, or choose another folder.'
+                + '\nChange the config, or choose another folder.'
             )
         return store
 
     @property
     def file_bytes(self) -> int:
-        """Size of the file of one epoch (or slot), completely filled."""
+        """Size of the complete file of one epoch (or slot)."""
         return self.num_images * self.record_bytes
 
     def read(self, view: tuple[int, int, int]) -> np.ndarray | None:
-        """Look the tokens of a view up.
+        """Read the tokens of a view.
 
         Args:
             view: ``(seed, epoch or slot, index)``.
 
         Returns:
-            uint16 ``(L,)``, or None if they are not there.
+            uint16 ``(L,)``, or None if the store does not have them.
         """
         if view[0] != self.seed or not 0 <= view[2] < self.num_images:
             return None
@@ -181,20 +180,21 @@ class TokenStore:
         return np.frombuffer(body, '<u2').astype(np.uint16)
 
     def write(self, view: tuple[int, int, int], tokens: np.ndarray) -> None:
-        """Keep the tokens of a view.
+        """Store the tokens of a view.
 
         Args:
             view: ``(seed, epoch or slot, index)``.
-            tokens: Whole numbers ``(L,)``.
+            tokens: Integers ``(L,)``.
 
         Raises:
-            ValueError: If view or tokens are not this store's.
-            OSError: If they cannot be written, or the disk is nearly full.
+            ValueError: If the view or the tokens do not fit this store.
+            OSError: If the tokens cannot be written, or the disk is nearly
+                full.
         """
         if view[0] != self.seed or not 0 <= view[2] < self.num_images:
             raise ValueError(
-                f'{view} is no view of this store: its seed is {self.seed}, '
-                f'its indices are 0 to {self.num_images - 1}'
+                f'{view} is not a view of this store: its seed is '
+                f'{self.seed}, its indices are 0 to {self.num_images - 1}'
             )
         vocab = self.header['tokenizer']['vocab_size']
         tokens = np.asarray(tokens)
@@ -203,7 +203,7 @@ class TokenStore:
         ):
             raise ValueError(
                 f'tokens of shape {tokens.shape} from {tokens.min()} to '
-                f'{tokens.max()}: the store holds {self.length} a view, each '
+                f'{tokens.max()}: the store has {self.length} per view, each '
                 f'from 0 to {vocab - 1}'
             )
         file = self._file(view[1], write=True)
@@ -215,19 +215,19 @@ class TokenStore:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
     def missing(self, slot: int, indices: Iterable[int]) -> list[int]:
-        """Find the images whose tokens are not there.
+        """Find the images whose tokens are not in the store.
 
         Args:
             slot: The epoch, or the slot of the pool.
-            indices: The images to look at.
+            indices: The indices of the images to check.
 
         Returns:
-            Their indices.
+            The indices of the images without tokens.
         """
         return [i for i in indices if self.read((self.seed, slot, i)) is None]
 
     def bytes_to_fill(self, slots: Iterable[int]) -> int:
-        """How much disk some epochs (or slots) still need, about.
+        """Estimate how many bytes some epochs (or slots) still need on disk.
 
         Args:
             slots: The epochs, or slots of the pool.
@@ -244,14 +244,14 @@ class TokenStore:
     def _checksum(self, view: tuple[int, int, int], body: bytes) -> bytes:
         place = struct.pack('<QQ', view[1], view[2])
         value = zlib.crc32(body, zlib.crc32(place, self._salt))
-        # never 0: a place that was never written is all zeros
+        # Never 0, because a record that was never written is all zeros.
         return _CHECKSUM.pack(value or 1)
 
     def _name(self, slot: int) -> Path:
         return self.path / f'views_{slot:05d}.bin'
 
     def _file(self, slot: int, write: bool) -> FileIO | None:
-        """Open the file of a slot; None if there is none to read."""
+        """Open the file of a slot; return None if it does not exist."""
         if (slot, write) in self._files:
             return self._files[slot, write]
         name = self._name(slot)
@@ -259,7 +259,7 @@ class TokenStore:
             if not write:
                 return None
             check_space(self.path, self.file_bytes)
-            name.touch()  # does not harm what another process has written
+            name.touch()  # keeps what another process has written
         if len(self._files) >= _MAX_FILES:
             self._files.pop(next(iter(self._files))).close()
         file = FileIO(name, 'r+' if write else 'r')
@@ -271,7 +271,7 @@ class TokenStore:
 
 
 class _WrongNumberError(ValueError):
-    """A part of a header that cannot be."""
+    """A part of a header has an impossible value."""
 
 
 def _read_header(file: Path) -> Any:
@@ -283,7 +283,7 @@ def _read_header(file: Path) -> Any:
 
 
 def _check_numbers(header: dict) -> None:
-    """Check the parts of a header that say where records are."""
+    """Check the parts of a header that give the positions of records."""
     vocab_size, images = (
         header['tokenizer']['vocab_size'],
         header['dataset']['images'],
@@ -303,11 +303,11 @@ def _check_numbers(header: dict) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Refuse to fill a disk.
+    """Check that enough space remains on the disk.
 
     Args:
         folder: An existing folder on that disk.
-        needed: Bytes that are to be written.
+        needed: The number of bytes to write.
 
     Raises:
         OSError: If less than 1 GiB (on a small disk: a twentieth of it)
@@ -319,18 +319,18 @@ def check_space(folder: Path, needed: int) -> None:
         raise OSError(
             errno.ENOSPC,
             f'{needed:,} bytes of tokens do not fit: {disk.free:,} bytes are '
-            f'free, and {reserve:,} of them are left alone',
+            f'free, and {reserve:,} of them must stay free',
             str(folder),
         )
 
 
 def differences(stored: Any, wanted: Any, name: str = '') -> list[str]:
-    """Say where two headers differ, one line each.
+    """List the differences between two headers, one line each.
 
     Args:
-        stored: The store's.
-        wanted: The run's.
-        name: Dotted key of the two inside their headers.
+        stored: The header of the store, or a part of it.
+        wanted: The same part of the header of the run.
+        name: The dotted key of this part.
 
     Returns:
         Lines such as ``seed: the store has 0, this run has 1``.

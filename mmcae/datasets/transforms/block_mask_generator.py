@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Transform that masks rectangular blocks of patches."""
+"""A transform that masks rectangular blocks of patches."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ class BlockMaskGenerator(BaseTransform):
     """Mask blocks of patches until exactly the given number is masked.
 
     Added key: ``mask``, True where a patch is masked, bool ``(h, w)``.
-    The rule is :func:`~mmcae.datasets.transforms.masking.block_mask`'s.
+    :func:`~mmcae.datasets.transforms.masking.block_mask` draws it.
 
     Args:
         input_size: The grid of patches: one number or ``(rows, columns)``.
         num_masking_patches: How many patches to mask.
-        min_num_patches: Smallest area of a block that is aimed at.
+        min_num_patches: Smallest target area of a block, in patches.
         max_num_patches: Largest number of patches one block may add.
             Unlimited when None.
         min_aspect: Smallest ratio of a block's height to its width.
-        max_aspect: Largest such ratio; ``1 / min_aspect`` when None.
+        max_aspect: Largest ratio; ``1 / min_aspect`` when None.
 
     Raises:
         ValueError: If the grid cannot hold that many masked patches, or a

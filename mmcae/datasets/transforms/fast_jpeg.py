@@ -1,29 +1,29 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A JPEG decoder that is faster than PIL and gives its pixels."""
+"""A JPEG decoder that gives the same pixels as PIL, but faster."""
 
 import numpy as np
 import simplejpeg
 
-# Colours in which libjpeg stores what PIL calls 'RGB'.
-_COLOURED = ('YCbCr', 'RGB')
+# JPEG color spaces that PIL opens in mode 'RGB'.
+_COLOR_SPACES = ('YCbCr', 'RGB')
 
 
 def decode_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Decode a sound, coloured JPEG.
+    """Decode a color JPEG that has no defect.
 
-    What to do with others, and what is wrong with a damaged file, is left
-    to PIL: a warning of the decoder is enough for this one to step back.
+    Return None for all other files, even if the decoder only gives a warning:
+    the caller then uses PIL, which also explains what is wrong with a file.
 
     Args:
-        data: The file.
-        max_pixels: Larger images are left to PIL, too.
+        data: The bytes of the file.
+        max_pixels: Images with more pixels are not decoded.
 
     Returns:
         uint8 BGR ``(H, W, 3)``, or None.
     """
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in _COLOURED or height * width > max_pixels:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(data)
+        if color_space not in _COLOR_SPACES or height * width > max_pixels:
             return None
         return simplejpeg.decode_jpeg(data, colorspace='BGR', strict=True)
     except ValueError:

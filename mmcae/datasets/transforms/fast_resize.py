@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""PIL's antialiased resize, faster: by cykooz.resizer's vector kernels.
+"""A faster version of PIL's antialiased resize, with cykooz.resizer.
 
-PIL resamples the rows, rounds to 8 bits, then the columns; so does this.
-(From version 13 on PIL itself takes the columns first where that is cheaper.
-About 0.15 grey levels lie between the two orders.)
+Like PIL, it resamples the rows, rounds to 8 bits, and then resamples the
+columns. (Since version 13, PIL resamples the columns first if that is cheaper.
+The results of the two orders differ by about 0.15 gray levels.)
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import importlib.util
 import cv2
 import numpy as np
 
-#: Whether it is installed: not on platforms that it has no wheel for.
+#: Whether the library is installed. It has no wheels for some platforms.
 AVAILABLE = importlib.util.find_spec('cykooz_resizer') is not None
 
 if AVAILABLE:
@@ -33,12 +33,12 @@ if AVAILABLE:
         )
     }
 
-#: The filters that it shares with PIL.
+#: The filters that both the library and PIL have.
 FILTERS = ('bilinear', 'bicubic', 'lanczos')
 
 
 class FastSource:
-    """An image in the library's memory, to be resized to several sizes.
+    """An image, converted once for the library and resized several times.
 
     Args:
         img: uint8 ``(H, W)`` or ``(H, W, 3)``, C-contiguous.
@@ -46,7 +46,7 @@ class FastSource:
 
     def __init__(self, img: np.ndarray) -> None:
         self._kind, self._channels = PixelType.U8, 1
-        if img.ndim == 3:  # pixels of 4 bytes take two thirds of the time
+        if img.ndim == 3:  # 4 bytes per pixel take two thirds of the time
             self._kind, self._channels = PixelType.U8x4, 4
             img = cv2.cvtColor(img, cv2.COLOR_BGR2BGRA)
         self._rows, columns = img.shape[:2]
@@ -61,13 +61,13 @@ class FastSource:
 
         Returns:
             uint8, ``(height, width)`` or ``(height, width, 3)``. In memory
-            the channels come first, as ``PackInputs`` wants them.
+            the channels come first, so ``PackInputs`` need not copy them.
         """
         height, width = size
         options = _OPTIONS[interpolation]
         narrow = ImageData(width, self._rows, self._kind)
         small = ImageData(width, height, self._kind)
-        resizer = Resizer()  # holds a lock, so one is not kept for all threads
+        resizer = Resizer()  # not shared by threads, because it holds a lock
         resizer.resize(self._data, narrow, options)
         resizer.resize(narrow, small, options)
         pixels = np.frombuffer(small.get_buffer(), np.uint8)

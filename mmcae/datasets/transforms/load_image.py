@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Decode an image file the way the authors do: PIL, RGB, no rotation."""
+"""Decode an image file like the authors of CAE: PIL, RGB, no rotation."""
 
 import io
 import os
@@ -12,18 +12,22 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image, UnidentifiedImageError
 
+from mmcae.checkpoint.printable import printable
 from mmcae.registry import TRANSFORMS
 
 from .fast_jpeg import decode_jpeg
 from .resize import check_backend
 
-# PIL's own limit for refusing an image, twice its limit for warning.
+# PIL refuses larger images by default.
 MAX_PIXELS = 178_956_970
+
+#: Longest path or reason in a message; Linux allows no longer path.
+MAX_SHOWN = 4096
 
 _JPEG_START = b'\xff\xd8\xff'
 
-# Only formats that PIL decodes itself. (EPS, for one, starts Ghostscript.)
-Image.init()  # Image.open fails on names it has no plugin for, e.g. AVIF
+# Only formats that PIL decodes itself. (For EPS it would run Ghostscript.)
+Image.init()  # fills Image.OPEN, whose keys are the available formats
 _FORMATS = tuple(
     name
     for name in (
@@ -48,14 +52,20 @@ class UnreadableImageError(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f'cannot read the image {self.path}: {self.reason}'
+        path = printable(self.path, MAX_SHOWN)
+        return f'cannot read the image {path}: {self.reason_shown}'
+
+    @property
+    def reason_shown(self) -> str:
+        """The reason, on one line and without control characters."""
+        return printable(self.reason, MAX_SHOWN)
 
 
 def to_rgb(img: Image.Image) -> Image.Image:
-    """Convert any mode of PIL's to 8-bit RGB.
+    """Convert a PIL image of any mode to 8-bit RGB.
 
-    Transparency is dropped, as PIL does. 16-bit grey is scaled to 8 bits;
-    PIL's own conversion saturates.
+    Transparency is dropped, as in PIL's own conversion. 16-bit gray values
+    are scaled to 8 bits, while PIL would clip them at 255.
 
     Args:
         img: The image.
@@ -64,41 +74,41 @@ def to_rgb(img: Image.Image) -> Image.Image:
         The image in mode ``'RGB'``.
 
     Raises:
-        ValueError: If its values have no known range (32-bit integers beyond
-            16 bits, floating point).
+        ValueError: If the range of its values is not known (integers that
+            need more than 16 bits, floating point).
     """
     if img.mode == 'RGB':
         return img
     if img.mode == 'P' and 'transparency' in img.info:
         img = img.convert('RGBA')
     elif img.mode.startswith('I'):
-        grey = np.asarray(img).astype(np.int64)
-        low, high = int(grey.min()), int(grey.max())
+        gray = np.asarray(img).astype(np.int64)
+        low, high = int(gray.min()), int(gray.max())
         if low < 0 or high > 65535:
             raise ValueError(
                 f'integer pixels from {low} to {high} have no known scale'
             )
-        img = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        img = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
     elif img.mode == 'F':
         raise ValueError('floating-point pixels have no known scale')
     return img.convert('RGB')
 
 
 def decode_image(file: str | IO[bytes]) -> np.ndarray:
-    """Decode an image with PIL, looking at its size before its pixels.
+    """Decode an image with PIL, after a check of its size.
 
     Args:
         file: A path or an open binary file.
 
     Returns:
-        uint8 ``(H, W, 3)`` in OpenMMLab's order of channels, BGR.
+        uint8 ``(H, W, 3)``, BGR: the channel order of OpenMMLab.
 
     Raises:
-        ValueError: If it has more than 179 million pixels.
+        ValueError: If the image has more than 179 million pixels.
         Exception: Whatever PIL raises for a damaged file.
     """
     with warnings.catch_warnings():
-        # "possible decompression bomb": the limit below is what counts
+        # The check below replaces the warning "possible decompression bomb".
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
         opened = Image.open(file, formats=_FORMATS)
     with opened as img:
@@ -116,19 +126,19 @@ class LoadImage(BaseTransform):
 
     Required key: ``img_path``. Added keys: ``img`` (uint8 BGR ``(H, W, 3)``,
     for a data preprocessor with ``to_rgb=True``), ``img_shape``,
-    ``ori_shape``. An image that a data set with ``cache=True`` has put there
-    already is kept.
+    ``ori_shape``. If ``img`` is there already (from a dataset with
+    ``cache=True``), it is kept.
 
     Args:
-        backend_args: How mmengine's file back end reads remote files. Local
-            files are opened directly when None.
-        backend: ``'fast'`` or ``'pil'``. Pixels and errors are the same;
-            what the fast decoder has not (all but coloured JPEGs, damaged
-            files) is PIL's.
+        backend_args: Arguments of mmengine's file backend, for remote files.
+            If None, local files are opened directly.
+        backend: ``'fast'`` or ``'pil'``. Both give the same pixels and the
+            same errors. ``'fast'`` decodes color JPEGs with a faster library,
+            and uses PIL for all other files and for damaged ones.
 
     Raises:
-        UnreadableImageError: If anything goes wrong with the file.
-        ValueError: If there is no such back end.
+        UnreadableImageError: If the file cannot be read or decoded.
+        ValueError: If ``backend`` is neither of the two.
     """
 
     def __init__(
@@ -149,13 +159,13 @@ class LoadImage(BaseTransform):
         """Decode one file.
 
         Args:
-            path: The file, or its address if a back end serves it.
+            path: The file, or its URL if a file backend reads it.
 
         Returns:
             uint8 BGR ``(H, W, 3)``.
 
         Raises:
-            UnreadableImageError: If anything goes wrong with the file.
+            UnreadableImageError: If the file cannot be read or decoded.
         """
         try:
             if self.backend_args is None and '://' not in path:
@@ -167,7 +177,7 @@ class LoadImage(BaseTransform):
             img = self._decode_jpeg(data)
             return decode_image(io.BytesIO(data)) if img is None else img
         except MemoryError:
-            raise  # says nothing about the file
+            raise  # not an error of the file
         except UnidentifiedImageError as error:
             empty = os.path.isfile(path) and os.path.getsize(path) == 0
             raise UnreadableImageError(
@@ -177,7 +187,7 @@ class LoadImage(BaseTransform):
                 else 'not an image, or of an unknown format',
             ) from error
         except Exception as error:
-            # decoders raise nearly every built-in type for damaged files
+            # Decoders raise nearly every built-in type for damaged files.
             reason = str(error).replace(path, 'the file') or repr(error)
             raise UnreadableImageError(
                 path, f'{type(error).__name__}: {reason}'

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Brings the stored visual tokens of a sample."""
+"""Load the stored visual tokens of a sample."""
 
 from mmcv.transforms import BaseTransform
 
@@ -10,15 +10,16 @@ from mmcae.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadTokens(BaseTransform):
-    """Look a sample's tokens up, so that its second view is not needed.
+    """Load the tokens of a sample, so that it needs no second view.
 
-    Added key: ``tokens``, uint16 ``(L,)``, if the store has them. Put it
-    before the transform that makes the two views. A sample without identity,
-    or in place of one whose file is unreadable, gets none.
+    Added key: ``tokens``, uint16 ``(L,)``, if the store has them. Put this
+    transform before the one that makes the two views. A sample without an
+    identity gets no tokens, and neither does a replacement for an unreadable
+    file.
 
     Args:
-        store: The folder of the :class:`~mmcae.datasets.TokenStore`. As long
-            as there is none, no sample has tokens.
+        store: The folder of the :class:`~mmcae.datasets.TokenStore`. If it
+            does not exist yet, no sample gets tokens.
     """
 
     def __init__(self, store: str) -> None:

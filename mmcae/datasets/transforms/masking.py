@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Which patches are masked: block-wise (BEiT, Algorithm 1) and at random.
+"""Choose the masked patches: in blocks (BEiT, Algorithm 1) or at random.
 
-A grid of patches is held as one Python integer, one bit per patch in
-row-major order, so that placing and counting a whole block takes a shift, an
+One Python integer stores a grid of patches, with one bit per patch in
+row-major order. To place a block and to count its patches then takes only a shift, an
 "and" and a bit count.
 """
 
@@ -11,14 +11,15 @@ from functools import lru_cache
 
 import numpy as np
 
-# Blocks refused in a row before the rules are relaxed. Official settings
-# (14 x 14, 98 of at least 16) stay far below: the longest row of refusals in
-# 20,000 masks was 196, the mean of the longest one in a mask 10.
-_PATIENCE = 1000
+# The rules are relaxed after this many rejected blocks in a row. The official
+# settings (14 x 14 patches, 98 masked, blocks of at least 16) stay far below:
+# in 20,000 masks there were at most 196 rejections in a row, and the longest
+# series of a mask had 10 on average.
+_MAX_REJECTED = 1000
 
 
 def check_mask_count(num_masked: int, height: int, width: int) -> None:
-    """Refuse a number of masked patches that the grid cannot hold.
+    """Check that the grid can hold a number of masked patches.
 
     Args:
         num_masked: The number of patches to mask.
@@ -42,7 +43,7 @@ def check_mask_count(num_masked: int, height: int, width: int) -> None:
 
 @lru_cache(maxsize=32)
 def _block_bitmaps(height: int, width: int) -> list[list[int]]:
-    """Tabulate the bitmap of every h x w block in the top left corner."""
+    """List the bitmaps of all h x w blocks in the top left corner."""
     return [
         [
             sum(((1 << w) - 1) << (row * width) for row in range(h))
@@ -64,7 +65,7 @@ def _to_array(bitmap: int, height: int, width: int) -> np.ndarray:
 def _add_free_cells(
     rng: np.random.Generator, bitmap: int, size: int, num_cells: int
 ) -> int:
-    """Set some of the zero bits, every choice being equally likely."""
+    """Set some of the zero bits; all choices are equally likely."""
     free = [cell for cell in range(size) if not bitmap >> cell & 1]
     for i in np.argsort(rng.random(len(free)))[:num_cells]:
         bitmap |= 1 << free[i]
@@ -74,7 +75,7 @@ def _add_free_cells(
 def random_mask(
     rng: np.random.Generator, height: int, width: int, num_masked: int
 ) -> np.ndarray:
-    """Mask patches independently of where they are.
+    """Mask patches independently of their position.
 
     Args:
         rng: Source of the draws.
@@ -104,30 +105,31 @@ def block_mask(
     min_aspect: float = 0.3,
     max_aspect: float | None = None,
 ) -> np.ndarray:
-    """Mask rectangles, which may overlap, until the count is exact.
+    """Mask rectangles until exactly ``num_masked`` patches are masked.
 
-    A block's area is uniform between ``min_patches`` and the room left, its
-    aspect log-uniform, its place uniform *with both ends included* (so that
-    the borders of the grid are masked alike). It must be smaller than the
-    grid in both directions, and counts only if it adds at least one and at
-    most as many patches as there is room for.
+    The rectangles (blocks) may overlap. The area of a block is uniform between
+    ``min_patches`` and the number of patches still to mask, its aspect ratio
+    is log-uniform. Its position is uniform *with both ends included*, so that
+    all borders of the grid are masked equally often. A block must be smaller
+    than the grid in both directions. It is rejected if it adds no patch, or
+    more patches than are still to mask.
 
-    Some counts cannot be reached so, or only after very many tries (small
-    grids, grids of one row, nearly everything masked). After 1,000 refusals
-    in a row blocks of any size from a single patch to the grid's full height
-    and width are tried, and after as many again the rest is drawn uniformly
-    among the free patches. The call therefore always returns.
+    These rules cannot reach some counts, or only after very many tries (small
+    grids, grids of one row, nearly all patches masked). After 1,000 rejections
+    in a row, a block may have any size from a single patch to the whole grid.
+    After 1,000 more, the remaining patches are drawn uniformly among the
+    visible ones. The function therefore always returns.
 
     Args:
         rng: Source of the draws.
         height: Rows of the grid.
         width: Columns of the grid.
         num_masked: How many patches to mask, exactly.
-        min_patches: Smallest area of a block that is aimed at.
+        min_patches: Smallest target area of a block, in patches.
         max_patches: Largest number of patches that one block may add.
             Unlimited when None.
         min_aspect: Smallest ratio of a block's height to its width.
-        max_aspect: Largest such ratio; ``1 / min_aspect`` when None.
+        max_aspect: Largest ratio; ``1 / min_aspect`` when None.
 
     Returns:
         True where a patch is masked, ``(height, width)``, bool.
@@ -149,12 +151,12 @@ def block_mask(
     if highest == 0 or widest == 0:  # no block is smaller than one row
         highest, widest, smallest, relaxed = height, width, 1, True
 
-    bitmap = refused = 0
+    bitmap = rejected = 0
     room: float = min(num_masked, limit)
     left_over = num_masked
     draws: list[float] = []
     while left_over:
-        if len(draws) < 4:  # in bulk: single draws cost five times as much
+        if len(draws) < 4:  # single draws would cost five times as much
             draws = rng.random(64).tolist()
         area = smallest + (room - smallest) * draws.pop()
         aspect = exp(log_low + log_range * draws.pop())
@@ -169,13 +171,13 @@ def block_mask(
                 bitmap |= block
                 left_over -= added
                 room = min(left_over, limit)
-                refused = 0
+                rejected = 0
                 continue
-        refused += 1
-        if refused >= _PATIENCE:
+        rejected += 1
+        if rejected >= _MAX_REJECTED:
             if relaxed:
                 bitmap = _add_free_cells(rng, bitmap, size, left_over)
                 break
             highest, widest, smallest, relaxed = height, width, 1, True
-            refused = 0
+            rejected = 0
     return _to_array(bitmap, height, width)

@@ -1,5 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""mmpretrain's names and defaults, for its configs with prefixed types."""
+"""Transforms with mmpretrain's names and defaults.
+
+A config of mmpretrain can use them by adding ``mmcae.`` to their types.
+"""
 
 from collections.abc import Sequence
 
@@ -16,8 +19,8 @@ class BEiTMaskGenerator(BlockMaskGenerator):
     Args:
         input_size: The grid of patches: one number or ``(rows, columns)``.
         num_masking_patches: How many patches to mask.
-        min_num_patches: Smallest area of a block that is aimed at.
-        **kwargs: As for :class:`BlockMaskGenerator`.
+        min_num_patches: Smallest target area of a block, in patches.
+        **kwargs: Passed to :class:`BlockMaskGenerator`.
     """
 
     def __init__(

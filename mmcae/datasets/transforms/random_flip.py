@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Random flip whose draws follow the sample's identity."""
+"""A random flip that is seeded by the identity of the sample."""
 
 from mmcv.transforms import RandomFlip as MMCVRandomFlip
 
@@ -9,18 +9,19 @@ from mmcae.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomFlip(MMCVRandomFlip):
-    """mmcv's ``RandomFlip``, drawing from (run seed, epoch, index).
+    """mmcv's ``RandomFlip``, seeded by (run seed, epoch, index).
 
     Args:
         prob: Probability of a flip; a list gives one per direction.
         direction: ``'horizontal'``, ``'vertical'``, ``'diagonal'``, or a
-            list of these. One probability is shared evenly by a list.
-        swap_seg_labels: Pairs of labels that trade places in a flipped
-            segmentation map.
+            list of these. A single probability is divided evenly among the
+            directions of a list.
+        swap_seg_labels: Pairs of labels to exchange in a flipped segmentation
+            map.
     """
 
     def transform(self, results: dict) -> dict:
-        """Flip the image (and boxes, key points and maps) or leave them."""
+        """Flip the image, boxes, key points and maps, or keep them."""
         directions = (
             [self.direction]
             if isinstance(self.direction, str)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Transform that masks patches independently of their place."""
+"""A transform that masks patches independently of their position."""
 
 from collections.abc import Sequence
 
@@ -21,12 +21,13 @@ class RandomMaskGenerator(BaseTransform):
     Args:
         input_size: The grid of patches: one number or ``(rows, columns)``.
         num_masking_patches: How many patches to mask.
-        mask_ratio: Their share of the grid instead, rounded down. Give one
-            of the two.
+        mask_ratio: The fraction of the patches to mask; their number is
+            rounded down. Give either this or ``num_masking_patches``.
 
     Raises:
-        ValueError: If both or neither of the two are given, or the grid
-            cannot hold that many masked patches.
+        ValueError: If both or neither of ``num_masking_patches`` and
+            ``mask_ratio`` are given, or the grid cannot hold that many masked
+            patches.
     """
 
     def __init__(

@@ -22,24 +22,24 @@ from .resize import (
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(BaseTransform):
-    """Cut out a random box and resize it, e.g. to train a tokenizer.
+    """Crop a random box and resize it, for example to train a tokenizer.
 
-    Required and modified key: ``img`` (uint8); also sets ``img_shape``. The
-    box is the one :class:`TwoViewRandomResizedCrop` would take of the same
-    sample.
+    Required and modified key: ``img`` (uint8); also sets ``img_shape``. For
+    the same sample, :class:`TwoViewRandomResizedCrop` draws the same box.
 
     Args:
         size: Size of the result: one number or ``(h, w)``.
-        scale: Range of the box's share of the image's area.
+        scale: Range of the box's area, as a fraction of the image's area.
         ratio: Range of the box's width to height.
         interpolation: The filter.
-        clip: Whether a box is drawn once and clipped to the image, as in
-            linear probing, instead of up to ten times until it fits.
+        clip: Whether to draw the box only once and clip it to the image, as
+            in linear probing. Otherwise up to ten boxes are drawn until one
+            fits.
         backend: As for :class:`TwoViewRandomResizedCrop`.
 
     Raises:
-        ValueError: If a size, a range, a filter's name or the back end is not
-            valid.
+        ValueError: If a size, a range, the name of a filter or the backend is
+            not valid.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def to_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
         ``(height, width)``.
 
     Raises:
-        ValueError: If it is neither one nor two positive whole numbers.
+        ValueError: If the size is not one or two positive integers.
     """
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
@@ -45,7 +45,7 @@ def to_pair(value: int | Sequence[int], name: str) -> tuple[int, int]:
 
 
 def check_interpolation(name: str) -> str:
-    """Refuse the name of a resampling filter that PIL does not have.
+    """Check the name of a resampling filter.
 
     Args:
         name: For example ``'bicubic'``.
@@ -54,7 +54,7 @@ def check_interpolation(name: str) -> str:
         The name.
 
     Raises:
-        ValueError: If it is unknown.
+        ValueError: If PIL has no such filter.
     """
     if name not in _FILTERS:
         raise ValueError(
@@ -65,7 +65,7 @@ def check_interpolation(name: str) -> str:
 
 
 def check_range(values: Sequence[float], name: str) -> tuple[float, float]:
-    """Refuse a pair that is not ``0 < low <= high``.
+    """Check that a pair satisfies ``0 < low <= high``.
 
     Args:
         values: The pair.
@@ -75,7 +75,7 @@ def check_range(values: Sequence[float], name: str) -> tuple[float, float]:
         The pair as a tuple.
 
     Raises:
-        ValueError: If it is no such pair.
+        ValueError: If it does not.
     """
     if len(values) != 2 or not 0 < values[0] <= values[1]:
         raise ValueError(
@@ -94,18 +94,19 @@ def sample_crop_box(
 ) -> Box:
     """Draw the box of a random-resized crop.
 
-    Ten tries of an area uniform in ``scale`` and an aspect log-uniform in
-    ``ratio``; the first that fits is placed uniformly, both ends included.
-    Otherwise the centred box that comes nearest to the aspect limits.
+    The area is uniform in ``scale`` and the aspect ratio log-uniform in
+    ``ratio``. The first of ten boxes that fits is used; its position is
+    uniform, with both ends included. If none fits, the result is the largest
+    centered box whose aspect ratio is within the limits.
 
     Args:
-        rng: Source of the draws.
+        rng: The random generator.
         height: Height of the image.
         width: Width of the image.
-        scale: Range of the box's share of the image's area.
+        scale: Range of the box's area, as a fraction of the image's area.
         ratio: Range of the box's width to height.
-        clip: Whether the first try is taken in any case, its sides clipped
-            to the image's (MAE's linear probing).
+        clip: Whether to use the first box in any case and clip its sides to
+            those of the image (as in MAE's linear probing).
 
     Returns:
         ``(top, left, height, width)`` of the box.
@@ -134,7 +135,7 @@ def sample_crop_box(
 
 
 def check_backend(name: str) -> str:
-    """Refuse the name of an unknown back end.
+    """Check the name of a backend.
 
     Args:
         name: ``'fast'`` or ``'pil'``.
@@ -143,7 +144,7 @@ def check_backend(name: str) -> str:
         The name.
 
     Raises:
-        ValueError: If it is another one.
+        ValueError: If it is another name.
     """
     if name not in ('fast', 'pil'):
         raise ValueError(f"backend must be 'fast' or 'pil', got {name!r}")
@@ -151,7 +152,7 @@ def check_backend(name: str) -> str:
 
 
 def kernels_of(backend: str) -> str:
-    """Say whose kernels a back end resizes with on this machine.
+    """Say which library a backend resizes with on this machine.
 
     Args:
         backend: ``'fast'`` or ``'pil'``.
@@ -163,10 +164,10 @@ def kernels_of(backend: str) -> str:
 
 
 def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
-    """Cut a box out of an array.
+    """Crop a box out of an image.
 
-    The pixels are copied before they are resized: PIL's own ``box`` argument
-    would let the filter see pixels beyond the box.
+    The pixels are copied before they are resized. With PIL's own ``box``
+    argument, the filter would also use pixels outside of the box.
 
     Args:
         img: uint8, ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``; the order of
@@ -177,7 +178,7 @@ def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
         The part of the image, C-contiguous, ``(h, w)`` or ``(h, w, 3)``.
 
     Raises:
-        TypeError: If ``img`` is no uint8 array of such a shape.
+        TypeError: If ``img`` is not a uint8 array of such a shape.
     """
     if (
         not isinstance(img, np.ndarray)
@@ -199,7 +200,9 @@ def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
         img = img[top : top + height, left : left + width]
     if img.ndim == 3 and img.shape[2] == 1:
         img = img[:, :, 0]
-    if img.strides[1] < 0:  # flipped: NumPy takes ten times as long to copy
+    if (
+        img.strides[1] < 0
+    ):  # flipped: copying with NumPy takes ten times as long
         return cv2.flip(img[:, ::-1], 1)
     return np.ascontiguousarray(img)
 
@@ -210,14 +213,14 @@ def resize(
     interpolation: str,
     backend: str = 'pil',
 ) -> np.ndarray:
-    """Resize an image, antialiased when shrinking.
+    """Resize an image, with antialiasing if it becomes smaller.
 
     Args:
         img: What :func:`crop` returned.
         size: ``(height, width)``.
         interpolation: Name of the filter.
         backend: ``'pil'``, or ``'fast'`` for
-            :mod:`~mmcae.datasets.transforms.fast_resize` where it is
+            :mod:`~mmcae.datasets.transforms.fast_resize` if the library is
             installed and has the filter.
 
     Returns:
@@ -231,7 +234,7 @@ def resize_views(
     views: Sequence[tuple[tuple[int, int], str]],
     backend: str = 'pil',
 ) -> list[np.ndarray]:
-    """Resize one image several times; see :func:`resize`.
+    """Resize one image to several sizes; see :func:`resize`.
 
     Args:
         img: What :func:`crop` returned.

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Other libraries' transforms, with draws that follow the sample."""
+"""Seed the transforms of other libraries by the identity of the sample."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,18 @@ from mmcae.registry import TRANSFORMS
 
 from .target_view import describe_in_order
 
-# Takes the place of NumPy's own. Made once: it takes 0.1 ms.
+# Replaces NumPy's global generator. It is reused: creating one takes 0.1 ms.
 _spare = np.random.MT19937(0)
 
 
 @contextmanager
 def keep_global_rngs() -> Iterator[None]:
-    """Put the global generators back as they were, whatever is drawn.
+    """Restore the global random generators at the end of the block.
 
-    Those of NumPy, ``random`` and PyTorch (CPU). NumPy's is exchanged, as
-    copying its state takes far longer; the second number of a pair of normal
-    draws, which NumPy keeps for the next call, is lost.
+    These are the generators of NumPy, ``random`` and PyTorch (CPU). NumPy's
+    generator is replaced inside the block, because copying its state takes far
+    longer. NumPy draws normal numbers in pairs and keeps the second one for
+    the next call; that number is lost.
     """
     numpy_rng = np.random.get_bit_generator()  # type: ignore[attr-defined]
     np.random.set_bit_generator(_spare)  # type: ignore[attr-defined]
@@ -39,32 +40,32 @@ def keep_global_rngs() -> Iterator[None]:
 
 
 def seed_global_rngs(seed: int) -> None:
-    """Begin the global generators anew, inside :func:`keep_global_rngs`.
+    """Seed the global generators, inside :func:`keep_global_rngs`.
 
     Args:
         seed: Non-negative, below 2 ** 63.
     """
     np.random.seed([seed >> 32, seed & 0xFFFFFFFF])
     random.seed(seed)
-    # torch.manual_seed would turn to the GPUs as well, and take long
+    # torch.manual_seed would also seed the GPUs, which is slow.
     torch.default_generator.manual_seed(seed)
 
 
 @TRANSFORMS.register_module()
 class Seeded(BaseTransform):
-    """Transforms that draw from global generators, made deterministic.
+    """Make transforms that draw from global generators deterministic.
 
-    Before each of them the global generators of NumPy, ``random`` and
-    PyTorch (CPU) are seeded from (run seed, epoch, index) and the name of
-    its class; afterwards they are as before. So workers, processes and
-    restarts cannot change the draws, and neither can the other transforms.
-    Transforms of mmcae need no such wrapper.
+    Before each transform the global generators of NumPy, ``random`` and
+    PyTorch (CPU) are seeded from (run seed, epoch, index) and the name of the
+    class of the transform. At the end their old state is restored. So the
+    draws do not depend on workers, processes, restarts or other transforms.
+    Transforms of mmcae do not need this wrapper.
 
-    Without an identity (see :func:`~mmcae.datasets.sample_rng`) the
-    transforms draw from the global generators as they are.
+    If the sample has no identity (see :func:`~mmcae.datasets.sample_rng`), the
+    global generators are not seeded.
 
     Args:
-        transforms: Configs of the transforms, or transforms, in order.
+        transforms: The transforms or their configs, in order.
     """
 
     def __init__(self, transforms: Sequence[dict | BaseTransform]) -> None:
@@ -74,7 +75,7 @@ class Seeded(BaseTransform):
         ]
 
     def transform(self, results: dict) -> dict | None:
-        """Apply them; ``None`` from one of them ends it, as in a pipeline."""
+        """Apply the transforms until one of them returns None."""
         seeded = isinstance(results.get('sample_idx'), SampleIndex)
         with keep_global_rngs() if seeded else nullcontext():
             for transform in self.transforms:

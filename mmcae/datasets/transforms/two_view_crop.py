@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""One random crop seen twice: by the encoder and by the tokenizer."""
+"""Two views of one random crop: for the encoder and for the tokenizer."""
 
 from collections.abc import Sequence
 
@@ -12,29 +12,30 @@ from .two_view_transform import TwoViewTransform
 
 @TRANSFORMS.register_module()
 class TwoViewRandomResizedCrop(TwoViewTransform):
-    """Cut out one random box and resize it to two sizes.
+    """Crop one random box and resize it to two sizes.
 
     Required key: ``img`` (uint8). Modified keys: ``img``, now the list
     ``[view, target]`` that ``PackInputs`` turns into the two inputs of
     ``TwoNormDataPreprocessor``, and ``img_shape``. Added key:
-    ``target_img``, the second view. Where ``LoadTokens`` found ``tokens``
+    ``target_img``, the second view. If ``LoadTokens`` has added ``tokens``,
     there is no second view.
 
-    Both views are resized, antialiased, from the crop itself.
+    Each view is resized directly from the crop, with antialiasing.
 
     Args:
         size: Size of the encoder's image: one number or ``(h, w)``.
         second_size: Size of the tokenizer's image.
-        scale: Range of the box's share of the image's area.
+        scale: Range of the box's area, as a fraction of the image's area.
         ratio: Range of the box's width to height.
         interpolation: Filter of the first view.
         second_interpolation: Filter of the second view.
-        backend: ``'pil'``, or ``'fast'``: vector kernels within 0.05 grey
-            levels of PIL's on average, where they are installed.
+        backend: ``'pil'``, or ``'fast'`` for vector kernels if they are
+            installed. Their mean difference from PIL is below 0.05 gray
+            levels.
 
     Raises:
-        ValueError: If a size, a range, a filter's name or the back end is not
-            valid.
+        ValueError: If a size, a range, the name of a filter or the backend is
+            not valid.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The whole image seen twice: by the encoder and by the tokenizer."""
+"""Two views of the whole image: for the encoder and for the tokenizer."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from .two_view_transform import TwoViewTransform
 class TwoViewResize(TwoViewTransform):
     """Resize the whole image to two sizes, without any randomness.
 
-    Keys as :class:`TwoViewRandomResizedCrop`'s.
+    The keys are those of :class:`TwoViewRandomResizedCrop`.
 
     Args:
         size: Size of the encoder's image: one number or ``(h, w)``.
@@ -23,7 +23,8 @@ class TwoViewResize(TwoViewTransform):
         backend: As for :class:`TwoViewRandomResizedCrop`.
 
     Raises:
-        ValueError: If a size, a filter's name or the back end is not valid.
+        ValueError: If a size, the name of a filter or the backend is not
+            valid.
     """
 
     def __init__(

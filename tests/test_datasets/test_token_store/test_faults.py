@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The token store beside other processes, full disks and odd folders."""
+"""The token store with other processes, full disks and odd folders."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ def store(tmp_path):
     return TokenStore.for_run(tmp_path / 'store', HEADER)
 
 
-def test_init__knows_the_home_folder(tmp_path, monkeypatch):
+def test_init__expands_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
     store = TokenStore.for_run('~/store', HEADER)
     store.write((7, 0, 0), TOKENS)
@@ -34,7 +34,7 @@ def test_init__knows_the_home_folder(tmp_path, monkeypatch):
     assert TokenStore('~/store', store.header).missing(0, [0]) == []
 
 
-def test_for_run__goes_on_whatever_python_types_the_header_has(store):
+def test_for_run__continues_with_other_python_types_in_the_header(store):
     store.write((7, 0, 0), TOKENS)
     again = TokenStore.for_run(store.path, HEADER)  # grid is a tuple
     assert again.missing(0, [0]) == []
@@ -46,18 +46,20 @@ def test_for_run__goes_on_whatever_python_types_the_header_has(store):
     assert mirrored.missing(0, [0]) == []
 
 
-def test_for_run__names_what_the_store_lacks(store):
+def test_for_run__names_keys_that_the_store_lacks(store):
     with pytest.raises(ConfigError, match='pool: the store has None, this ru'):
         TokenStore.for_run(store.path, {**HEADER, 'view_pool': 3})
 
 
 def test_for_run__takes_a_folder_with_hidden_files(tmp_path):
-    # such as that of a process that was killed at its start
+    # A process that was killed at its start leaves such a file.
     (tmp_path / '.store.json.12.part').write_text('{')
     assert TokenStore.for_run(tmp_path, HEADER).length == 12
 
 
-def test_for_run__writes_the_header_whole_or_not(tmp_path, monkeypatch):
+def test_for_run__writes_the_header_completely_or_not_at_all(
+    tmp_path, monkeypatch
+):
     def fail(_):
         raise OSError(errno.ENOSPC, 'full')
 
@@ -69,25 +71,27 @@ def test_for_run__writes_the_header_whole_or_not(tmp_path, monkeypatch):
     assert TokenStore.for_run(tmp_path / 'store', HEADER).length == 12
 
 
-def test_read__gives_an_array_of_its_own(store):
+def test_read__returns_a_new_array(store):
     store.write((7, 0, 3), TOKENS)
     store.read((7, 0, 3))[:] = 0
     assert (store.read((7, 0, 3)) == TOKENS).all()
 
 
-def test_read__has_nothing_outside_the_data_set(store):
+def test_read__returns_none_outside_the_dataset(store):
     store.write((7, 0, 39), TOKENS)
     for index in (-1, 40, 10**12):
         assert store.read((7, 0, index)) is None
 
 
-def test_read__a_hole_holds_nothing_whatever_its_checksum(store, monkeypatch):
+def test_read__returns_none_for_a_hole_with_a_valid_checksum(
+    store, monkeypatch
+):
     monkeypatch.setattr(token_store.zlib, 'crc32', lambda *_: 0)
     store.write((7, 0, 3), TOKENS)
     assert store.missing(0, range(5)) == [0, 1, 2, 4]
 
 
-def test_write__half_a_record_is_a_full_disk(store, monkeypatch):
+def test_write__reports_half_a_record_as_a_full_disk(store, monkeypatch):
     write = os.pwrite
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -107,7 +111,7 @@ def test_write__keeps_what_another_process_wrote_meanwhile(store, monkeypatch):
     written = file.read_bytes()
     file.unlink()
     late = TokenStore.open(store.path)
-    # between a look for the file and its creation
+    # between the check for the file and its creation
     monkeypatch.setattr(
         token_store, 'check_space', lambda *_: file.write_bytes(written)
     )
@@ -115,10 +119,10 @@ def test_write__keeps_what_another_process_wrote_meanwhile(store, monkeypatch):
     assert late.missing(0, range(6)) == [0, 1, 2, 4]
 
 
-def test_bytes_to_fill__counts_what_is_there(store):
+def test_bytes_to_fill__subtracts_the_bytes_on_disk(store):
     for index in range(40):
         store.write((7, 0, index), TOKENS)
     with open(store.path / 'views_00000.bin', 'rb') as file:
-        os.fsync(file.fileno())  # some file systems allot blocks late
+        os.fsync(file.fileno())  # some file systems allocate blocks late
     assert store.bytes_to_fill([0]) == 0
     assert store.bytes_to_fill(range(3)) == 2 * 40 * 28

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Everything that tokens depend on is in the header of a store."""
+"""The header of a store has everything that tokens depend on."""
 
 import os
 from types import SimpleNamespace
@@ -34,7 +34,7 @@ CROP = dict(
 
 
 class OtherDVAE(DVAE):
-    """The same tensors, but who knows what it does with them."""
+    """A class with the same tensors that may compute other tokens."""
 
 
 def data(photos, *pipeline):
@@ -85,14 +85,16 @@ def header(photos, **change):
         ),
     ],
 )
-def test_run_header__has_what_tokens_depend_on(photos, change, keys):
+def test_run_header__contains_everything_that_changes_tokens(
+    photos, change, keys
+):
     plain, changed = header(photos), header(photos, **change)
     assert plain['grid'] == [2, 3]
     found = {line.split(':')[0] for line in differences(plain, changed)}
     assert found == keys
 
 
-def test_run_header__needs_a_sampler_that_names_views(photos):
+def test_run_header__needs_a_sampler_that_identifies_views(photos):
     with pytest.raises(ConfigError, match='DefaultSampler does not say which'):
         header(photos, sampler=DefaultSampler)
 
@@ -111,7 +113,7 @@ def test_describe_tokenizer__has_the_precision():
     assert len({dict(items)['weights'] for items in found}) == 1
 
 
-def test_describe_tokenizer__refuses_what_cannot_be_stored():
+def test_describe_tokenizer__refuses_tokens_that_cannot_be_stored():
     tokenizer = torch.nn.Linear(2, 2)
     tokenizer.vocab_size, tokenizer.downsample = 65536, 8
     assert describe_tokenizer(tokenizer)['vocab_size'] == 65536
@@ -152,7 +154,7 @@ class Jitter(BaseTransform):
         return results
 
 
-def test_describe_views__knows_functions_and_no_private_state(photos):
+def test_describe_views__contains_functions_but_no_private_attributes(photos):
     def views(*transforms):
         dataset = data(photos, LOAD, CROP)
         dataset.pipeline.transforms[1:1] = transforms
@@ -182,7 +184,7 @@ def test_describe_views__follows_the_order(photos, inside):
     assert one != other
 
 
-def test_describe_images__looks_at_files_all_over_the_list(tmp_path):
+def test_describe_images__checks_files_in_all_parts_of_the_list(tmp_path):
     def described(paths):
         infos = [dict(img_path=str(path)) for path in paths]
 
@@ -206,7 +208,7 @@ def test_describe_images__looks_at_files_all_over_the_list(tmp_path):
     assert described(odd)['images'] == 2
 
 
-def test_skip_first_view__leaves_the_second_as_it_is(photos):
+def test_skip_first_view__does_not_change_the_second_view(photos):
     dataset, quick = (data(photos, LOAD, FLIP, CROP) for _ in range(2))
     skip_first_view(ConcatDataset([quick]))
     index = SeededSampler(dataset, seed=0).__iter__().__next__()

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The token store: what is in it is right, whatever happened before."""
+"""A token store never returns wrong tokens, not even after a crash."""
 
 import copy
 import itertools
@@ -36,7 +36,7 @@ def store(tmp_path):
     return TokenStore.for_run(tmp_path / 'store', HEADER)
 
 
-def test_read__gives_what_was_written(store, tmp_path):
+def test_read__returns_the_written_tokens(store, tmp_path):
     views = [(7, 0, 0), (7, 0, 39), (7, 2, 5), (7, 10**6, 8)]
     for view in views:
         assert store.read(view) is None
@@ -73,7 +73,7 @@ def test_read__takes_microseconds(store):
 
 
 @pytest.mark.parametrize('byte', range(28))
-def test_read__refuses_any_damage(store, byte):
+def test_read__rejects_any_damage(store, byte):
     store.write((7, 0, 1), tokens_of((7, 0, 1)))
     file = store.path / 'views_00000.bin'
     data = bytearray(file.read_bytes())
@@ -85,7 +85,7 @@ def test_read__refuses_any_damage(store, byte):
     assert (store.read((7, 0, 1)) == tokens_of((7, 0, 1))).all()
 
 
-def test_read__refuses_a_record_of_another_place_or_header(store, tmp_path):
+def test_read__rejects_a_record_of_another_position_or_header(store, tmp_path):
     store.write((7, 0, 1), tokens_of((7, 0, 1)))
     data = (store.path / 'views_00000.bin').read_bytes()
     (store.path / 'views_00001.bin').write_bytes(data)
@@ -105,13 +105,15 @@ def test_read__finds_nothing_in_a_truncated_file(store):
     assert store.missing(0, range(40)) == list(range(10, 40))
 
 
-def test_write__refuses_what_is_not_the_stores(store):
+def test_write__refuses_views_and_tokens_that_do_not_fit(store):
     good = tokens_of((7, 0, 0))
     for view in ((6, 0, 0), (7, 0, 40), (7, 0, -1)):
         with pytest.raises(ValueError, match=r'seed is 7.*0 to 39'):
             store.write(view, good)
     for tokens in (good[1:], good + 49, good - 1):
-        with pytest.raises(ValueError, match='12 a view, each from 0 to 499'):
+        with pytest.raises(
+            ValueError, match='12 per view, each from 0 to 499'
+        ):
             store.write((7, 0, 0), tokens)
     assert store.missing(0, range(40)) == list(range(40))
 
@@ -167,14 +169,14 @@ def test_for_run__names_every_difference(store):
     ]
 
 
-def test_for_run__leaves_other_folders_alone(tmp_path):
+def test_for_run__does_not_change_other_folders(tmp_path):
     (tmp_path / 'photo.jpg').write_bytes(b'x')
     with pytest.raises(ConfigError, match='not empty'):
         TokenStore.for_run(tmp_path, HEADER)
     with pytest.raises(ConfigError, match='not a folder'):
         TokenStore.for_run(tmp_path / 'photo.jpg', HEADER)
     assert [p.name for p in tmp_path.iterdir()] == ['photo.jpg']
-    with pytest.raises(FileNotFoundError, match='no token store'):
+    with pytest.raises(FileNotFoundError, match='not a token store'):
         TokenStore.open(tmp_path)
 
 
@@ -205,5 +207,5 @@ def test_check_space__leaves_a_part_of_the_disk(tmp_path, monkeypatch, store):
     assert store.bytes_to_fill(range(3)) == 3 * 40 * 28
     disk.total = disk.free = 2000
     check_space(tmp_path, 1900)
-    with pytest.raises(OSError, match='100 of them are left alone'):
+    with pytest.raises(OSError, match='100 of them must stay free'):
         check_space(tmp_path, 1901)

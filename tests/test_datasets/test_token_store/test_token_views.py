@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What identifies a view; tokens of a store do not change the sample."""
+"""Identify a view; stored tokens do not change the rest of a sample."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_view_pool__comes_from_the_sampler(photos):
             SeededSampler(data(photos), view_pool=wrong)
 
 
-def test_load_tokens__leaves_the_rest_of_the_sample_as_it_is(photos, tmp_path):
+def test_load_tokens__does_not_change_the_rest_of_the_sample(photos, tmp_path):
     header = dict(
         format=1,
         tokenizer=dict(vocab_size=50),
@@ -94,7 +94,7 @@ def test_load_tokens__leaves_the_rest_of_the_sample_as_it_is(photos, tmp_path):
     assert 'store=' in repr(LoadTokens(str(folder)))
 
 
-def test_stand_in__follows_the_view(photos):
+def test_replacement__depends_on_the_view(photos):
     (photos / 'part0/deep/00.png').write_bytes(b'no image')
     dataset = data(photos)
     found = [
@@ -119,7 +119,7 @@ def test_stand_in__follows_the_view(photos):
         (2, dict(second_interpolation='bicubic'), False),
     ],
 )
-def test_describe_views__has_what_shapes_the_tokenizers_view(
+def test_describe_views__contains_settings_that_change_the_view(
     photos, at, change, same
 ):
     changed = [dict(item) for item in PIPELINE]
@@ -175,8 +175,10 @@ def test_target_view_settings__of_other_packages():
     assert explicit == dict(noise=[3, 2])
 
 
-def test_describe_views__says_whose_kernels_resize(photos, monkeypatch):
-    """'fast' is PIL, and says so, where the library is missing."""
+def test_describe_views__contains_the_library_that_resizes(
+    photos, monkeypatch
+):
+    """'fast' is described as PIL where the library is not installed."""
     pipeline = [dict(item) for item in PIPELINE]
     pil = describe_views(data(photos, pipeline))
     pipeline[2]['backend'] = 'fast'
@@ -187,7 +189,7 @@ def test_describe_views__says_whose_kernels_resize(photos, monkeypatch):
     assert describe_views(data(photos, pipeline)) == pil
 
 
-def test_describe_views__needs_draws_that_follow_the_sample(photos):
+def test_describe_views__needs_draws_seeded_by_the_sample(photos):
     flip = dict(type='mmcv.RandomFlip', prob=0.5)
     load, _, crop, _ = PIPELINE
     with pytest.raises(ConfigError, match=r'RandomFlip.*mmcae\.Seeded'):
@@ -199,7 +201,7 @@ def test_describe_views__needs_draws_that_follow_the_sample(photos):
         describe_views(data(photos, [load]))
 
 
-def test_describe_images__knows_a_copy_from_another_set(photos, tmp_path):
+def test_describe_images__tells_a_copy_from_another_dataset(photos, tmp_path):
     before = describe_images(data(photos))
     assert before['images'] == 11
     moved = tmp_path / 'moved'
@@ -214,7 +216,7 @@ def test_describe_images__knows_a_copy_from_another_set(photos, tmp_path):
     assert describe_images(data(moved))['names'] != before['names']
 
 
-def test_sample_rng__mask_follows_the_epoch():
+def test_sample_rng__mask_depends_on_the_epoch():
     def draw(stream, epoch):
         results = {'sample_idx': SampleIndex(1, (0, epoch, 1), 2)}
         return sample_rng(results, stream).random()

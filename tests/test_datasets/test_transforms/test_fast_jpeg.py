@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The fast decoder gives PIL's pixels, and PIL's errors."""
+"""The fast decoder gives the same pixels and errors as PIL."""
 
 import io
 from functools import partial
@@ -43,12 +43,12 @@ COLOURED = {
     'trailing bytes': encode() + bytes(99),
 }
 OTHERS = {
-    'grey': encode('L'),
+    'gray': encode('L'),
     'cmyk': encode('CMYK'),
     'palette png': encode('P', 'PNG'),
     'alpha png': encode('RGBA', 'PNG'),
-    'grey tiff': encode('L', 'TIFF'),
-    'grey alpha png': encode('LA', 'PNG'),
+    'gray tiff': encode('L', 'TIFF'),
+    'gray alpha png': encode('LA', 'PNG'),
     '16-bit png': encode('I;16', 'PNG'),
     'black and white png': encode('1', 'PNG'),
     'rotated by exif, webp': encode(fmt='WEBP', exif=ROTATED, lossless=True),
@@ -56,7 +56,7 @@ OTHERS = {
 
 
 def load(path, data, backend):
-    """Load pixels; of an error its reason."""
+    """Return the pixels, or the reason of the error."""
     path.write_bytes(data)
     try:
         return LoadImage(backend=backend).load(str(path))
@@ -96,7 +96,7 @@ def test_decode_jpeg__leaves_bombs_to_pil(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('kind', ['plain', 'progressive', 'two pictures'])
-def test_load__says_of_cut_files_what_pil_says(tmp_path, kind):
+def test_load__reports_truncated_files_like_pil(tmp_path, kind):
     data = COLOURED[kind]
     check = partial(assert_same, tmp_path / 'a.jpg')
     for length in (*range(0, 300, 23), *range(len(data) - 9, len(data))):
@@ -115,16 +115,16 @@ def test_load__treats_damaged_files_as_pil_does(tmp_path, kind):
             assert_same(tmp_path / 'a.jpg', bytes(data))
 
 
-def test_load__is_fast_through_a_file_back_end_too(tmp_path, monkeypatch):
+def test_load__is_also_fast_with_a_file_backend(tmp_path, monkeypatch):
     path = tmp_path / 'a.jpg'
     expected = load(path, COLOURED['plain'], 'pil')
-    monkeypatch.setattr(Image, 'open', None)  # PIL is not asked
+    monkeypatch.setattr(Image, 'open', None)  # any use of PIL would fail
     for backend_args in (None, dict(backend='local')):
         loader = LoadImage(backend_args)
         assert np.array_equal(loader.load(str(path)), expected)
 
 
-def test_load__asks_pil_alone_when_told(tmp_path, monkeypatch):
+def test_load__uses_only_pil_if_told_to(tmp_path, monkeypatch):
     loading = 'mmcae.datasets.transforms.load_image'
     monkeypatch.setattr(f'{loading}.decode_jpeg', None)
     data = COLOURED['plain']
@@ -132,6 +132,6 @@ def test_load__asks_pil_alone_when_told(tmp_path, monkeypatch):
     assert 'TypeError' in load(tmp_path / 'a.jpg', data, 'fast')
 
 
-def test_init__refuses_an_unknown_back_end():
+def test_init__refuses_an_unknown_backend():
     with pytest.raises(ValueError, match="'fast' or 'pil', got 'turbo'"):
         LoadImage(backend='turbo')

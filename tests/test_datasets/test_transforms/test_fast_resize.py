@@ -45,7 +45,7 @@ def photo(height, width, seed=0):
 
 
 def rows_first(img, size, interpolation):
-    """PIL, one direction at a time: from 13 on its own order varies."""
+    """Resize with PIL, rows first: since version 13 its order varies."""
     pil, kernel = Image.fromarray(img), FILTERS[interpolation]
     narrow = pil.resize((size[1], img.shape[0]), kernel)
     return np.asarray(narrow.resize(size[::-1], kernel))
@@ -87,12 +87,12 @@ def test_resize__agrees_with_pil(shape, size, interpolation):
     assert error.mean() <= 0.02
     assert error.max() <= 2
     assert found.flags.writeable
-    assert found.transpose(2, 0, 1).flags.c_contiguous  # packing copies none
+    assert found.transpose(2, 0, 1).flags.c_contiguous  # packing makes no copy
 
 
 @pytest.mark.parametrize('interpolation', FILTERS)
 def test_resize__agrees_with_pil_on_hard_pixels(interpolation):
-    """Noise of black and white: overshoots are clipped twice, as by PIL."""
+    """Black and white noise: like PIL, clip values after each direction."""
     rng = np.random.default_rng(0)
     img = rng.integers(0, 2, (150, 170, 3), dtype=np.uint8) * 255
     found = resize(img, (112, 112), interpolation, 'fast')
@@ -102,7 +102,7 @@ def test_resize__agrees_with_pil_on_hard_pixels(interpolation):
 
 
 def test_resize__agrees_with_pil_on_the_recipes_crops():
-    """With PIL as it is, whichever direction this version takes first."""
+    """Compare with any version of PIL, in the order that it chooses."""
     rng = np.random.default_rng(0)
     errors = []
     for seed in range(40):
@@ -117,7 +117,7 @@ def test_resize__agrees_with_pil_on_the_recipes_crops():
 
 
 @pytest.mark.parametrize('interpolation', FILTERS)
-def test_resize__reads_grey_images(interpolation):
+def test_resize__reads_gray_images(interpolation):
     img = photo(90, 120)[..., 0].copy()
     found = resize(img, (40, 30), interpolation, 'fast')
     error = difference(found, rows_first(img, (40, 30), interpolation))
@@ -132,7 +132,7 @@ def test_resize__leaves_other_filters_to_pil():
         assert np.array_equal(fast, pil)
 
 
-def test_resize_views__are_those_of_single_calls():
+def test_resize_views__equal_single_calls():
     img = photo(90, 121)
     views = [((40, 30), 'bicubic'), ((9, 7), 'box'), ((12, 50), 'lanczos')]
     for backend in ('fast', 'pil'):
@@ -141,7 +141,7 @@ def test_resize_views__are_those_of_single_calls():
             assert np.array_equal(view, resize(img, size, name, backend))
 
 
-def test_resize__is_pils_where_the_library_is_missing(monkeypatch):
+def test_resize__uses_pil_if_the_library_is_missing(monkeypatch):
     img = photo(90, 121)
     expected = resize(img, (40, 30), 'lanczos', 'pil')
     assert kernels_of('fast') == 'cykooz'
@@ -191,7 +191,7 @@ PIPELINES = [
 
 
 @pytest.mark.parametrize('pipeline', PIPELINES)
-def test_transform__draws_alike_and_packs_alike(pipeline):
+def test_transform__gives_the_same_draws_and_shapes(pipeline):
     pack = TRANSFORMS.build(dict(type='mmpretrain.PackInputs'))
     img = photo(160, 200)
     for index in range(12):
@@ -212,7 +212,7 @@ def test_transform__draws_alike_and_packs_alike(pipeline):
 @pytest.mark.parametrize(
     'kind', [TwoViewRandomResizedCrop, TwoViewResize, RandomResizedCrop]
 )
-def test_init__refuses_an_unknown_back_end(kind):
+def test_init__refuses_an_unknown_backend(kind):
     with pytest.raises(ValueError, match="'fast' or 'pil', got 'cv2'"):
         kind(size=8, backend='cv2')
     assert "backend='fast'" in repr(kind(size=8, backend='fast'))

@@ -74,14 +74,14 @@ def test_transform__does_not_rotate(tmp_path):
     assert cv2.imread(str(path)).shape == (30, 20, 3)
 
 
-def test_transform__keeps_an_image_that_is_there():
+def test_transform__keeps_an_existing_image():
     img = RGB.copy()
     results = LoadImage()({'img_path': 'nowhere', 'img': img})
     assert results['img'] is img
     assert results['ori_shape'] == (20, 30)
 
 
-def test_transform__scales_16_bit_grey(tmp_path):
+def test_transform__scales_16_bit_gray(tmp_path):
     ramp = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
     expected = np.round(ramp / 257)
     for name in ('a.png', 'a.tif'):
@@ -114,7 +114,7 @@ def test_transform__reads_every_format(tmp_path, fmt):
     assert load(path)['img'].shape == (20, 30, 3)
 
 
-def test_transform__reads_through_a_back_end(tmp_path):
+def test_transform__reads_with_a_file_backend(tmp_path):
     path = tmp_path / 'a.png'
     path.write_bytes(encode('PNG'))
     loader = LoadImage(backend_args={'backend': 'local'})
@@ -176,7 +176,7 @@ def test_transform__says_that_a_file_is_empty(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['missing', 'folder', 'dangling', 'pipe'])
-def test_transform__names_what_is_no_file(tmp_path, kind):
+def test_transform__names_a_path_that_is_not_a_file(tmp_path, kind):
     path = tmp_path / 'a.jpg'
     if kind == 'folder':
         path.mkdir()
@@ -192,7 +192,7 @@ def test_transform__names_what_is_no_file(tmp_path, kind):
 def test_transform__refuses_a_bomb_before_decoding(
     tmp_path, monkeypatch, limit
 ):
-    # some programs switch PIL's own check off
+    # Some programs turn PIL's own check off.
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
     path = tmp_path / 'bomb.png'
     path.write_bytes(png_bomb(13_400, 13_400))
@@ -205,9 +205,7 @@ def test_transform__refuses_a_bomb_before_decoding(
     tracemalloc.stop()
 
 
-def test_transform__does_not_blame_the_file_for_lack_of_memory(
-    tmp_path, monkeypatch
-):
+def test_transform__keeps_a_memory_error(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     path.write_bytes(PNG)
 

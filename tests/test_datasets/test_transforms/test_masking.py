@@ -21,12 +21,12 @@ GRIDS = [(14, 14), (4, 4), (3, 7), (1, 5), (5, 1), (2, 2), (1, 1)]
 def coverage(make, count):
     mean = sum(make().astype(float) for _ in range(count)) / count
     h, w = mean.shape
-    centre = mean[h // 2 - 2 : h // 2 + 2, w // 2 - 2 : w // 2 + 2]
-    return mean, centre.mean()
+    center = mean[h // 2 - 2 : h // 2 + 2, w // 2 - 2 : w // 2 + 2]
+    return mean, center.mean()
 
 
 def reference_mask(rnd, height, width, num_masked, smallest, limit):
-    """The rule written out cell by cell (rounds of ten attempts)."""
+    """A plain implementation of the rule, in rounds of ten attempts."""
     mask = np.zeros((height, width), dtype=bool)
     while mask.sum() < num_masked:
         room = min(num_masked - int(mask.sum()), limit)
@@ -47,14 +47,14 @@ def reference_mask(rnd, height, width, num_masked, smallest, limit):
 
 
 @pytest.mark.parametrize(
-    ('count', 'border', 'centre'), [(98, 0.195, 0.845), (75, 0.135, 0.706)]
+    ('count', 'border', 'center'), [(98, 0.195, 0.845), (75, 0.135, 0.706)]
 )
-def test_block_mask__has_the_recorded_coverage(count, border, centre):
+def test_block_mask__has_the_recorded_coverage(count, border, center):
     rng = np.random.default_rng(0)
     mean, middle = coverage(lambda: block_mask(rng, 14, 14, count), 4000)
     edges = [mean[0], mean[-1], mean[:, 0], mean[:, -1]]
     assert [e.mean() for e in edges] == pytest.approx([border] * 4, abs=0.012)
-    assert middle == pytest.approx(centre, abs=0.02)
+    assert middle == pytest.approx(center, abs=0.02)
     assert mean.min() > 0
 
 
@@ -62,7 +62,7 @@ def test_block_mask__has_the_recorded_coverage(count, border, centre):
     'args',
     [(7, 9, 31, 6, 31), (7, 9, 31, 2, 5), (4, 4, 8, 2, 8), (5, 3, 7, 2, 7)],
 )
-def test_block_mask__has_the_distribution_of_the_plain_rule(args):
+def test_block_mask__has_the_same_distribution_as_the_plain_rule(args):
     rng, rnd = np.random.default_rng(1), random.Random(1)
     ours, _ = coverage(lambda: block_mask(rng, *args), 4000)
     plain, _ = coverage(lambda: reference_mask(rnd, *args), 4000)
@@ -92,7 +92,7 @@ def test_block_mask__is_exact_under_odd_limits():
 
 
 @pytest.mark.parametrize('grid', GRIDS)
-def test_block_mask__gives_every_patch_a_chance(grid):
+def test_block_mask__can_mask_every_patch(grid):
     rng = np.random.default_rng(0)
     count = (grid[0] * grid[1] + 1) // 2
     mean, _ = coverage(lambda: block_mask(rng, *grid, count, 2), 400)
@@ -100,7 +100,7 @@ def test_block_mask__gives_every_patch_a_chance(grid):
 
 
 def test_block_mask__makes_blocks():
-    """Neighbours agree far more often than in a random mask."""
+    """Neighbors are equal far more often than in a random mask."""
     rng = np.random.default_rng(0)
 
     def agreement(make):
@@ -142,7 +142,7 @@ def test_init__refuses_bad_limits(kwargs, message):
         )
 
 
-def test_init__wants_a_count_or_a_ratio():
+def test_init__needs_a_count_or_a_ratio():
     assert (
         RandomMaskGenerator((4, 6), mask_ratio=0.5).transform({})['mask'].sum()
         == 12

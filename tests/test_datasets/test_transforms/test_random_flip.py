@@ -34,7 +34,7 @@ def test_transform__chooses_among_directions():
 
 
 @pytest.mark.parametrize(('prob', 'flipped'), [(0.0, False), (1.0, True)])
-def test_transform__knows_never_and_always(prob, flipped):
+def test_transform__flips_never_or_always(prob, flipped):
     transform = RandomFlip(prob=prob)
     assert all(flip(transform, i)['flip'] is flipped for i in range(50))
 
@@ -50,7 +50,7 @@ def test_transform__draws_from_the_global_state_on_a_bare_dict():
     assert 0 < sum(run()) < 30
 
 
-def test_transform__draws_anew_for_a_second_flip():
+def test_transform__makes_new_draws_for_a_second_flip():
     transform = RandomFlip(prob=0.5)
     pairs = set()
     for i in range(40):

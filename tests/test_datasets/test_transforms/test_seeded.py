@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Draws from global generators follow the sample inside `Seeded`."""
+"""`Seeded` makes global draws depend on the sample."""
 
 import random
 
@@ -48,7 +48,7 @@ def same(before, after):
     return torch.equal(before[2], after[2])
 
 
-def test_transform__draws_follow_the_sample_alone():
+def test_transform__draws_depend_only_on_the_sample():
     transform = Seeded([Draw()])
     drawn = transform(sample())['drawn']
     np.random.seed(5), random.seed(5), torch.manual_seed(5)
@@ -71,7 +71,7 @@ def test_transform__draws_do_not_depend_on_the_other_transforms():
     assert not set(twice[3:]) & set(alone)
 
 
-def test_transform__leaves_the_global_generators_as_they_were():
+def test_transform__restores_the_global_generators():
     before = states()
     Seeded([Draw()])(sample())
     assert Seeded([Draw(), Stop(), Fail()])(sample()) is None
@@ -80,7 +80,7 @@ def test_transform__leaves_the_global_generators_as_they_were():
     assert same(before, states())
 
 
-def test_transform__without_an_identity_the_global_generators_decide():
+def test_transform__uses_the_global_generators_without_an_identity():
     transform = Seeded([Draw()])
     first, second = (transform(dict())['drawn'] for _ in range(2))
     assert first != second

@@ -75,7 +75,7 @@ def test_sample_crop_box__is_uniform_in_area_and_log_aspect():
         (1, 1, (0, 0, 1, 1)),
     ],
 )
-def test_sample_crop_box__falls_back_to_the_centre(height, width, expected):
+def test_sample_crop_box__falls_back_to_the_center(height, width, expected):
     rng = np.random.default_rng(0)
     # no box of twice the area fits
     assert sample_crop_box(rng, height, width, (2, 2)) == expected
@@ -100,7 +100,7 @@ def test_sample_crop_box__clips_its_only_draw():
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 40), (3, 3000), (2, 2)])
-def test_sample_crop_box__copes_with_tiny_images(shape):
+def test_sample_crop_box__handles_tiny_images(shape):
     rng = np.random.default_rng(0)
     for _ in range(200):
         top, left, h, w = sample_crop_box(rng, *shape)
@@ -121,13 +121,13 @@ def test_transform__equals_pil_crop_then_resize(img, monkeypatch):
     assert np.array_equal(target, np.asarray(part.resize((16, 16), LANCZOS)))
     assert results['target_img'] is target
     assert results['img_shape'] == (32, 40)
-    # the same numbers in either order of the channels
+    # The order of the channels does not matter.
     flipped = TwoViewRandomResizedCrop((32, 40), 16)({'img': img[..., ::-1]})
     assert np.array_equal(flipped['img'][0], view[..., ::-1])
-    assert view.flags.writeable  # torch warns about the others
+    assert view.flags.writeable  # torch warns about read-only arrays
 
 
-def test_transform__does_not_see_beyond_the_box(img, monkeypatch):
+def test_transform__uses_no_pixels_outside_of_the_box(img, monkeypatch):
     monkeypatch.setattr(
         'mmcae.datasets.transforms.two_view_crop.sample_crop_box',
         lambda *args: (20, 30, 40, 40),
@@ -141,11 +141,11 @@ def test_transform__does_not_see_beyond_the_box(img, monkeypatch):
         assert np.array_equal(a, b)
 
 
-def test_transform__reads_grey_images():
-    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
-    for img in (grey, grey[..., None]):
+def test_transform__reads_gray_images():
+    gray = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    for img in (gray, gray[..., None]):
         view, target = TwoViewResize((6, 8), 4)({'img': img})['img']
-        assert np.array_equal(view, grey)
+        assert np.array_equal(view, gray)
         assert target.shape == (4, 4)
 
 
