@@ -137,7 +137,7 @@ def test_prepare_data__stops_at_too_many_with_workers(photos):
     )
     with pytest.raises(RuntimeError, match='more than 3 of 11') as caught:
         list(loader)
-    loader._shutdown_workers()  # the garbage collector would need 10 s for this
+    loader._shutdown_workers()  # garbage collection would need 10 s
     for name in ('02', '04', '07', '08'):
         assert f'{name}.png' in str(caught.value)
 

@@ -32,10 +32,10 @@ class TokenStore:
     With a pool of views there is one file for each slot of the pool. The
     record of a view ``(seed, epoch or slot, index)`` has a fixed position. It
     consists of ``L`` little-endian uint16 numbers and a checksum of the
-    tokens, the position and the header. Several processes can therefore read and write
-    at the same time without locks. A record is treated as missing if it was
-    never written, was only partly written when a process was killed, or was
-    written with another header. It never gives wrong tokens.
+    tokens, the position and the header. Several processes can therefore read
+    and write at the same time without locks. A record is treated as missing
+    if it was never written, was only partly written when a process was
+    killed, or was written with another header. It never gives wrong tokens.
 
     Records are read and written through the page cache of the operating
     system, which all processes share. (A memory map would do the same, but

@@ -2,8 +2,8 @@
 """Choose the masked patches: in blocks (BEiT, Algorithm 1) or at random.
 
 One Python integer stores a grid of patches, with one bit per patch in
-row-major order. To place a block and to count its patches then takes only a shift, an
-"and" and a bit count.
+row-major order. To place a block and to count its patches then takes only a
+shift, an "and" and a bit count.
 """
 
 import math
