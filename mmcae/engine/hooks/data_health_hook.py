@@ -10,6 +10,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from mmcae.datasets.inner_datasets import inner_datasets
 from mmcae.datasets.skip_unreadable import SkipUnreadableMixin
 from mmcae.registry import HOOKS
 
@@ -25,15 +26,9 @@ def find_datasets(dataset: Any) -> Iterator[SkipUnreadableMixin]:
     Yields:
         Each data set built on :class:`SkipUnreadableMixin`.
     """
-    if isinstance(dataset, SkipUnreadableMixin):
-        yield dataset
-        return
-    own = getattr(dataset, '__dict__', {})
-    for name in ('dataset', '_dataset'):
-        if name in own:
-            yield from find_datasets(own[name])
-    for inner in own.get('datasets', ()):
-        yield from find_datasets(inner)
+    for inner in inner_datasets(dataset):
+        if isinstance(inner, SkipUnreadableMixin):
+            yield inner
 
 
 def require_batches(loader: DataLoader) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 _FEATURES = dict(
     cls_token='the class token',
@@ -65,9 +66,7 @@ class ProbeSummaryHook(Hook):
         if self._done:
             return
         self._done = True
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         runner.logger.info(self.summary(runner, model))
         trained = [
             name

@@ -6,13 +6,13 @@ from typing import Any
 
 from mmengine.hooks import LoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from mmcae.registry import HOOKS
 
-from ..late_scalars import LateScalars
+from ..deferred_scalars import DeferredScalars
 from ..optimizers.optim_wrapper import ClipInStep
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -33,21 +33,20 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     def before_train(self, runner: Any) -> None:
         """Prepare for values that wait."""
         super().before_train(runner)
-        self._scalars = LateScalars(runner.message_hub)
+        self._scalars = DeferredScalars(runner.message_hub)
         loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
         self._interval = min((h.interval for h in loggers), default=1)
         wrapper = runner.optim_wrapper
         if isinstance(wrapper, ClipInStep):
-            wrapper.late_scalars = self._scalars
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+            wrapper.deferred_scalars = self._scalars
+        model = unwrap(runner.model)
         self._checks = (
             getattr(model, 'check_every_step', False)
             and is_asynchronous(model)
             and getattr(wrapper, 'skips_broken_steps', False)
         )
         if self._checks:
-            model.check_every_step = False
+            model.defer_loss_check()
 
     def after_train_iter(
         self,

@@ -4,9 +4,10 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -28,9 +29,7 @@ class SweepAccuracyHook(Hook):
         self, runner: Any, metrics: dict[str, float] | None = None
     ) -> None:
         """Store the accuracies in the head."""
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         head = model.head
         found = metrics or {}
         for i, name in enumerate(head.names):

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -35,9 +36,7 @@ class TemperatureHook(Hook):
         self._advance(runner)
 
     def _advance(self, runner: Any) -> None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         set_progress: Callable | None = getattr(model, 'set_progress', None)
         if set_progress is None:
             raise TypeError(

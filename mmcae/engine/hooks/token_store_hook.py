@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
@@ -14,6 +13,8 @@ from mmcae.config.check import ConfigError
 from mmcae.datasets import SampleIndex, TokenStore
 from mmcae.datasets.token_store.header import run_header
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -46,11 +47,9 @@ class TokenStoreHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Open the store, or create it."""
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         if getattr(model, 'target_generator', None) is None or not hasattr(
-            model, 'keep_tokens'
+            model, 'add_token_listener'
         ):
             raise ConfigError(
                 'token_store needs model.type=mmcae.CAE with a '
@@ -69,7 +68,7 @@ class TokenStoreHook(Hook):
             f'view, {self._store.file_bytes:,} bytes '
             + ('a slot of the pool' if header['view_pool'] else 'an epoch')
         )
-        model.keep_tokens = self._collect
+        model.add_token_listener(self._collect)
 
     def after_train_iter(
         self,
@@ -91,7 +90,8 @@ class TokenStoreHook(Hook):
         self._report(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Log it for a loop without epochs."""
+        """Stop listening; log the number for a loop without epochs."""
+        unwrap(runner.model).remove_token_listener(self._collect)
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             self._report(runner)
 

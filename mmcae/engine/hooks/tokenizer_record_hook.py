@@ -4,12 +4,13 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -61,9 +62,7 @@ class TokenizerRecordHook(Hook):
         runner.logger.info(f'Another tokenizer than before: {difference}.')
 
     def _describe(self, runner: Any) -> dict | None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         tokenizer = getattr(model, 'target_generator', None)
         if tokenizer is None:
             return None

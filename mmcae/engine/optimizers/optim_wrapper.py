@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcae.registry import OPTIM_WRAPPERS
 
-from ..late_scalars import LateScalars
+from ..deferred_scalars import DeferredScalars
 from .clip import clip_in_step, is_fused, unclip
 
 
@@ -20,7 +20,7 @@ class ClipInStep:
     """
 
     #: Set by `RuntimeInfoHook`: takes the norm without waiting for it.
-    late_scalars: LateScalars | None = None
+    deferred_scalars: DeferredScalars | None = None
 
     @property
     def skips_broken_steps(self: Any) -> bool:
@@ -52,10 +52,10 @@ class ClipInStep:
         if norm is None:  # nothing to clip, or values were clipped
             return
         key = f'train/{self.grad_name}'
-        if self.late_scalars is None:
+        if self.deferred_scalars is None:
             self.message_hub.update_scalar(key, float(norm))
         else:
-            self.late_scalars.add(key, norm)
+            self.deferred_scalars.add(key, norm)
 
     # The optimizer is fused already. Compiling this fails on groups of
     # parameters that are mmengine's ConfigDict, and repeats at every step.

@@ -8,6 +8,7 @@ from torch import nn
 
 from mmcae.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from ..unwrap import unwrap
 from .merged_constructor import MergedOptimWrapperConstructor
 
 
@@ -44,7 +45,7 @@ class SweepOptimWrapperConstructor(MergedOptimWrapperConstructor):
         Raises:
             TypeError: If it has another head.
         """
-        head: Any = getattr(getattr(model, 'module', model), 'head', None)
+        head: Any = getattr(unwrap(model), 'head', None)
         if not hasattr(head, 'lrs'):
             raise TypeError(
                 'SweepOptimWrapperConstructor needs a model with '

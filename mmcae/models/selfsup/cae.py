@@ -18,7 +18,7 @@ from mmcae.registry import MODELS
 from ..backbones.cae_vit import PatchEmbedding
 from ..layers import PatchSplit, split_patches
 from .health import TokenHealth, latent_health
-from .tokens import KeepTokens, check_pixel_norm, masked_tokens
+from .tokens import TokenListener, check_pixel_norm, masked_tokens
 
 TARGET_ENCODERS = ('shared', 'copy')
 
@@ -94,9 +94,8 @@ class CAE(BaseSelfSupervisor):
         if self.target_generator is not None:
             check_pixel_norm(self.target_generator, self.data_preprocessor)
             self.target_generator.requires_grad_(False).eval()
-        #: Set by `TokenStoreHook`; is given the tokens that were computed.
-        self.keep_tokens: KeepTokens | None = None
-        #: `RuntimeInfoHook` takes the check over where it would cost time.
+        self._token_listeners: list[TokenListener] = []
+        #: Whether `parse_losses` checks the loss; see `defer_loss_check`.
         self.check_every_step = True
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)
@@ -115,6 +114,34 @@ class CAE(BaseSelfSupervisor):
         if self.target_generator is not None:
             self.target_generator.eval()
         return self
+
+    def add_token_listener(self, listener: TokenListener) -> None:
+        """Have a function called with the tokens that `loss` computes.
+
+        The tokenizer then computes the tokens of all patches, not only those
+        of masked patches.
+
+        Args:
+            listener: Called once for each batch that had tokens to compute,
+                with the samples, B' of them, and their tokens ``(B', L)``.
+                Adding it twice has no further effect.
+        """
+        if listener not in self._token_listeners:
+            self._token_listeners.append(listener)
+
+    def remove_token_listener(self, listener: TokenListener) -> None:
+        """Stop calling a function that `add_token_listener` added."""
+        if listener in self._token_listeners:
+            self._token_listeners.remove(listener)
+
+    def defer_loss_check(self) -> None:
+        """Leave the check for a loss that is not finite to the caller.
+
+        `parse_losses` checks the loss of each iteration, which makes the host
+        wait for the GPU. `RuntimeInfoHook` checks it later, when it reads the
+        losses for the log.
+        """
+        self.check_every_step = False
 
     def extract_feat(self, inputs: Tensor | list[Tensor]) -> Any:
         """Encode whole images ``(B, 3, H, W)``; see `CAEViT.forward`."""
@@ -140,7 +167,7 @@ class CAE(BaseSelfSupervisor):
             ``perplexity``, ``cosine`` and ``latent_std``.
 
         Raises:
-            ValueError: If samples hide different numbers of patches, or
+            ValueError: If samples have different numbers of masked patches, or
                 mask, image and tokenizer do not have the same grid.
         """
         images, token_images = inputs
@@ -153,7 +180,7 @@ class CAE(BaseSelfSupervisor):
             token_images,
             split,
             data_samples,
-            self.keep_tokens,
+            self._token_listeners,
         )
         patches = self.backbone.embed(images)
         visible = self.backbone.encode(patches, split)[:, 1:]

@@ -46,13 +46,12 @@ class TokenHealth(nn.Module):
         num_classes: Vocabulary ``K``.
     """
 
-    counts: Tensor
-
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # Not in the state dict: a statistic of the run, not of the model.
-        self.register_buffer('counts', torch.zeros(0), persistent=False)
+        # A statistic of the run, not a part of the model, so no buffer:
+        # mmengine's EMAHook copies buffers and fails on one that grows.
+        self.counts = torch.zeros(0)
 
     @torch.compiler.disable  # its table takes its size from the first batch
     @torch.no_grad()
@@ -75,6 +74,7 @@ class TokenHealth(nn.Module):
             self.counts = torch.zeros(
                 num_patches, self.num_classes, device=tokens.device
             )
+        self.counts = self.counts.to(tokens.device)
         positions = split.masked.flatten()
         usual = self.counts.argmax(dim=1)[positions]
         # In bfloat16 on CPUs six times as fast as `argmax`.

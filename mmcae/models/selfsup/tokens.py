@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..layers import PatchSplit, split_patches
 
-#: Is given the samples whose tokens were computed, and the tokens (B', L).
-KeepTokens = Callable[[Sequence[Any], Tensor], None]
+#: Called with the samples whose tokens were computed, and the tokens (B', L).
+TokenListener = Callable[[Sequence[Any], Tensor], None]
 
 
 def check_pixel_norm(
@@ -81,7 +81,7 @@ def masked_tokens(
     images: Tensor,
     mask: Tensor | PatchSplit,
     samples: Sequence[Any] = (),
-    keep: KeepTokens | None = None,
+    listeners: Sequence[TokenListener] = (),
 ) -> Tensor:
     """Take or compute the tokens of the masked patches.
 
@@ -98,8 +98,8 @@ def masked_tokens(
             `split_patches` made of that.
         samples: The samples; ``tokens`` ``(L,)`` of a sample, if it has
             some, are taken as they are.
-        keep: Is given the samples whose tokens were computed, and all their
-            tokens ``(B', L)``.
+        listeners: Functions that are called with the samples whose tokens
+            were computed, and all their tokens ``(B', L)``.
 
     Returns:
         Tokens of all masked patches, row-major, int64, ``(B * M,)``.
@@ -110,7 +110,7 @@ def masked_tokens(
     """
     stored = [getattr(sample, 'tokens', None) for sample in samples]
     computed = [i for i, tokens in enumerate(stored) if tokens is None]
-    if keep is None and len(computed) == len(stored):
+    if not listeners and len(computed) == len(stored):
         return _ask_masked(target_generator, images, mask)
     if len(images) != len(computed):
         raise ValueError(
@@ -127,8 +127,8 @@ def masked_tokens(
     if computed:
         new = all_tokens(target_generator, images)
         _check_grid(new.shape[1], images, split.num_patches)
-        if keep is not None:
-            keep([samples[i] for i in computed], new)
+        for listener in listeners:
+            listener([samples[i] for i in computed], new)
         parts.append(new)
     tokens = torch.cat(parts)
     if len(parts) > 1:

@@ -217,6 +217,22 @@ def test_train__keeps_the_tokenizer_in_evaluation_mode():
     assert not model.target_generator.training
 
 
+def test_add_token_listener__is_called_once_until_it_is_removed():
+    model, heard = with_tokenizer(build()), []
+
+    def listener(samples, tokens):
+        heard.append((len(samples), tuple(tokens.shape)))
+
+    model.add_token_listener(listener)
+    model.add_token_listener(listener)
+    step(model)
+    assert heard == [(2, (2, 16))]
+    model.remove_token_listener(listener)
+    model.remove_token_listener(listener)
+    step(model)
+    assert len(heard) == 1
+
+
 def test_extract_feat__and_forward_take_plain_images():
     model, images = build().eval(), torch.randn(2, 3, 64, 64)
     (tokens,) = model(images)

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 import mmcae.models.selfsup.cae as cae
-from mmcae.engine.late_scalars import LateScalars
+from mmcae.engine.deferred_scalars import DeferredScalars
 from mmcae.engine.optimizers import OptimWrapper
 from mmcae.models.layers import split_patches
 
@@ -33,17 +33,17 @@ def masks(monkeypatch):
     return mask
 
 
-def train(masks, late=True, **config):
+def train(masks, deferred=True, **config):
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = MODELS.build(
             cae_config(TINY, target_generator=TOKENIZER, **config)
         )
         model.train()
-        model.check_every_step = not late
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         wrapper = OptimWrapper(optimizer, clip_grad=dict(max_norm=3.0))
-        if late:
-            wrapper.late_scalars = LateScalars(wrapper.message_hub)
+        if deferred:
+            model.defer_loss_check()
+            wrapper.deferred_scalars = DeferredScalars(wrapper.message_hub)
         batch = dict(
             inputs=[torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)],
             data_samples=[DataSample(mask=mask) for mask in masks],
@@ -59,7 +59,7 @@ def test_train_step__waits_for_no_number(masks, target_encoder):
 
 def test_train_step__reads_the_loss_where_that_is_free(masks):
     with pytest.raises(DataDependentOutputException):
-        train(masks, late=False)
+        train(masks, deferred=False)
 
 
 def test_split_patches__is_what_would_wait():
