@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Context Autoencoder for self-supervised representation learning.
 
-Paper: arXiv 2202.03026. `CAE.loss` walks through the paper's figure.
+Paper: arXiv 2202.03026. `CAE.loss` follows the paper's figure step by step.
 """
 
 import copy
@@ -25,29 +25,31 @@ TARGET_ENCODERS = ('shared', 'copy')
 
 @MODELS.register_module()
 class CAE(BaseSelfSupervisor):
-    """Mask, encode what is visible, regress, align and decode.
+    """Encode visible patches; predict latents and tokens of masked ones.
 
     Args:
         backbone: Config of the encoder, `CAEPretrainViT`.
         neck: Config of regressor and decoder, `CAENeck`. Its
-            ``in_channels`` follows the encoder.
+            ``in_channels`` defaults to the width of the encoder.
         head: Config of the head, `CAEHead`.
         target_generator: Config of the tokenizer: a module with
             ``tokenize(images) -> (B, L)``, or one that returns logits
-            ``(B, K, h, w)``. It is frozen, in evaluation mode, not in the
-            optimizer and not in checkpoints.
-        target_encoder: Where alignment targets come from. ``'shared'``: the
-            encoder itself without gradient, as the paper defines it.
-            ``'copy'``: a second encoder, ``teacher``, refreshed after its
-            targets were computed, as in the authors' released code.
-        base_momentum: What the copied teacher keeps of itself at each
-            refresh; 0 makes it the encoder of one step before.
+            ``(B, K, h, w)``. It is frozen and stays in evaluation mode;
+            neither the optimizer nor checkpoints contain it.
+        target_encoder: The encoder that computes the alignment targets.
+            ``'shared'``: the encoder itself without gradient, as the paper
+            defines it. ``'copy'``: a second encoder, ``teacher``, which is
+            updated after it has computed the targets, as in the authors'
+            released code.
+        base_momentum: Share of its own weights that the teacher keeps at
+            each update. With 0, the teacher is the encoder of the previous
+            step.
         data_preprocessor: Config of the data preprocessor. Defaults to
             mmpretrain's ``SelfSupDataPreprocessor``.
         init_cfg: Initialization config of mmengine. Defaults to None.
 
     Raises:
-        ValueError: If arguments contradict each other; the message names
+        ValueError: If arguments contradict each other. The message names
             them.
     """
 
@@ -103,7 +105,7 @@ class CAE(BaseSelfSupervisor):
         self.register_load_state_dict_post_hook(_excuse_tokenizer)
 
     def init_weights(self) -> None:
-        """Draw the initial weights; the teacher starts as the encoder."""
+        """Initialize the weights; copy the encoder's to the teacher."""
         super().init_weights()
         if self.target_encoder == 'copy':
             self.teacher.load_state_dict(self.backbone.state_dict())
@@ -155,15 +157,15 @@ class CAE(BaseSelfSupervisor):
 
         Args:
             inputs: Images for the encoder, ``(B, 3, H, W)``, and the same
-                crops for the tokenizer, ``(B, 3, H', W')``, without those
-                of samples that bring their tokens.
-            data_samples: Samples whose ``mask`` ``(h, w)`` or ``(L,)`` is
-                true where a patch is masked; perhaps with stored ``tokens``
-                ``(L,)``.
+                crops for the tokenizer, ``(B', 3, H', W')``. Samples with
+                stored tokens have no image for the tokenizer.
+            data_samples: Samples with ``mask`` ``(h, w)`` or ``(L,)``, which
+                is true where a patch is masked, and optionally with stored
+                ``tokens`` ``(L,)``.
 
         Returns:
-            ``loss`` and its terms ``main`` and ``align``; and, not part of
-            the loss, the health of the run: ``acc``, ``acc_position``,
+            ``loss`` and its terms ``main`` and ``align``, and five metrics
+            that are not part of the loss: ``acc``, ``acc_position``,
             ``perplexity``, ``cosine`` and ``latent_std``.
 
         Raises:
@@ -198,12 +200,13 @@ class CAE(BaseSelfSupervisor):
     def parse_losses(
         self, losses: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses as mmengine does, and stop on a broken one.
+        """Sum the losses as mmengine does, and stop if one is not finite.
 
         Raises:
-            FloatingPointError: If the loss is not finite: before the
-                optimizer's step, so that no weight is lost. On GPUs
-                `RuntimeInfoHook` raises it, at the next line of the log.
+            FloatingPointError: If the loss is not finite. It is raised before
+                the optimizer's step, so the weights are still good. After
+                `defer_loss_check`, `RuntimeInfoHook` raises it instead, at
+                the next line of the log.
         """
         total, log_vars = super().parse_losses(losses)
         if self.check_every_step and not torch.isfinite(total):
@@ -224,17 +227,18 @@ class CAE(BaseSelfSupervisor):
     ) -> Tensor:
         """Encode the masked patches, Zbar_m = F(X_m), without gradient.
 
-        Drop path stays as in training, as in the authors' code.
+        Drop path stays active in training, as in the authors' code.
 
         Args:
             images: ``(B, 3, H, W)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``, or what
-                `split_patches` made of that.
-            patches: What the encoder's ``embed`` made of the images; not
-                computed again if the encoder is shared.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or the result
+                of `split_patches`.
+            patches: The result of the encoder's ``embed`` for the images. If
+                given, a shared encoder does not compute it again.
 
         Returns:
-            Latents of the masked patches at the neck's width, ``(B, M, D)``.
+            Latents of the masked patches, ``(B, M, D)``, where ``D`` is the
+            width of the neck.
         """
         shared = self.target_encoder == 'shared'
         encoder = self.backbone if shared else self.teacher
@@ -245,7 +249,7 @@ class CAE(BaseSelfSupervisor):
 
     @torch.no_grad()
     def refresh_teacher(self) -> None:
-        """Move the copied teacher to the encoder; no-op when shared."""
+        """Update the teacher from the encoder, if there is a teacher."""
         if self.target_encoder == 'shared' or not self.training:
             return
         pairs = zip(
@@ -266,10 +270,12 @@ def _forget_tokenizer(
 def _fit_state_dict(
     module: CAE, state_dict: dict, prefix: str, *_: Any
 ) -> None:
-    """Accept checkpoints with other parts than the model, by design.
+    """Fit a checkpoint to the parts that the model has.
 
-    A tokenizer comes from its own file; a teacher is dropped where the
-    encoder is shared, and made from the encoder where the file has none.
+    The weights of a tokenizer are dropped, because it loads its own file. The
+    weights of a teacher are dropped if the target encoder is shared. If the
+    model has a teacher and the checkpoint has none, the teacher gets the
+    weights of the encoder.
     """
     teacher, encoder = prefix + 'teacher.', prefix + 'backbone.'
     dropped = [_tokenizer(prefix)]
@@ -283,7 +289,7 @@ def _fit_state_dict(
 
 
 def _excuse_tokenizer(module: CAE, incompatible: Any) -> None:
-    """A checkpoint without tokenizer lacks nothing."""
+    """Do not report the weights of the tokenizer as missing."""
     missing = incompatible.missing_keys
     missing[:] = [k for k in missing if 'target_generator.' not in k]
 

@@ -181,4 +181,4 @@ def test_after_train_iter__goes_on_when_the_disk_is_full(
         plain, train(config(photos, work_dir, epochs=2, token_store=store))
     )
     (log,) = work_dir.glob('*/*.log')
-    assert log.read_text().count('not stored from here on') == 1
+    assert log.read_text().count('No more tokens are stored') == 1

@@ -58,7 +58,7 @@ def test_after_load_checkpoint__refuses_to_resume_with_another():
     same, other = tokenizer(0), tokenizer(1)
     hook = TokenizerRecordHook
     hook().after_load_checkpoint(runner_of(same, resume=True), checkpoint)
-    with pytest.raises(RuntimeError, match=r'another tokenizer.*8 words'):
+    with pytest.raises(RuntimeError, match=r'another tokenizer.*8 codes'):
         hook().after_load_checkpoint(runner_of(other, resume=True), checkpoint)
 
 
