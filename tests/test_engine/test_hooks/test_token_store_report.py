@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What the hook of the token store keeps and tells, without a training."""
+"""What `TokenStoreHook` stores and logs, tested without a training."""
 
 import logging
 from types import SimpleNamespace
@@ -64,7 +64,7 @@ def sample(index, stands_in=False):
 
 
 def iterate(hook, runner, computed, stored=()):
-    """One iteration, with samples whose tokens are computed, or stored."""
+    """Run one iteration with computed and with stored tokens."""
     tokens = torch.arange(4).expand(len(computed), 4)
     if computed:
         (listener,) = runner.model.listeners
@@ -74,7 +74,7 @@ def iterate(hook, runner, computed, stored=()):
     )
 
 
-def test_after_train_iter__keeps_what_has_an_identity(runner, tmp_path):
+def test_after_train_iter__stores_samples_with_an_identity(runner, tmp_path):
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
     foreign = DataSample(metainfo=dict(sample_idx=3))
@@ -86,7 +86,7 @@ def test_after_train_iter__keeps_what_has_an_identity(runner, tmp_path):
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_report__counts_each_epoch_anew(runner, tmp_path, by_epoch):
+def test_report__counts_each_epoch_separately(runner, tmp_path, by_epoch):
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
     if not by_epoch:
@@ -106,7 +106,7 @@ def test_report__counts_each_epoch_anew(runner, tmp_path, by_epoch):
     ]
 
 
-def test_after_train_iter__writes_no_more_after_a_failure(
+def test_after_train_iter__stops_writing_after_a_failure(
     runner, tmp_path, monkeypatch
 ):
     tried = []
@@ -125,7 +125,7 @@ def test_after_train_iter__writes_no_more_after_a_failure(
     assert '0 of 3 views' in runner.logger.lines[-1]
 
 
-def test_after_train__listens_no_longer(runner, tmp_path):
+def test_after_train__removes_the_listener(runner, tmp_path):
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
     assert len(runner.model.listeners) == 1

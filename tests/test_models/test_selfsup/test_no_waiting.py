@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A training step that never asks the device for a number.
+"""A training step that never reads a value from the device.
 
 Fake tensors have shapes but no numbers: whatever would make the host wait for
 a GPU (reading a value, picking by a boolean mask) raises.
@@ -52,17 +52,17 @@ def train(masks, deferred=True, **config):
 
 
 @pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
-def test_train_step__waits_for_no_number(masks, target_encoder):
+def test_train_step__reads_no_value_from_the_device(masks, target_encoder):
     log = train(masks, target_encoder=target_encoder)
     assert {'loss', 'main', 'align', 'acc'} <= set(log)
 
 
-def test_train_step__reads_the_loss_where_that_is_free(masks):
+def test_train_step__reads_the_loss_unless_deferred(masks):
     with pytest.raises(DataDependentOutputException):
         train(masks, deferred=False)
 
 
-def test_split_patches__is_what_would_wait():
+def test_split_patches__would_wait_on_a_device():
     with (
         FakeTensorMode(),
         pytest.raises(
