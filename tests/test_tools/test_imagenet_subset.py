@@ -90,7 +90,7 @@ def test_lists__without_labels_is_refused(root, capsys):
     (root / 'val').mkdir()
     (root / 'val' / tiny.val_name(1)).write_bytes(tiny.jpeg(1))
     assert tiny.run('lists', root, 'val') == 1
-    assert 'give the development kit' in capsys.readouterr().err
+    assert 'pass the development kit' in capsys.readouterr().err
     assert not (root / 'meta').exists()
 
 
@@ -191,10 +191,10 @@ def test_subset__classes_of_a_file(root, tmp_path, capsys):
     file.write_text(f'{WNIDS[7]}\n')
     assert tiny.run('subset', root, 'train', '--classes', file) == 1
     assert (
-        f'1 of its 1 classes have no image in {root}'
+        f'1 of its 1 classes have no images in {root}'
         in capsys.readouterr().err
     )
-    for count, message in ((0, 'names no class'), (4, f'e.g. {WNIDS[3]}')):
+    for count, message in ((0, 'names no classes'), (4, f'e.g. {WNIDS[3]}')):
         assert tiny.run('subset', root, 'train', '--classes', count) == 1
         assert message in capsys.readouterr().err
 
@@ -228,4 +228,4 @@ def test_subset__needs_a_choice(root, capsys):
     assert '--per-class, --classes or both' in capsys.readouterr().err
     (root / 'val').mkdir()
     assert tiny.run('subset', root, 'val', '--per-class', 1) == 1
-    assert 'there is no image in' in capsys.readouterr().err
+    assert 'there are no images in' in capsys.readouterr().err
