@@ -170,7 +170,7 @@ def test_check__what_is_not_there(part):
     assert splits['val']['problems'] == [f'{part / "val"} is not a folder']
     (part / 'val').mkdir()
     _, report = check(part, '--subset', split='val')
-    assert report['problems'] == [f'there is no image in {part / "val"}']
+    assert report['problems'] == [f'there are no images in {part / "val"}']
     (part / 'val' / tiny.val_name(1)).write_bytes(tiny.jpeg(1))
     _, report = check(part, '--subset', split='val')
     assert 'are not in class folders' in report['problems'][0]
