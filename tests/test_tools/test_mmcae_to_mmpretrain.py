@@ -127,13 +127,15 @@ def test_convert__full_sizes_have_names(name):
 
 def test_convert__says_what_it_cannot_do():
     attentive = Recording('evaluation_tiny').group('attentive/weights')
-    with pytest.raises(ValueError, match=r'attentive probe .* no form in'):
+    with pytest.raises(ValueError, match=r'no model for an attentive probe'):
         tool.convert(from_official(attentive))
     with pytest.raises(ValueError, match=r'width 32 .*--num-heads'):
         tool.convert(Recording('pretrain_tiny').group('weights'))
     with pytest.raises(ValueError, match=r'neither .* conv1\.weight'):
         tool.convert({'conv1.weight': torch.zeros(1)})
-    with pytest.raises(ValueError, match=r'unknown tensors: neck\.fpn\.w'):
+    with pytest.raises(
+        ValueError, match=r'no model with the tensors neck\.fpn\.w'
+    ):
         tool.convert(
             {'head.fc.weight': torch.zeros(1), 'neck.fpn.w': torch.zeros(1)}
         )

@@ -173,7 +173,9 @@ def test_convert__says_what_it_cannot_do():
     recording = Recording('evaluation_tiny')
     for kind in ('linear', 'attentive'):
         state = from_official(recording.group(f'{kind}/weights'))
-        with pytest.raises(ValueError, match=r'probe .* no form in timm'):
+        with pytest.raises(
+            ValueError, match=r'timm has no model for .* probe'
+        ):
             tool.convert(state)
     weights = Recording('pretrain_tiny').group('weights')
     with pytest.raises(ValueError, match=r'width 32 .*--num-heads'):
