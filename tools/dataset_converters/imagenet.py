@@ -29,7 +29,8 @@ LABELS_HELP = (
     "folder), Kaggle's LOC_val_solution.csv, or a file with lines of "
     "'name label'"
 )
-SUBSET_HELP = 'accept a part of ImageNet: missing images are no problem'
+ROOT_HELP = 'folder that holds train/, val/ and perhaps meta/'
+SUBSET_HELP = 'accept a part of ImageNet: missing images are not an error'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -67,12 +68,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'there is any problem.',
     )
     part.set_defaults(run=run_check)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument(
         '--split',
         nargs='+',
         choices=['train', 'val'],
         default=['train', 'val'],
+        help='splits to check (default: both)',
     )
     part.add_argument(
         '--ann-file',
@@ -109,7 +111,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'are neither moved nor copied.',
     )
     part.set_defaults(run=run_lists)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument('split', choices=['train', 'val'])
     part.add_argument('--labels', type=Path, help=LABELS_HELP)
     part.add_argument('--subset', action='store_true', help=SUBSET_HELP)
@@ -127,7 +129,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         'classes in the order of their names.',
     )
     part.set_defaults(run=run_subset)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument('split', choices=['train', 'val'])
     part.add_argument(
         '--per-class', type=positive, help='number of images of each class'

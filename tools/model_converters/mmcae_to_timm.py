@@ -152,10 +152,10 @@ def main() -> int:
     if recorded is None:
         print(
             f'# {args.src} does not record how images were normalized.\n'
-            f'# For ImageNet: RGB from 0 to 1, then {IMAGENET}'
+            f'# For ImageNet: RGB in 0..1, then {IMAGENET}'
         )
     else:
-        print(f'# Images: RGB from 0 to 1, then {recorded}')
+        print(f'# Images: RGB in 0..1, then {recorded}')
     print('from timm.models import load_checkpoint')
     print('from timm.models.beit import Beit')
     print(f'model = Beit({call})')
