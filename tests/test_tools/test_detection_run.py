@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Detection from data to picture, with the tools a user runs."""
+"""Run detection from data to image, with the tools that users run."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def test_train__loads_the_encoder_and_validates(trained):
     assert len(losses) >= 4
 
 
-def test_test__finds_what_the_validation_found(trained, monkeypatch):
+def test_test__equals_the_validation_in_training(trained, monkeypatch):
     folder, log = trained
     arguments = [CONFIG, 'run/epoch_2.pth', '--work-dir', 'tested']
     arguments += ['--out', 'out.json', '--out-item', 'metrics']
@@ -100,7 +100,7 @@ def test_test__tta_of_masks_is_refused(trained, monkeypatch, capfd):
     assert 'must define tta_model' in capfd.readouterr().err
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, '--work-dir', 'run', '--resume', '--no-validate']
     arguments += [*SHORT, 'train_cfg.max_epochs=3', 'param_scheduler.1.end=3']
@@ -132,7 +132,7 @@ def test_demo__writes_a_picture(trained, monkeypatch):
     assert found.keys() >= {'labels', 'scores', 'bboxes', 'masks'}
 
 
-def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
+def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, 'run/epoch_2.pth', 'no.jpg']
     assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 1
@@ -170,12 +170,19 @@ def test_dist_train__two_processes(tmp_path):
     log = result.stdout + result.stderr
     tested = toy_project.execute(
         [
-            sys.executable, TEST, CONFIG, 'run/epoch_2.pth', '--out',
-            'out.json', '--out-item', 'metrics', *OPTIONS,
+            sys.executable,
+            TEST,
+            CONFIG,
+            'run/epoch_2.pth',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            *OPTIONS,
             'model.test_cfg.rcnn.score_thr=0.0',
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     # The two halves of the validation add up to the whole.

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Configs of a user's own that inherit ``mmcae::...``, away from the clone."""
+"""Train with a user's own configs that inherit ``mmcae::...`` configs."""
 
 import sys
 
@@ -100,7 +100,7 @@ def scopes(node):
 
 
 @pytest.mark.parametrize('path', list_configs(), ids=lambda path: path.stem)
-def test_load_config__inherited_config_is_the_packaged_one(path, tmp_path):
+def test_load_config__inherited_config_equals_the_packaged_one(path, tmp_path):
     name = path.relative_to(resource_root() / 'configs')
     mine = load_config(inherit(tmp_path, name, ''))
     packaged = load_config(path)

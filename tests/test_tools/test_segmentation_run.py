@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Segmentation from data to picture, with the tools a user runs."""
+"""Run segmentation from data to image, with the tools that users run."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def test_train__loads_the_encoder_and_validates(trained):
     assert 0 <= last_miou(log) <= 100
 
 
-def test_test__slides_and_finds_what_the_validation_found(
+def test_test__slides_and_equals_the_validation_in_training(
     trained, monkeypatch
 ):
     from mmseg.models import EncoderDecoder
@@ -106,7 +106,7 @@ def test_test__averages_over_scales(trained, monkeypatch):
     assert 'mIoU' in json.loads((folder / 'tta.json').read_text())
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, '--work-dir', 'run', '--resume', '--no-validate']
     arguments += [*SHORT, 'train_cfg.max_iters=6']
@@ -138,7 +138,7 @@ def test_demo__writes_a_picture(trained, monkeypatch):
     assert set(np.unique(labels)) <= set(range(5))
 
 
-def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
+def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, 'run/iter_4.pth', 'no.jpg']
     assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 1
@@ -178,11 +178,18 @@ def test_dist_train__two_processes(tmp_path):
     log = result.stdout + result.stderr
     tested = toy_project.execute(
         [
-            sys.executable, TEST, CONFIG, 'run/iter_4.pth', '--out',
-            'out.json', '--out-item', 'metrics', *OPTIONS,
+            sys.executable,
+            TEST,
+            CONFIG,
+            'run/iter_4.pth',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            *OPTIONS,
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     # Each process validated half of the images with batch statistics of its

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""tools/train.py and tools/test.py as a user runs them."""
+"""Run tools/train.py and tools/test.py as users do."""
 
 import json
 import pickle
@@ -43,7 +43,7 @@ def test_train__default_work_dir_and_log(trained):
     assert 'mmcae.AmpOptimWrapper' in log
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = ['toy.py', '--resume', '--no-validate', '--work-dir']
     arguments += ['work_dirs/toy', '--cfg-options', 'train_cfg.max_epochs=3']
@@ -56,7 +56,7 @@ def test_train__resume_goes_on(trained, monkeypatch, capfd):
     assert 'Epoch(val)' not in log
 
 
-def test_train__nothing_to_resume_is_said(toy, monkeypatch, capfd):
+def test_train__reports_that_nothing_can_be_resumed(toy, monkeypatch, capfd):
     arguments = ['toy.py', '--resume', '--no-validate', '--cfg-options']
     arguments += ['max_epochs=1', 'batch_size=8']
     (toy / 'toy.py').write_text(
@@ -75,7 +75,9 @@ def test_train__nothing_to_resume_is_said(toy, monkeypatch, capfd):
     assert 'Epoch(train) [2]' not in log
 
 
-def test_train__restart_by_torchrun_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes_after_a_restart_by_torchrun(
+    trained, monkeypatch, capfd
+):
     folder, _ = trained
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
     arguments = ['toy.py', '--no-validate']
@@ -159,7 +161,7 @@ def test_test__writes_predictions(trained, monkeypatch):
         ),
     ],
 )
-def test_tools__mistake_is_one_clear_message(
+def test_tools__mistake_gives_one_message(
     toy, monkeypatch, capfd, script, arguments, status, words
 ):
     monkeypatch.delenv('RANK', raising=False)

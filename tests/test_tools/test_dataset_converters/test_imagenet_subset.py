@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Lists and parts of ImageNet, read through the configs."""
+"""Write lists and parts of ImageNet, and read them with the configs."""
 
 import shutil
 
@@ -71,7 +71,7 @@ def test_lists__of_the_flat_validation_folder(tmp_path, capsys):
     assert tiny.run('check', root, '--subset', '--split', 'val') == 0
 
 
-def test_lists__elsewhere_for_a_root_that_is_read_only(tmp_path, capsys):
+def test_lists__writes_out_file_for_a_read_only_root(tmp_path, capsys):
     wnids = [WNIDS[i] for i in (65, 970)]
     kit = tiny.write_devkit(tmp_path / DEVKIT, wnids)
     root = tmp_path / 'imagenet'
@@ -126,7 +126,7 @@ def test_lists__never_overwrites(root, capsys):
         assert tiny.run('lists', root, 'train', '--subset') == 0
 
 
-def test_subset__list_is_what_configs_read(root, capsys):
+def test_subset__configs_read_the_list(root, capsys):
     command = ['subset', root, 'train', '--per-class', 2, '--classes', 3]
     assert tiny.run(*command) == 0
     output = capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_subset__draw_is_fixed(root):
     assert len(lines_of(root, per_class=9)) == 24
 
 
-def test_subset__draw_depends_on_names_alone(root, tmp_path):
+def test_subset__draw_depends_only_on_names(root, tmp_path):
     drawn = lines_of(root)
     flat = tmp_path / 'flat'
     (flat / 'train').mkdir(parents=True)
@@ -200,7 +200,7 @@ def test_subset__classes_of_a_file(root, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('how', ['--copy', '--link'])
-def test_subset__files_of_its_own(root, tmp_path, capsys, how):
+def test_subset__copies_or_links_images(root, tmp_path, capsys, how):
     before = tiny.files(root)
     part = tmp_path / 'part'
     command = ['subset', root, 'train', '--per-class', 2, how, part]
@@ -222,7 +222,7 @@ def test_subset__files_of_its_own(root, tmp_path, capsys, how):
     assert (part / image).read_bytes() == b'mine'
 
 
-def test_subset__needs_a_choice(root, capsys):
+def test_subset__needs_classes_or_per_class(root, capsys):
     with pytest.raises(SystemExit):
         tiny.run('subset', root, 'train')
     assert '--per-class, --classes or both' in capsys.readouterr().err

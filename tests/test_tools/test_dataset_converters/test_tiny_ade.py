@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The small segmentation set: layout, labels, and what it refuses."""
+"""Write the small segmentation dataset: layout, labels and errors."""
 
 import runpy
 import subprocess
@@ -71,22 +71,20 @@ def test_write__is_the_same_for_a_seed(write, tmp_path):
         assert not np.array_equal(labels, other[name][1])
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
+def test_write__refuses_impossible_options(write, tmp_path, subtests):
+    for options, words in (
         (dict(digits=(1, 10)), 'from 0 to 9'),
-        (dict(digits=(1, 1)), 'names one twice'),
+        (dict(digits=(1, 1)), 'contains a digit twice'),
         (dict(digit_size=97), 'do not fit into 96 x 128'),
         (dict(size=(96, 400)), 'room for at most 427 x 160'),
-    ],
-)
-def test_write__refuses_the_impossible(write, tmp_path, options, words):
-    with pytest.raises(ValueError, match=words):
-        write(tmp_path, **options)
-    assert not list(tmp_path.iterdir())
+    ):
+        with subtests.test(**options):
+            with pytest.raises(ValueError, match=words):
+                write(tmp_path, **options)
+            assert not list(tmp_path.iterdir())
 
 
-def test_command__keeps_what_is_there(tmp_path):
+def test_command__keeps_existing_images(tmp_path):
     command = [sys.executable, str(WRITER), str(tmp_path), '--train', '2']
     command += ['--val', '1']
     first = subprocess.run(command, capture_output=True, text=True)

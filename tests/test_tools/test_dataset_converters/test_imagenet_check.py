@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What is missing from ImageNet, and what cannot be read."""
+"""Find missing and unreadable images of ImageNet."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ def check(root, *args, split='train'):
     return status, report['splits'][split] if split else report['splits']
 
 
-def test_check__all_is_well(complete, numbers, capsys):
+def test_check__complete_dataset_has_no_problems(complete, numbers, capsys):
     status, splits = check(complete, split=None)
     assert status == 0
     assert splits['train']['images'] == 2000
@@ -57,7 +57,7 @@ def test_check__all_is_well(complete, numbers, capsys):
     assert 'train: 2,000 images of 1,000 classes' in capsys.readouterr().out
 
 
-def test_check__names_what_differs(complete, numbers, tmp_path, capsys):
+def test_check__reports_every_difference(complete, numbers, tmp_path, capsys):
     root = shutil.copytree(complete, tmp_path / 'imagenet')
     train = root / 'train'
     shutil.rmtree(train / WNIDS[5])
@@ -79,14 +79,14 @@ def test_check__names_what_differs(complete, numbers, tmp_path, capsys):
     assert "2 images fewer than ImageNet's 2,000" in error
 
 
-def test_check__without_the_kit_uses_the_known_limits(part):
+def test_check__without_devkit_compares_with_known_limits(part):
     status, report = check(part, '--images', 'skip')
     assert status == 1
     assert report['short_classes'][0] == f'{WNIDS[0]} (3 of at least 732)'
     assert len(report['missing_classes']) == 997
 
 
-def test_check__the_kit_knows_the_sizes(part, tmp_path):
+def test_check__devkit_gives_exact_class_sizes(part, tmp_path):
     sizes = {WNIDS[0]: 3, WNIDS[1]: 4, WNIDS[2]: 2}
     kit = tiny.write_devkit(tmp_path / DEVKIT, [], sizes)
     _, report = check(part, '--images', 'skip', '--devkit', kit)
@@ -152,18 +152,19 @@ def test_check__list_files(part):
     }
 
 
-@pytest.mark.parametrize('line', ['', 'name_only.JPEG', 'a.JPEG one', 'a -1'])
-def test_check__a_malformed_list_is_named(part, line):
+def test_check__names_the_malformed_line(part, subtests):
     (part / 'meta').mkdir()
     file = part / 'meta' / 'some.txt'
-    file.write_text(f'{WNIDS[0]}/{WNIDS[0]}_0.JPEG 0\n{line}\n')
-    status, report = check(part, '--ann-file', 'meta/some.txt')
-    assert status == 1
-    (problem,) = report['problems']
-    assert f"{file}, line 2: expected 'path label'" in problem
+    for line in ('', 'name_only.JPEG', 'a.JPEG one', 'a -1'):
+        file.write_text(f'{WNIDS[0]}/{WNIDS[0]}_0.JPEG 0\n{line}\n')
+        with subtests.test(line=line):
+            status, report = check(part, '--ann-file', 'meta/some.txt')
+            assert status == 1
+            (problem,) = report['problems']
+            assert f"{file}, line 2: expected 'path label'" in problem
 
 
-def test_check__what_is_not_there(part):
+def test_check__reports_missing_folders_and_images(part):
     status, splits = check(part, '--subset', split=None)
     assert status == 1
     assert splits['train']['problems'] == []

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Export to mmpretrain: equal outputs of the classes that it has itself."""
+"""Convert to mmpretrain, whose own classes give equal outputs."""
 
 import subprocess
 import sys
@@ -125,7 +125,7 @@ def test_convert__full_sizes_have_names(name):
     }
 
 
-def test_convert__says_what_it_cannot_do():
+def test_convert__refuses_unsupported_checkpoints():
     attentive = Recording('evaluation_tiny').group('attentive/weights')
     with pytest.raises(ValueError, match=r'no model for an attentive probe'):
         tool.convert(from_official(attentive))

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""ImageNet's archives become class folders."""
+"""Unpack ImageNet's archives into class folders."""
 
 import hashlib
 import os
@@ -44,7 +44,7 @@ def expected():
     return found
 
 
-def test_prepare__makes_what_training_reads(tmp_path, root):
+def test_prepare__writes_folders_that_training_reads(tmp_path, root):
     """With all 1,000 classes, the dataset accepts their number."""
     source = tmp_path / 'downloads'
     order = torch.randperm(1000).tolist()
@@ -63,7 +63,7 @@ def test_prepare__makes_what_training_reads(tmp_path, root):
         assert info['gt_label'] == order[number - 1]
 
 
-def test_prepare__as_a_script_keeps_the_bytes(source, root):
+def test_prepare__script_keeps_the_bytes_of_the_images(source, root):
     result = subprocess.run(
         [sys.executable, tiny.TOOL, 'prepare', source, root, '--subset'],
         capture_output=True,
@@ -75,7 +75,9 @@ def test_prepare__as_a_script_keeps_the_bytes(source, root):
     assert 'val: 4 images of 3 classes' in result.stdout
 
 
-def test_prepare__a_part_is_an_error_unless_meant(source, root, capsys):
+def test_prepare__incomplete_archive_is_an_error_without_subset(
+    source, root, capsys
+):
     assert tiny.run('prepare', source, root) == 1
     assert (
         'train: the archive holds 7 images of 3 classes, ImageNet has '
@@ -84,7 +86,7 @@ def test_prepare__a_part_is_an_error_unless_meant(source, root, capsys):
     assert tiny.files(root) == expected()
 
 
-def test_prepare__goes_on_after_a_truncated_archive(source, root, capsys):
+def test_prepare__resumes_after_a_truncated_archive(source, root, capsys):
     whole = (source / TRAIN).read_bytes()
     with tarfile.open(source / TRAIN) as tar:
         last = tar.getmembers()[-1]
@@ -109,7 +111,7 @@ def test_prepare__goes_on_after_a_truncated_archive(source, root, capsys):
         assert (root / path).stat().st_mtime_ns == time
 
 
-def test_prepare__goes_on_after_a_kill(source, root, monkeypatch):
+def test_prepare__resumes_after_a_kill(source, root, monkeypatch):
     replace, done = os.replace, []
 
     def killed(*paths):
@@ -152,45 +154,50 @@ HARD = dict(type=tarfile.LNKTYPE, linkname='../../../outside')
 PIPE = dict(type=tarfile.FIFOTYPE)
 
 
-@pytest.mark.parametrize(
-    ('member', 'message'),
-    [
-        (('../../../evil.JPEG', b'x'), 'not a plain file name'),
-        (('/tmp/evil_of_mmcae.JPEG', b'x'), 'not a plain file name'),
-        (('..', b'x'), 'not a plain file name'),
-        (('folder/evil.JPEG', b'x'), 'not a plain file name'),
-        (('evil.JPEG', b'', LINK), 'a link or a device'),
-        (('evil.JPEG', b'', HARD), 'a link or a device'),
-        (('evil.JPEG', b'', PIPE), 'a link or a device'),
-    ],
-)
-def test_prepare__refuses_hostile_members(
-    source, tmp_path, root, capsys, member, message
-):
-    inner = tiny.archive([*tiny.train_images(WNIDS[0], 1), member])
-    tiny.archive([(f'{WNIDS[0]}.tar', inner)], source / TRAIN)
-    before = {path for path in tmp_path.rglob('*') if root not in path.parents}
-    assert tiny.run('prepare', source, root, '--subset') == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert f"'{member[0]}'" in error
-    after = {path for path in tmp_path.rglob('*') if root not in path.parents}
-    assert after - before == {root}
-    assert not os.path.lexists('/tmp/evil_of_mmcae.JPEG')
-    assert list(tiny.files(root)) == [f'train/{WNIDS[0]}/{WNIDS[0]}_0.JPEG']
+HOSTILE = [
+    (('../../../evil.JPEG', b'x'), 'not a plain file name'),
+    (('{outside}/evil.JPEG', b'x'), 'not a plain file name'),
+    (('..', b'x'), 'not a plain file name'),
+    (('folder/evil.JPEG', b'x'), 'not a plain file name'),
+    (('symbolic.JPEG', b'', LINK), 'a link or a device'),
+    (('hard.JPEG', b'', HARD), 'a link or a device'),
+    (('pipe.JPEG', b'', PIPE), 'a link or a device'),
+]
 
 
-@pytest.mark.parametrize(
-    'name', ['../n01440764.tar', 'n99999999.tar', 'n01440764.zip', 'a/b.tar']
-)
-def test_prepare__refuses_strange_classes(source, root, capsys, name):
-    tiny.archive([(name, tiny.archive([('a.JPEG', b'x')]))], source / TRAIN)
-    assert tiny.run('prepare', source, root, '--subset') == 1
-    assert f"'{name}' is not " in capsys.readouterr().err
-    assert not root.exists()
+def test_prepare__refuses_hostile_members(source, tmp_path, capsys, subtests):
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    for number, ((name, *content), message) in enumerate(HOSTILE):
+        root = tmp_path / f'imagenet{number}'
+        name = name.format(outside=outside)
+        member = (name, *content)
+        inner = tiny.archive([*tiny.train_images(WNIDS[0], 1), member])
+        tiny.archive([(f'{WNIDS[0]}.tar', inner)], source / TRAIN)
+        before = {p for p in tmp_path.rglob('*') if root not in p.parents}
+        with subtests.test(member=name):
+            assert tiny.run('prepare', source, root, '--subset') == 1
+            error = capsys.readouterr().err
+            assert message in error
+            assert f"'{name}'" in error
+            after = {p for p in tmp_path.rglob('*') if root not in p.parents}
+            assert after - before == {root}
+            image = f'train/{WNIDS[0]}/{WNIDS[0]}_0.JPEG'
+            assert list(tiny.files(root)) == [image]
 
 
-def test_prepare__needs_labels_before_it_begins(source, root, capsys):
+def test_prepare__refuses_unknown_classes(source, root, capsys, subtests):
+    names = '../n01440764.tar', 'n99999999.tar', 'n01440764.zip', 'a/b.tar'
+    images = tiny.archive([('a.JPEG', b'x')])
+    for name in names:
+        tiny.archive([(name, images)], source / TRAIN)
+        with subtests.test(name=name):
+            assert tiny.run('prepare', source, root, '--subset') == 1
+            assert f"'{name}' is not " in capsys.readouterr().err
+            assert not root.exists()
+
+
+def test_prepare__checks_labels_before_writing(source, root, capsys):
     (source / DEVKIT).unlink()
     assert tiny.run('prepare', source, root, '--subset') == 1
     assert DEVKIT in capsys.readouterr().err
@@ -203,7 +210,7 @@ def test_prepare__needs_labels_before_it_begins(source, root, capsys):
     assert f'there is no {TRAIN} or {VAL} in' in capsys.readouterr().err
 
 
-def test_prepare__a_name_without_label_is_refused(source, root, capsys):
+def test_prepare__refuses_an_image_without_label(source, root, capsys):
     tiny.write_val(source / VAL, 5)
     assert tiny.run('prepare', source, root, '--subset') == 1
     error = capsys.readouterr().err
@@ -246,21 +253,21 @@ def label_files():
     }
 
 
-@pytest.mark.parametrize('name', [*label_files(), 'kit', 'inner', DEVKIT])
-def test_validation_wnids__from_any_source(source, name):
-    path = source / name
-    if name in ('kit', 'inner'):
-        with tarfile.open(source / DEVKIT) as tar:
-            tar.extractall(source / 'kit')
-        path = source / 'kit'
-        path /= 'ILSVRC2012_devkit_t12' if name == 'inner' else ''
-    elif name != DEVKIT:
-        path.write_text(label_files()[name])
-    wnids = tiny.tool('imagenet_labels').validation_wnids(path)
-    assert wnids == dict(enumerate(VAL_WNIDS, 1))
+def test_validation_wnids__reads_every_source(source, subtests):
+    for name, text in label_files().items():
+        (source / name).write_text(text)
+    with tarfile.open(source / DEVKIT) as tar:
+        tar.extractall(source / 'kit')
+    unpacked = ('kit', 'kit/ILSVRC2012_devkit_t12')
+    for name in (*label_files(), *unpacked, DEVKIT):
+        with subtests.test(source=name):
+            wnids = tiny.tool('imagenet_labels').validation_wnids(
+                source / name
+            )
+            assert wnids == dict(enumerate(VAL_WNIDS, 1))
 
 
-def test_validation_wnids__numbers_alone_are_no_labels(source):
+def test_validation_wnids__refuses_plain_numbers(source):
     path = source / 'ILSVRC2012_validation_ground_truth.txt'
     path.write_text('490\n361\n')
     with pytest.raises(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The emoji of npm packages become labelled folders."""
+"""Write the emoji of npm packages as labeled folders."""
 
 import io
 import json
@@ -67,7 +67,7 @@ def test_write_emoji__classes_and_splits(tmp_path):
     }
 
 
-def test_write_emoji__transparent_is_white(tmp_path):
+def test_write_emoji__transparent_pixels_become_white(tmp_path):
     package = make_package(tmp_path / 'a.tgz', [entry(0)])
     write_emoji(tmp_path, package)
     (path,) = tmp_path.rglob('*.png')
@@ -89,5 +89,7 @@ def test_main__refuses_other_files(tmp_path, monkeypatch):
     with tarfile.open(path, 'w:gz'):
         pass
     monkeypatch.setattr(sys, 'argv', ['emoji.py', str(tmp_path), str(path)])
-    with pytest.raises(ValueError, match=r'no emoji-datasource-NAME package'):
+    with pytest.raises(
+        ValueError, match=r'not an emoji-datasource-NAME package'
+    ):
         main()

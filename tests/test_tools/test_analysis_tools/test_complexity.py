@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Counted parameters and multiply-adds against formulas and real passes."""
+"""Compare the counted multiply-adds with formulas and real passes."""
 
 import copy
 from pathlib import Path
@@ -44,7 +44,9 @@ def patches(width):
     ('name', 'width', 'depth', 'giga'),
     [(SMALL, 384, 12, 4.60), (BASE, 768, 12, 17.56), (LARGE, 1024, 24, 61.55)],
 )
-def test_measure__pretraining_is_the_formulas_sum(name, width, depth, giga):
+def test_measure__pretraining_equals_the_sum_of_formulas(
+    name, width, depth, giga
+):
     whole = blocks(197, width, depth) + patches(width)
     assert whole / 1e9 == pytest.approx(giga, abs=0.005)
     found = {
@@ -62,7 +64,7 @@ def test_measure__pretraining_is_the_formulas_sum(name, width, depth, giga):
     assert found['head'] == 98 * width * 8192
 
 
-def test_measure__pretraining_is_a_real_step_without_its_tokenizer():
+def test_measure__pretraining_equals_a_real_step_without_tokenizer():
     cfg = config_of(TINY)
     listed = measure_complexity(cfg)
     cfg.model.target_generator.pop('init_cfg')
@@ -87,7 +89,7 @@ def test_measure__pretraining_is_a_real_step_without_its_tokenizer():
     assert counted == trained
 
 
-def test_measure__tokenizer_is_a_real_step_without_its_monitoring():
+def test_measure__tokenizer_equals_a_real_step_without_monitoring():
     cfg = config_of(DVAE)
     listed = measure_complexity(cfg)
     model = MODELS.build(cfg.model)
@@ -101,7 +103,7 @@ def test_measure__tokenizer_is_a_real_step_without_its_monitoring():
     assert listed.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_measure__classifier_is_mmpretrains_up_to_the_norms():
+def test_measure__classifier_equals_mmpretrain_except_norms():
     listed = measure_complexity(config_of(FINETUNE))
     index = Path(mmpretrain.__file__).parent / '.mim/configs/cae/metafile.yml'
     models = yaml.safe_load(index.read_text('utf-8'))['Models']
@@ -111,7 +113,7 @@ def test_measure__classifier_is_mmpretrains_up_to_the_norms():
     assert listed.flops == blocks(197, 768, 12) + patches(768) + 768_000
 
 
-def test_measure__leaves_the_config_alone():
+def test_measure__does_not_change_the_config():
     cfg = config_of(FINETUNE)
     before = copy.deepcopy(cfg.to_dict())
     measure_complexity(cfg)
@@ -128,7 +130,7 @@ def test_measure__detectors_have_parameters_only(monkeypatch):
     assert found.parameters == 86_682_280
 
 
-def test_measure__detector_is_the_formulas_sum():
+def test_measure__detector_equals_the_sum_of_formulas():
     """A photograph of 640 x 480 gives 50 x 68 patches."""
     pytest.importorskip('mmdet.models')
     cfg = config_of('cae-base-p16-300e_mask-rcnn_16xb2-amp-12e_coco')
