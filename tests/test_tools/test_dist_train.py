@@ -152,7 +152,7 @@ def test_dist_train__toy_equals_one_process(tmp_path):
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     assert metrics['count'] == 8
-    # the validation at the end of training, by one process
+    # One process gave this value at the end of training.
     log = one.stdout + one.stderr
     value = float(re.findall(r'error: ([\d.]+)', log)[-1])
     assert metrics['error'] == pytest.approx(value, abs=1e-4)
@@ -204,7 +204,7 @@ def test_dist_train__cae_equals_one_process(tmp_path):
     ):
         for name, value in first.items():
             assert second[name] == pytest.approx(value, rel=1e-5), (step, name)
-    # It is training, not standing still.
+    # The weights did change.
     assert alone['rows'][-1]['main'] < alone['rows'][0]['main']
 
     expected = load_weights(tmp_path / 'one' / 'epoch_2.pth')
@@ -213,8 +213,9 @@ def test_dist_train__cae_equals_one_process(tmp_path):
     for name, weight in weights.items():
         difference = (weight - expected[name]).norm()
         if name.endswith('norm1_k_cross.bias'):
-            # The same shift of all keys leaves a softmax as it is: the exact
-            # gradient is 0, and Adam scales its rounding up to full steps.
+            # The softmax does not change if all keys are shifted by the same
+            # vector. The exact gradient is 0, and Adam scales the rounding
+            # errors up to full steps.
             assert difference < 12 * 1.5e-3 * weight.numel() ** 0.5
             continue
         assert difference <= 1e-5 * expected[name].norm(), name

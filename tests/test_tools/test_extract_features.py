@@ -91,7 +91,7 @@ def test_extract__mistakes_give_a_one_line_message(folders):
 
 @pytest.fixture
 def broken(tmp_path):
-    """Ten flat images, two of them damaged."""
+    """Write ten images of one color each, and damage two of them."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     for number in range(10):
@@ -120,12 +120,12 @@ def test_extract__leaves_unreadable_images_out(broken, workers):
     assert 'Unreadable images: 2 of 10' in result.stdout
     assert result.stdout.count('left out: ') == 2
     assert result.stdout.count('photos/3.png (') == 1
-    assert '10/10' in result.stderr  # the bar
+    assert '10/10' in result.stderr  # the progress bar
     with np.load(broken / 'x.npz') as file:
         assert file['features'].shape == (8, 64)
         kept = [0, 1, 2, 4, 5, 6, 8, 9]
         assert list(file['paths']) == [f'{n}.png' for n in kept]
-    # no labels: nearest neighbours have nothing to count
+    # Without labels, there is nothing to classify by neighbors.
     result = run('knn.py', 'x.npz', 'x.npz', cwd=broken)
     assert result.returncode == 1
     assert result.stderr.startswith('error: x.npz has no labels: ')

@@ -39,7 +39,7 @@ SHORT = [
 
 
 def prepare(folder: Path, **sizes: int) -> None:
-    """The data set, and an encoder as pretraining would save it."""
+    """Write the dataset, and an encoder like that of pretraining."""
     writer = runpy.run_path(str(WRITER))
     writer['write_tiny_ade'](folder / 'data', **sizes)
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def prepare(folder: Path, **sizes: int) -> None:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A run of four iterations; its folder and what it printed."""
+    """Train for four iterations; return the folder and the output."""
     folder = tmp_path_factory.mktemp('segmentation')
     prepare(folder, train=8, val=2)
     result = toy_project.execute(
@@ -115,7 +115,7 @@ def test_train__resumes(trained, monkeypatch, capfd):
     log = captured.out + captured.err
     assert 'iter: 4' in log
     steps = re.findall(r'Iter\(train\) \[(\d)/6\]  base_lr: (\S+)', log)
-    # Warm-up of 20 iterations, polynomial to 0 at 400, of 2e-3.
+    # Warm-up of 20 iterations to 2e-3, then polynomial to 0 at 400.
     expected = {'5': 4, '6': 5}
     assert [step for step, _ in steps] == list(expected)
     for step, value in steps:
@@ -147,7 +147,7 @@ def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_train__learns_to_segment(tmp_path, monkeypatch, capfd):
-    """All photograph, which a model finds first, is a mIoU of 17.5."""
+    """A model that predicts only the photograph has a mIoU of 17.5."""
     prepare(tmp_path, train=128, val=8)
     arguments = [CONFIG, '--work-dir', 'run', *OPTIONS]
     arguments += ['train_cfg.max_iters=200', 'train_cfg.val_interval=20']
@@ -193,5 +193,5 @@ def test_dist_train__two_processes(tmp_path):
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     # Each process validated half of the images with batch statistics of its
-    # own (synchronised on GPUs only).
+    # own (they are synchronized only on GPUs).
     assert metrics['mIoU'] == pytest.approx(last_miou(log), abs=1.0)

@@ -15,7 +15,7 @@ SCRIPT = resource_root() / 'tools/tokenize_dataset.py'
 
 @pytest.fixture
 def project(tmp_path):
-    """A config file; its photos are beside it."""
+    """Write a config file, and photos beside it."""
     rng = np.random.default_rng(0)
     (tmp_path / 'photos').mkdir()
     for i in range(11):
@@ -118,7 +118,7 @@ def test_main__skips_tokens_of_another_process(
 ):
     args = ['store', '--epochs', '0:1']
     assert run(tmp_path, monkeypatch, *args) == 0
-    # it looks before the other process has written
+    # This process checks the store before the other one has written.
     monkeypatch.setattr(
         TokenStore, 'missing', lambda self, slot, indices: list(indices)
     )

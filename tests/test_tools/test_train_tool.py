@@ -38,7 +38,7 @@ def test_train__default_work_dir_and_log(trained):
     assert (work_dir / 'toy.py').is_file()
     assert 'eta:' in log
     assert 'error:' in log  # the validation metric
-    # one process with batch 4 against the base batch size 8
+    # One process with batch size 4; the base batch size is 8.
     assert 'Scaling the original LR by 0.5' in log
     assert 'mmcae.AmpOptimWrapper' in log
 
@@ -70,7 +70,7 @@ def test_train__reports_that_nothing_can_be_resumed(toy, monkeypatch, capfd):
     log = captured.out + captured.err
     assert 'nothing to resume in work_dirs/toy; training from the s' in log
     assert 'Auto resumed' not in log
-    # and variables are as they were given: one batch, one epoch
+    # Variables keep the values that were given: one batch, one epoch.
     assert 'Epoch(train) [1][1/1]' in log
     assert 'Epoch(train) [2]' not in log
 

@@ -32,7 +32,7 @@ def config_of(name):
 
 
 def blocks(tokens, width, depth):
-    """Multiply-adds of transformer blocks of MLP ratio 4, by hand."""
+    """Compute the multiply-adds of transformer blocks with MLP ratio 4."""
     return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
 
 
@@ -54,11 +54,13 @@ def test_measure__pretraining_equals_the_sum_of_formulas(
         for part in measure_complexity(config_of(name)).parts
     }
     seen = blocks(99, width, depth) + patches(width)
-    # Queries and the rest of 98 tokens, keys and values of 196.
+    # 98 tokens have queries and all other layers, 196 keys and values.
     square = 98 * (2 + 8) * width**2 + 2 * 196 * width**2
     regressor = 4 * (square + 2 * 98 * 196 * width)
     assert found['encoder'] == seen
-    assert found['target pass'] == seen - patches(width)  # embedded once
+    assert found['target pass'] == seen - patches(
+        width
+    )  # patches are embedded once
     assert found['regressor'] == regressor
     assert found['decoder'] == blocks(98, width, 4)
     assert found['head'] == 98 * width * 8192
@@ -71,7 +73,7 @@ def test_measure__pretraining_equals_a_real_step_without_tokenizer():
     model = MODELS.build(cfg.model)
     images = torch.rand(1, 3, 32, 32)
     sample = DataSample(mask=torch.arange(16).view(4, 4) % 2 == 0)
-    # The CPU's fused attention has no counting rule.
+    # The counter does not know the fused attention of the CPU.
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,

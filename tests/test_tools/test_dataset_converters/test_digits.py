@@ -27,10 +27,10 @@ def test_digits__refuses_two_layouts_in_one_folder(
     assert run(monkeypatch, root, *first) == 0
     assert len(list(root.rglob('*.png'))) == 1797
     assert len(list(root.glob('train/*/*.png'))) == (1400 if first else 0)
-    # again: the same files
+    # A second run writes the same files.
     assert run(monkeypatch, root, *first) == 0
     assert len(list(root.rglob('*.png'))) == 1797
-    # the other layout would double them
+    # In the other layout, each image would exist twice.
     other = () if first else ('--class-folders',)
     capsys.readouterr()
     assert run(monkeypatch, root, *other) == 1

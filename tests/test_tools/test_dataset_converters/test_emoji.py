@@ -28,7 +28,7 @@ def entry(number: int, category: str = 'Food & Drink') -> dict:
 
 
 def make_package(path, entries, name='emoji-datasource-google'):
-    """A package as ``npm pack`` leaves it, with a red dot for each emoji."""
+    """Write a package like that of ``npm pack``; each emoji is a red dot."""
     image = Image.new('RGBA', (64, 64), (0, 0, 0, 0))
     image.putpixel((3, 5), (255, 0, 0, 255))
     png = io.BytesIO()
@@ -37,7 +37,7 @@ def make_package(path, entries, name='emoji-datasource-google'):
     files = {
         f'package/img/{style}/64/{e["image"]}': png.getvalue() for e in entries
     }
-    # A skin tone, which emoji.json lists inside its emoji.
+    # emoji.json lists a skin tone inside the entry of its emoji.
     files[f'package/img/{style}/64/1f300-1f3fb.png'] = png.getvalue()
     files['package/package.json'] = json.dumps(dict(name=name)).encode()
     files['package/emoji.json'] = json.dumps(entries).encode()

@@ -11,7 +11,7 @@ from helpers.tiny_imagenet import DEVKIT, WNIDS
 
 @pytest.fixture(scope='module')
 def complete(tmp_path_factory):
-    """1,000 classes of 2 training images and 1 validation image."""
+    """Write 1,000 classes with 2 training images and 1 validation image."""
     root = tmp_path_factory.mktemp('complete')
     tiny.write_tree(root, 'train', dict.fromkeys(WNIDS, 2))
     tiny.write_tree(root, 'val', dict.fromkeys(WNIDS, 1))
@@ -20,7 +20,7 @@ def complete(tmp_path_factory):
 
 @pytest.fixture
 def numbers(monkeypatch):
-    """The numbers of `complete` in place of ImageNet's."""
+    """Replace ImageNet's numbers of images by those of `complete`."""
     layout = tiny.tool('imagenet_layout')
     for split, size in (('train', 2), ('val', 1)):
         monkeypatch.setitem(layout.NUM_IMAGES, split, 1000 * size)
@@ -29,14 +29,14 @@ def numbers(monkeypatch):
 
 @pytest.fixture
 def part(tmp_path):
-    """Three classes of three images."""
+    """Write three classes of three images."""
     return tiny.write_tree(
         tmp_path / 'part', 'train', dict.fromkeys(WNIDS[:3], 3)
     )
 
 
 def check(root, *args, split='train'):
-    """Run the check; returns its exit status and the report of a split."""
+    """Run the check, and return its exit status and the report of a split."""
     report = root / 'report.json'
     arguments = ['check', root, '--workers', 2, '--json', report, *args]
     if split:
@@ -95,7 +95,7 @@ def test_check__devkit_gives_exact_class_sizes(part, tmp_path):
 
 
 def damage(root):
-    """One sound CMYK image and three unreadable files."""
+    """Write one readable CMYK image and three unreadable files."""
     folder = root / 'train' / WNIDS[1]
     (folder / f'{WNIDS[1]}_0.JPEG').write_bytes(tiny.jpeg(1, mode='CMYK'))
     whole = tiny.jpeg(2, side=64)

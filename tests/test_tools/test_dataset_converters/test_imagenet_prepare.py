@@ -90,7 +90,7 @@ def test_prepare__resumes_after_a_truncated_archive(source, root, capsys):
     whole = (source / TRAIN).read_bytes()
     with tarfile.open(source / TRAIN) as tar:
         last = tar.getmembers()[-1]
-    # in the middle of the pixels of the last class's second image
+    # Cut within the pixels of the second image of the last class.
     data = tiny.train_images(WNIDS[900], 1)[0][1]
     cut = last.offset_data + 512 * (3 + len(data) // 512) + 20
     (source / TRAIN).write_bytes(whole[:cut])
@@ -98,7 +98,10 @@ def test_prepare__resumes_after_a_truncated_archive(source, root, capsys):
     error = capsys.readouterr().err
     assert f'{TRAIN} is damaged or incomplete' in error
     partial = tiny.files(root)
-    assert len(partial) in (5, 6)  # a buffer may hold the cut already
+    assert len(partial) in (
+        5,
+        6,
+    )  # the image at the cut may still be in a buffer
     assert partial.items() <= expected().items()
     times = {path: (root / path).stat().st_mtime_ns for path in partial}
     (source / TRAIN).write_bytes(whole)
@@ -125,11 +128,11 @@ def test_prepare__resumes_after_a_kill(source, root, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             tiny.run('prepare', source, root, '--subset')
     assert len(tiny.files(root)) == 3
-    # what is left when there is no time to clean up
+    # A killed process leaves this file.
     name = f'{WNIDS[900]}_1.JPEG'
     (root / 'train' / WNIDS[900]).mkdir()
     (root / 'train' / WNIDS[900] / f'.{name}.part').write_bytes(b'half')
-    # and after a power failure
+    # A power failure leaves an empty file.
     (root / 'train' / WNIDS[0] / f'{WNIDS[0]}_1.JPEG').write_bytes(b'')
     assert tiny.run('prepare', source, root, '--subset') == 0
     assert tiny.files(root) == expected()

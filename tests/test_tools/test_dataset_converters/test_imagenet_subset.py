@@ -24,7 +24,7 @@ def root(tmp_path):
 
 
 def options(output):
-    """The options that a command told the user to give."""
+    """Return the config options that a command printed."""
     words = [
         line.split('--cfg-options ')[1]
         if '--cfg-options' in line
@@ -36,7 +36,7 @@ def options(output):
 
 
 def read(config, output, split='train'):
-    """The labels of a split as a config with the told options reads it."""
+    """Return config and labels of a split, read with the printed options."""
     init_default_scope('mmpretrain')
     told = {
         key: int(value) if value.isdecimal() else value
@@ -57,7 +57,7 @@ def test_lists__of_the_flat_validation_folder(tmp_path, capsys):
     kit = tiny.write_devkit(tmp_path / DEVKIT, wnids)
     root = tmp_path / 'imagenet'
     (root / 'val').mkdir(parents=True)
-    for number in (1, 2, 4, 5):  # one is missing: names count, not places
+    for number in (1, 2, 4, 5):  # Image 3 is missing: the names decide.
         (root / 'val' / tiny.val_name(number)).write_bytes(tiny.jpeg(number))
     assert tiny.run('lists', root, 'val', '--labels', kit) == 0
     output = capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_lists__never_overwrites(root, capsys):
     assert f'{mine} exists and has other lines' in capsys.readouterr().err
     assert mine.read_text() == 'mine 1\n'
     mine.unlink()
-    for _ in range(2):  # the same again is no error
+    for _ in range(2):  # the same list again is not an error
         assert tiny.run('lists', root, 'train', '--subset') == 0
 
 
@@ -154,7 +154,7 @@ def lines_of(root, *args, per_class=2, seed=0):
 
 
 def test_subset__draw_is_fixed(root):
-    """Recorded: another draw would silently change published numbers."""
+    """The draw is recorded, because another would change published numbers."""
     drawn = lines_of(root)
     numbers = [int(line.split()[0][-6]) for line in drawn]
     assert numbers == [2, 5, 0, 3, 1, 3, 0, 5]
@@ -174,7 +174,7 @@ def test_subset__draw_depends_only_on_names(root, tmp_path):
     shuffled = sorted(list_file.read_text().splitlines(), key=hash)
     list_file.write_text('\n'.join(shuffled))
     assert lines_of(flat) == [line.split('/')[1] for line in drawn]
-    # what was not drawn may as well not exist
+    # The images that were not drawn do not influence the draw.
     kept = {line.split()[0] for line in drawn}
     for path in (root / 'train').rglob('*.JPEG'):
         if path.relative_to(root / 'train').as_posix() not in kept:
@@ -204,7 +204,7 @@ def test_subset__copies_or_links_images(root, tmp_path, capsys, how):
     before = tiny.files(root)
     part = tmp_path / 'part'
     command = ['subset', root, 'train', '--per-class', 2, how, part]
-    for _ in range(2):  # once more is no error
+    for _ in range(2):  # a second run is not an error
         assert tiny.run(*command) == 0
     assert tiny.files(root) == before
     output = capsys.readouterr().out

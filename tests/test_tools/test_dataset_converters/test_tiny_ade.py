@@ -20,7 +20,7 @@ def write():
 
 
 def read(root, split):
-    """Images and label maps by file name, without suffix."""
+    """Return images and label maps by file name without suffix."""
     images = sorted((root / 'images' / split).glob('*.jpg'))
     labels = sorted((root / 'annotations' / split).glob('*.png'))
     assert [i.stem for i in images] == [i.stem for i in labels]
@@ -42,13 +42,13 @@ def test_write__layout_and_labels_of_ade20k(write, tmp_path):
             assert image.shape == (80, 130, 3)
             assert labels.shape == (80, 130)
             assert labels.dtype == np.uint8
-            # other, photograph, and both digits
+            # not labeled, photograph and both digits
             assert set(np.unique(labels)) == {0, 1, 2, 3}
             assert (labels == 1).mean() > 0.5
 
 
 def test_write__masks_are_the_strokes(write, tmp_path):
-    """Inside a mask the image has one colour, unlike around it."""
+    """The image has one color inside a mask, and several around it."""
     write(tmp_path, train=12, val=0, per_image=1, digits=(0, 7))
     inside, outside = [], []
     for image, labels in read(tmp_path, 'training').values():

@@ -60,7 +60,7 @@ def test_write__boxes_bound_the_masks(root):
 
 
 def test_write__masks_are_the_strokes(root):
-    """Inside a mask the image has one colour, unlike around it."""
+    """The image has one color inside a mask, and several around it."""
     coco, folder = read(root, 'train')
     inside, outside = [], []
     for item in coco.anns.values():
@@ -94,7 +94,7 @@ def test_run_lengths__decode_to_the_mask(name):
 
 
 def test_metric__ground_truth_has_the_full_score(root):
-    """mmdetection reads the set, masks and all."""
+    """mmdetection reads the dataset with its masks."""
     pytest.importorskip('mmdet.models')
     import torch
     from mmdet.datasets import CocoDataset

@@ -24,7 +24,7 @@ def run(*args):
 
 
 def rebuilt(printed):
-    """Build what the tool prints, with mmpretrain's classes."""
+    """Build the model that the tool prints, with mmpretrain's classes."""
     config = Config.fromstring(printed, '.py')
     model = MMPRETRAIN_MODELS.build(config.model)
     assert type(model.backbone).__name__ == 'BEiTViT'
@@ -49,7 +49,7 @@ def test_tool__classifier_gives_the_recorded_logits(kind, suffix, tmp_path):
     logits = outputs(rebuilt(printed), images)
     reference = recording[f'{kind}/outputs/logits_eval']
     assert relative_error(logits, reference) < 1e-5
-    # And back: the file is one for mmcae too.
+    # mmcae reads the file as well.
     ours = MODELS.build(classifier_config(kind, recording.config)).eval()
     load_checkpoint(ours, str(target), strict=True)
     assert relative_error(outputs(ours, images), reference) < 1e-5
@@ -61,7 +61,7 @@ def test_tool__encoder_of_pretraining(pool, tmp_path):
     sizes = recording.config
     source, target = tmp_path / 'ours.pth', tmp_path / 'mm.pth'
     state = from_official(recording.group('weights'))
-    # As in OpenMMLab's files: a pooled norm that was never used.
+    # OpenMMLab's files have a norm of the mean token that was never used.
     state['backbone.ln2.weight'] = torch.full((32,), 9.0)
     state['backbone.ln2.bias'] = torch.full((32,), 9.0)
     torch.save({'state_dict': state}, source)

@@ -43,7 +43,7 @@ def encoder(sizes, **kwargs):
 
 
 def rebuilt(printed):
-    """Run what the tool prints."""
+    """Run the lines that the tool prints."""
     beit = pytest.importorskip('timm.models.beit')
     assert beit.Beit
     names = {}
@@ -102,7 +102,7 @@ def test_tool__header_has_the_arguments_of_the_model(tmp_path):
     beit = pytest.importorskip('timm.models.beit')
     recording = Recording('evaluation_tiny')
     source, target = tmp_path / 'ft.pth', tmp_path / 'timm.safetensors'
-    # The authors' own file of fine-tuning, converted on the way.
+    # A file of the authors' fine-tuning is converted while it is read.
     torch.save({'model': recording.group('finetune/weights')}, source)
     assert run(source, target).returncode == 0
     with safe_open(target, 'pt') as file:

@@ -25,7 +25,7 @@ def run(*args):
 
 @pytest.fixture
 def training(tmp_path):
-    """A training checkpoint with everything that is not to be published."""
+    """Write a training checkpoint with parts that are not published."""
     torch.manual_seed(0)
     model = MODELS.build(cae_config(TINY, target_encoder='copy'))
     model.init_weights()
