@@ -44,7 +44,8 @@ def _check(module: str, title: str, gpu_seconds: int) -> Check:
 CHECKS = dict(
     environment=_check('environment', 'card, kernels of attention', 40),
     parity=_check('parity', 'recordings; half precision; tokens', 60),
-    waiting=_check('waiting', 'no host waits, no recompilation', 75),
+    waiting=_check('waiting', 'no host waits, kernel launches', 60),
+    compiling=_check('compiling', 'graph breaks, no recompilation', 75),
     step_time=_check('step_time', 'step time, images/s, MFU', 240),
     amp=_check('amp', 'loss scaling skips infinities', 40),
     trajectory=_check('trajectory', 'CPU and device; determinism', 45),

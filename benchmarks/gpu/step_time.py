@@ -88,7 +88,13 @@ def _goals_met(
         )
         compiled.start_from(lineup[OURS].model)
         pairs[name + COMPILED] = compiled
-        again = time_lineup(pairs, batch, settings)
+        try:
+            again = time_lineup(pairs, batch, settings)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            del pairs[name + COMPILED]
+            text = f'{type(error).__name__}: {error}'.splitlines()[0]
+            report.skip(f'{name}, compiled', f'does not compile: {text}')
+            continue
         if name + COMPILED not in again:
             continue
         # FLOPs are those of the eager step: compiled code hides them.
