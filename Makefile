@@ -11,6 +11,8 @@
 #   make wheelhouse  wheels for a machine without a network that has PyTorch;
 #                   PYTHON_VERSION=3.12 DIR=wheels
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
+#   make gpu-check  what is claimed for GPUs, on one (10 minutes); without a
+#                   GPU, with small sizes: GPU_CHECK="--device cpu"
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
 # passed on to pip.
@@ -18,6 +20,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 VENV ?= .venv
 LANES ?=
+GPU_CHECK ?= --device cuda
 # For which Python `make wheelhouse` collects, where to, and options such as
 # --with scipy (see requirements/wheelhouse.py).
 PYTHON_VERSION ?= 3.12
@@ -41,7 +44,7 @@ REQUIRED := $(wildcard requirements/*.txt) setup.cfg setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lanes lanes-core pins wheelhouse \
-	benchmark lint format docs clean
+	benchmark gpu-check lint format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -102,6 +105,9 @@ wheelhouse: $(STAMP_BASE)
 
 benchmark: $(STAMP_BASE)
 	$(BIN)/python benchmarks/all.py
+
+gpu-check: $(STAMP_BASE)
+	$(BIN)/python benchmarks/gpu_check.py $(GPU_CHECK)
 
 lint: $(STAMP_DEV)
 	ruff check $(CHECKED)

@@ -29,11 +29,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/gpu_check'))
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/gpu_check')
+    )
     parser.add_argument('--only', nargs='+', metavar='NAME', default=[])
     parser.add_argument('--skip', nargs='+', metavar='NAME', default=[])
     parser.add_argument('--list', action='store_true', help='name the checks')
-    parser.add_argument('--official', type=Path, help="the authors' repository")
+    parser.add_argument(
+        '--official', type=Path, help="the authors' repository"
+    )
     parser.add_argument(
         '--long', action='store_true', help='long trainings on a CPU, too'
     )

@@ -26,8 +26,7 @@ def _weights(ours: Ours) -> list[Tensor]:
 
 def _same(ours: Ours, before: list[Tensor]) -> bool:
     return all(
-        torch.equal(a, b)
-        for a, b in zip(before, ours.weights(), strict=True)
+        torch.equal(a, b) for a, b in zip(before, ours.weights(), strict=True)
     )
 
 

@@ -15,8 +15,15 @@ from .settings import Settings
 
 def run(settings: Settings, report: Report) -> None:
     _one_graph_each(settings, report)
-    _recompilations(settings, report)
-    _breaks(settings, report)
+    for part in (_recompilations, _breaks):
+        try:
+            part(settings, report)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            report.detail(f'error of {part.__name__}', str(error))
+            text = f'{type(error).__name__}: {error}'.splitlines()[0]
+            name = part.__name__.strip('_')
+            report.require(f'a training step compiles ({name}): {text}', False)
+            torch.compiler.reset()
 
 
 def _one_graph_each(settings: Settings, report: Report) -> None:

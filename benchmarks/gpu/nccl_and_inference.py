@@ -57,7 +57,9 @@ def _one_rank(settings: Settings, report: Report) -> None:
         )
         losses = wrapped(**ours.arguments(batch), mode='loss')
         losses['loss'].backward()
-        error = (_gradients(ours.model) - plain).abs().max() / plain.abs().max()
+        error = (
+            _gradients(ours.model) - plain
+        ).abs().max() / plain.abs().max()
         what = f'{backend}: gradients under DDP, relative difference'
         report.require(what, error.item(), most=1e-5)
         if settings.cuda:
@@ -91,8 +93,13 @@ def _inference(settings: Settings, report: Report) -> None:
     )
     pretrained = CAEPretrainViT(**shape)
     pretrained.init_weights()
-    ours = CAEViT(**shape, out_type='cls_token', use_rel_pos_bias=False)
-    ours.load_state_dict(pretrained.state_dict(), strict=False)
+    ours = CAEViT(
+        **shape,
+        out_type='cls_token',
+        final_norm=True,
+        use_rel_pos_bias=False,
+    )
+    ours.load_state_dict(pretrained.state_dict())
     state = {f'backbone.{k}': v for k, v in pretrained.state_dict().items()}
     heads = size.arch['num_heads']
     converted, arguments = convert({'state_dict': state}, num_heads=heads)
@@ -101,7 +108,7 @@ def _inference(settings: Settings, report: Report) -> None:
     models: dict[str, Any] = dict(mmcae=ours, timm=theirs)
     for model in models.values():
         model.to(device).eval()
-    clock = Clock(device)
+    clock, repeats = Clock(device), settings.pick(20, 2)
     for precision in ('fp32', *settings.half[:1]):
         dtype = PRECISIONS[precision]
         for batch_size in (1, 64):
@@ -124,7 +131,6 @@ def _inference(settings: Settings, report: Report) -> None:
                 error = ((one - two).abs().max() / two.abs().max()).item()
                 what = f'class token as timm, batch {batch_size}'
                 report.require(what, error, most=1e-4)
-            repeats = settings.pick(20, 2)
             calls = {
                 name: lambda n=name: [encode(n) for _ in range(repeats)]
                 for name in models

@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """A check in a process of its own: whatever it does, the others run."""
 
+import contextlib
 import json
 import os
 import signal
@@ -92,10 +93,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _kill_group(process: subprocess.Popen) -> None:
     """Kill what is left of the session that the process leads."""
-    try:
+    # It is no error if all of it has ended.
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # all of it has ended
     process.wait()
 
 

@@ -12,7 +12,7 @@ PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 REACHED, MISSED, NOTED = 'reached', 'not reached', 'noted'
 
 
-class SkipCheck(Exception):
+class SkipCheck(Exception):  # noqa: N818  (no error)
     """Raised by a check that cannot run here; the message says why."""
 
 
