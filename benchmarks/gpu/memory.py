@@ -121,7 +121,7 @@ def _fits(settings: Settings, ours: Trained, size: Any, number: int) -> bool:
         if not out_of_memory(error):
             raise
         fits = False
-    batch = None  (the images must go, too)
+    batch = None  # the images must go, too
     ours.model.zero_grad(set_to_none=True)
     gc.collect()
     torch.cuda.empty_cache()

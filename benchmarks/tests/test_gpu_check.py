@@ -2,7 +2,9 @@
 """`gpu_check.py`: its report, its processes, and its CPU form."""
 
 import json
+import subprocess
 import sys
+import zipfile
 
 import pytest
 from speed_tools import TOOLS  # makes the tools importable
@@ -150,6 +152,33 @@ def test_limits__of_a_gpu_and_of_a_long_run(tmp_path):
     assert check.limit(Settings('cuda', tmp_path)) == 40
     assert check.limit(Settings('cpu', tmp_path)) == 120
     assert check.limit(Settings('cpu', tmp_path, long=True)) == 1200
+
+
+def test_install_from__wheels_of_a_folder_beside_what_is_there(tmp_path):
+    wheels = tmp_path / 'wheels'
+    wheels.mkdir()
+    name = 'only_in_the_wheelhouse'
+    info = f'{name}-1.0.dist-info'
+    files = {
+        f'{name}.py': 'VALUE = 3\n',
+        f'{info}/METADATA': f'Metadata-Version: 2.1\nName: {name}\n'
+        'Version: 1.0\nRequires-Dist: not-there\n',
+        f'{info}/WHEEL': 'Wheel-Version: 1.0\nGenerator: test\n'
+        'Root-Is-Purelib: true\nTag: py3-none-any\n',
+    }
+    record = ''.join(f'{path},,\n' for path in (*files, f'{info}/RECORD'))
+    wheel = wheels / f'{name}-1.0-py3-none-any.whl'
+    with zipfile.ZipFile(wheel, 'w') as archive:
+        for path, text in {**files, f'{info}/RECORD': record}.items():
+            archive.writestr(path, text)
+    (wheels / 'requirements.txt').write_text(f'{name}==1.0\n')
+    python = gpu_check.install_from(wheels, tmp_path / 'out')
+    assert python.is_relative_to(tmp_path / 'out-env')
+    code = f'import {name}, torch, mmengine; print({name}.VALUE)'
+    done = subprocess.run(
+        [python, '-c', code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == '3\n'
 
 
 @pytest.mark.slow
