@@ -204,7 +204,8 @@ def _half_precision(settings: Settings, report: Report) -> None:
         else:
             ours.start_from(first.model)
         loss = ours.loss(batch)
-        loss.backward()
+        # Scaled, as in training: float16 has no smaller numbers than 6e-8.
+        (4096 * loss if precision == 'fp16' else loss).backward()
         gradient = torch.cat(
             [
                 p.grad.double().flatten()

@@ -38,7 +38,7 @@ def profile_steps(
             (event.time_range.start, event.time_range.end, event.name)
             for event in profiler.events()
             if event.device_type == DeviceType.CUDA
-            and not event.is_user_annotation
+            and not getattr(event, 'is_user_annotation', False)
         ]
         seconds: dict[str, float] = {}
         for start, end, name in pieces:

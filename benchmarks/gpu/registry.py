@@ -49,7 +49,7 @@ CHECKS = dict(
     step_time=_check('step_time', 'step time, images/s, MFU', 240),
     amp=_check('amp', 'loss scaling skips infinities', 40),
     trajectory=_check('trajectory', 'CPU and device; determinism', 45),
-    memory=_check('memory', 'estimate and largest batch', 75),
+    memory=_check('memory', 'estimate and largest batch', 100),
     resume=_check('resume', 'a resumed run is bitwise the same', 75),
     nccl_and_inference=_check(
         'nccl_and_inference', 'one rank; inference beside timm', 45
