@@ -54,7 +54,7 @@ def run_header(
         dataset: The training data.
         sampler: Its sampler.
         tokenizer: The target generator, weights loaded.
-        data_preprocessor: What normalises the tokenizer's view.
+        data_preprocessor: What normalizes the tokenizer's view.
 
     Returns:
         Plain values, for JSON.

@@ -4,12 +4,12 @@
 import numpy as np
 import simplejpeg
 
-# Colours in which libjpeg stores what PIL calls 'RGB'.
+# Colors in which libjpeg stores what PIL calls 'RGB'.
 _COLOURED = ('YCbCr', 'RGB')
 
 
 def decode_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
-    """Decode a sound, coloured JPEG.
+    """Decode a sound, colored JPEG.
 
     What to do with others, and what is wrong with a damaged file, is left
     to PIL: a warning of the decoder is enough for this one to step back.
@@ -22,8 +22,8 @@ def decode_jpeg(data: bytes, max_pixels: int) -> np.ndarray | None:
         uint8 BGR ``(H, W, 3)``, or None.
     """
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in _COLOURED or height * width > max_pixels:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if colors not in _COLOURED or height * width > max_pixels:
             return None
         return simplejpeg.decode_jpeg(data, colorspace='BGR', strict=True)
     except ValueError:

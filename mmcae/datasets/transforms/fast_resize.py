@@ -3,7 +3,7 @@
 
 PIL resamples the rows, rounds to 8 bits, then the columns; so does this.
 (From version 13 on PIL itself takes the columns first where that is cheaper.
-About 0.15 grey levels lie between the two orders.)
+About 0.15 gray levels lie between the two orders.)
 """
 
 import importlib.util

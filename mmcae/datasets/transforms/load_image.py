@@ -54,7 +54,7 @@ class UnreadableImageError(Exception):
 def to_rgb(img: Image.Image) -> Image.Image:
     """Convert any mode of PIL's to 8-bit RGB.
 
-    Transparency is dropped, as PIL does. 16-bit grey is scaled to 8 bits;
+    Transparency is dropped, as PIL does. 16-bit gray is scaled to 8 bits;
     PIL's own conversion saturates.
 
     Args:
@@ -72,13 +72,13 @@ def to_rgb(img: Image.Image) -> Image.Image:
     if img.mode == 'P' and 'transparency' in img.info:
         img = img.convert('RGBA')
     elif img.mode.startswith('I'):
-        grey = np.asarray(img).astype(np.int64)
-        low, high = int(grey.min()), int(grey.max())
+        gray = np.asarray(img).astype(np.int64)
+        low, high = int(gray.min()), int(gray.max())
         if low < 0 or high > 65535:
             raise ValueError(
                 f'integer pixels from {low} to {high} have no known scale'
             )
-        img = Image.fromarray(((grey + 128) // 257).astype(np.uint8))
+        img = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
     elif img.mode == 'F':
         raise ValueError('floating-point pixels have no known scale')
     return img.convert('RGB')
@@ -123,7 +123,7 @@ class LoadImage(BaseTransform):
         backend_args: How mmengine's file back end reads remote files. Local
             files are opened directly when None.
         backend: ``'fast'`` or ``'pil'``. Pixels and errors are the same;
-            what the fast decoder has not (all but coloured JPEGs, damaged
+            what the fast decoder has not (all but colored JPEGs, damaged
             files) is PIL's.
 
     Raises:

@@ -96,7 +96,7 @@ def sample_crop_box(
 
     Ten tries of an area uniform in ``scale`` and an aspect log-uniform in
     ``ratio``; the first that fits is placed uniformly, both ends included.
-    Otherwise the centred box that comes nearest to the aspect limits.
+    Otherwise the centered box that comes nearest to the aspect limits.
 
     Args:
         rng: Source of the draws.

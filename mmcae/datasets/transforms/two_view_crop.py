@@ -38,7 +38,7 @@ class TwoViewRandomResizedCrop(BaseTransform):
         ratio: Range of the box's width to height.
         interpolation: Filter of the first view.
         second_interpolation: Filter of the second view.
-        backend: ``'pil'``, or ``'fast'``: vector kernels within 0.05 grey
+        backend: ``'pil'``, or ``'fast'``: vector kernels within 0.05 gray
             levels of PIL's on average, where they are installed.
 
     Raises:
