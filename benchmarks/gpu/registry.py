@@ -22,7 +22,7 @@ class Check:
     module: str
     title: str
     gpu_seconds: int
-    cpu_seconds: int = 120
+    cpu_seconds: int = 300
 
     def limit(self, settings: Settings) -> int:
         """The time limit in seconds."""
