@@ -12,6 +12,8 @@
 #                   PYTHON_VERSION=3.12 DIR=wheels
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
 #   make reliability  faults injected into trainings, and what survives (30 min)
+#   make gpu-check  what is claimed for GPUs, on one (10 minutes); without a
+#                   GPU, with small sizes: GPU_CHECK="--device cpu"
 #
 # PYTHON chooses the interpreter (3.10 or newer) that makes .venv; PIP_FLAGS is
 # passed on to pip.
@@ -19,6 +21,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 VENV ?= .venv
 LANES ?=
+GPU_CHECK ?= --device cuda
 # For which Python `make wheelhouse` collects, where to, and options such as
 # --with scipy (see requirements/wheelhouse.py).
 PYTHON_VERSION ?= 3.12
@@ -42,7 +45,7 @@ REQUIRED := $(wildcard requirements/*.txt) setup.cfg setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lanes lanes-core pins wheelhouse \
-	benchmark lint format docs clean
+	benchmark gpu-check reliability lint format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -106,6 +109,9 @@ benchmark: $(STAMP_BASE)
 
 reliability: $(STAMP_DEV)
 	$(BIN)/python benchmarks/reliability.py --write
+
+gpu-check: $(STAMP_BASE)
+	$(BIN)/python benchmarks/gpu_check.py $(GPU_CHECK)
 
 lint: $(STAMP_DEV)
 	ruff check $(CHECKED)

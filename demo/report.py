@@ -157,7 +157,7 @@ which are the same for all rows. In every row, features are standardized by mean
 and deviation of the training images.</p>
 <p><b>Claimed:</b> with 100 labels, pretraining lifts the pooled latent of this
 encoder by {gain['logistic']:.1f} points (logistic regression) and
-{gain['knn']:.1f} points (nearest neighbours) over the same encoder with random
+{gain['knn']:.1f} points (nearest neighbors) over the same encoder with random
 weights. <b>Not claimed:</b> that digits need pretraining. The first row shows the
 64 raw pixels. On images so small and centered they are strong features, and with
 all 1,400 labels a linear probe of them is hard to beat. The demo shows that the

@@ -1,18 +1,18 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Give this environment an mmcv whose operators are compiled.
+"""Install an mmcv with compiled operators into this environment.
 
-PyPI carries mmcv as source, and pip installs it without its C++ operators;
-mmdet cannot be imported then. ``make test`` calls this script. It compiles
-the operators once for each version of torch and keeps the wheel in
-``~/.cache/mmcae/wheels`` (``XDG_CACHE_HOME`` is respected). Whether they work
-is never concluded from a file: a fresh process calls them each time.
+PyPI has only the source of mmcv, and pip installs it without the C++
+operators that mmdet needs. ``make test`` calls this script. It compiles the
+operators once for each version of torch and keeps the wheel in
+``~/.cache/mmcae/wheels`` (or below ``XDG_CACHE_HOME``). A wheel in the cache
+may not work, so each run calls the operators in a new process.
 
-torch's headers need C++20 since 2.14 and mmcv asks for C++17, so the compiler
-is called through a script that changes the flag.
+The headers of torch 2.14 and later need C++20, but mmcv asks for C++17. The
+compiler is therefore called through a script that changes the flag.
 
-The operators are compiled for the CPU, with any gcc or clang and without a
-CUDA toolkit; ``FORCE_CUDA=1`` compiles them for the GPU too. ``MAX_JOBS``
-limits the compilers that run at once. Arguments are passed on to pip.
+The operators are compiled for the CPU, with gcc or clang and without a CUDA
+toolkit. ``FORCE_CUDA=1`` compiles them for the GPU as well, and ``MAX_JOBS``
+limits the number of parallel compilers. Arguments are passed on to pip.
 """
 
 import os
@@ -30,8 +30,8 @@ from pathlib import Path
 NAME = 'onedl-mmcv'
 # The first torch whose headers do not compile as C++17.
 NEEDS_CXX20 = (2, 14)
-# mmcv's flag comes after those of CXXFLAGS, so it has to be replaced. A loop
-# over "$@" keeps arguments with blanks in one piece.
+# mmcv's flag comes after those of CXXFLAGS and wins, so it has to be replaced.
+# The loop over "$@" keeps arguments that contain spaces intact.
 COMPILER = """#!/bin/sh
 for argument do
     shift
@@ -44,7 +44,7 @@ CHECK = """
 import torch
 from mmcv.ops import RoIAlign, nms
 
-# Each column holds its own number: bins around 0.5 and 2.5 have that mean.
+# Each column holds its index, so bins centered at 0.5 and 2.5 have that mean.
 ramp = torch.arange(8.0).expand(1, 1, 8, 8).clone().requires_grad_()
 boxes = torch.tensor([[0, 0, 0, 4, 4.0]])
 pooled = RoIAlign(output_size=2, sampling_ratio=2)(ramp, boxes)
@@ -65,7 +65,7 @@ def wheel_folder(
     python: str,
     platform: str,
 ) -> Path:
-    """Where the wheel for these versions is kept.
+    """Return the folder of the wheel for these versions.
 
     Args:
         environ: The environment variables.
@@ -73,7 +73,7 @@ def wheel_folder(
         torch: Version of torch with its suffix: ``2.9.1+cu128`` and
             ``2.9.1+cpu`` do not share operators.
         python: Tag of the interpreter, such as ``cpython-311``.
-        platform: Such as ``linux-x86_64``.
+        platform: Name of the platform, such as ``linux-x86_64``.
     """
     cache = environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
     device = 'cuda' if environ.get('FORCE_CUDA') == '1' else 'cpu'
@@ -85,9 +85,12 @@ def write_compiler(folder: Path, compiler: str) -> Path:
     """Write a script that calls ``compiler`` with C++20 in place of C++17.
 
     Args:
-        folder: Where to put it. The path must not have blanks, because
-            torch's build rules do not quote it.
-        compiler: What to call, such as ``c++`` or ``ccache g++``.
+        folder: Folder of the script. Its path must not contain spaces,
+            because torch's build rules do not quote it.
+        compiler: The compiler to call, such as ``c++`` or ``ccache g++``.
+
+    Returns:
+        The path of the script.
     """
     script = folder / 'c++'
     script.write_text(COMPILER.format(compiler=compiler))
@@ -96,20 +99,20 @@ def write_compiler(folder: Path, compiler: str) -> Path:
 
 
 def needs_cxx20(torch: str) -> bool:
-    """Whether the headers of this version of torch need C++20."""
+    """Return whether the headers of a version of torch need C++20."""
     release = re.match(r'(\d+)\.(\d+)', torch)
     return bool(release) and tuple(map(int, release.groups())) >= NEEDS_CXX20
 
 
 def build_environment(environ: Mapping[str, str], cores: int) -> dict:
-    """Environment variables for mmcv's ``setup.py``."""
+    """Return the environment variables for mmcv's ``setup.py``."""
     env = {'MAX_JOBS': str(cores), 'CFLAGS': '-O1 -g0', **environ}
     env['MMCV_WITH_OPS'] = '1'
-    # Where pip puts ninja; without it one file is compiled at a time.
+    # pip installs ninja there; without ninja, one file is compiled at a time.
     scripts = sysconfig.get_path('scripts')
     env['PATH'] = os.pathsep.join([scripts, env.get('PATH', os.defpath)])
     if env.get('FORCE_CUDA') != '1':
-        # It would look for nvcc wherever torch sees a GPU.
+        # Otherwise the build looks for nvcc where torch sees a GPU.
         env['CUDA_VISIBLE_DEVICES'] = ''
     return env
 
@@ -120,19 +123,19 @@ def provide(
     install: Callable[[Path], None],
     build: Callable[[Path], Path],
 ) -> str:
-    """Install a wheel that works, from the folder if it has one.
+    """Install a wheel that works, from the cache if possible.
 
     Args:
-        folder: See `wheel_folder`.
-        works: Whether the installed operators work.
-        install: Install a wheel.
-        build: Make a wheel in the folder given, and return its path.
+        folder: The cache, see `wheel_folder`.
+        works: Returns whether the installed operators work.
+        install: Installs a wheel.
+        build: Builds a wheel in a folder, and returns its path.
 
     Returns:
-        What was done.
+        A sentence that says what was done.
 
     Raises:
-        RuntimeError: If the operators do not work even when just compiled.
+        RuntimeError: If the newly compiled operators do not work.
     """
     if works():
         return 'they work already'
@@ -147,31 +150,34 @@ def provide(
         wheel = build(Path(temporary))
         install(wheel)
         if not works():
-            raise RuntimeError('the operators just compiled do not work')
-        # Only a whole wheel that works gets a name that is looked for.
+            raise RuntimeError('the newly compiled operators do not work')
+        # The cache gets only complete wheels that work.
         os.replace(wheel, folder / wheel.name)
     return f'compiled {folder / wheel.name}'
 
 
 def operators_work() -> bool:
-    """Call some operators in a fresh process: a bad one may crash it."""
+    """Call some operators in a new process, which they may crash."""
     command = [sys.executable, '-c', CHECK]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def pip(*arguments: str) -> list[str]:
-    """Command line of pip; its cache of wheels ignores torch's version."""
+    """Return a command line of pip.
+
+    pip's own cache is not used, because it ignores the version of torch.
+    """
     command = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
     return [*command, *arguments, '--no-cache-dir', '--no-deps']
 
 
 def install_wheel(wheel: Path) -> None:
-    """Replace the installed mmcv by a wheel, and nothing else."""
+    """Replace the installed mmcv by a wheel, without its dependencies."""
     subprocess.run(pip('install', '--force-reinstall', str(wheel)), check=True)
 
 
 def torch_version() -> str:
-    """The version of torch with its suffix, as torch itself says it."""
+    """Return the version of torch with its suffix, such as ``+cpu``."""
     command = [sys.executable, '-c', 'import torch; print(torch.__version__)']
     return subprocess.check_output(command, text=True).strip()
 
@@ -181,9 +187,11 @@ def compile_wheel(folder: Path) -> Path:
     headers = Path(sysconfig.get_paths()['include'])
     compiler = os.environ.get('CXX') or 'c++'
     if not shutil.which(compiler.split()[0]):
-        sys.exit(f'No C++ compiler {compiler!r}: install g++, or set CXX')
+        sys.exit(
+            f'There is no C++ compiler {compiler!r}: install g++, or set CXX'
+        )
     if not (headers / 'Python.h').is_file():
-        sys.exit(f'No Python.h in {headers}: install python3-dev')
+        sys.exit(f'There is no Python.h in {headers}: install python3-dev')
     env = build_environment(os.environ, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix='mmcv-compiler-') as temporary:
         if needs_cxx20(torch_version()):
@@ -192,10 +200,11 @@ def compile_wheel(folder: Path) -> Path:
 
 
 def run_build(folder: Path, env: Mapping[str, str]) -> Path:
-    """Call pip, with a line of progress each half minute."""
+    """Call pip, and print the progress every 30 seconds."""
     print(
-        f"Compiling mmcv's operators with MAX_JOBS={env['MAX_JOBS']}, once "
-        'for this torch: 13 minutes of processor time (7 on two free cores)',
+        f"Compiling mmcv's operators with MAX_JOBS={env['MAX_JOBS']}. This "
+        'happens once for this version of torch and takes 13 minutes of '
+        'processor time (7 minutes on two free cores).',
         flush=True,
     )
     command = pip('wheel', '-v', '--no-build-isolation', *sys.argv[1:])
@@ -223,7 +232,7 @@ def run_build(folder: Path, env: Mapping[str, str]) -> Path:
 
 
 def main() -> None:
-    """Provide the operators for this interpreter's torch."""
+    """Install working operators for the torch of this environment."""
     folder = wheel_folder(
         os.environ,
         mmcv=version(NAME),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 #
-# Start SCRIPT in PROCESSES processes; called by dist_train.sh and dist_test.sh.
+# Start SCRIPT in several processes; dist_train.sh and dist_test.sh call this.
 # Usage: tools/dist_run.sh SCRIPT PROCESSES [arguments of SCRIPT]
 set -euo pipefail
 SCRIPT=$1
@@ -17,14 +17,14 @@ if ! [[ $PROCESSES =~ ^[1-9][0-9]*$ ]]; then
 fi
 if [ -z "${PORT:-}" ]; then
     if [ "$NNODES" = 1 ]; then
-        # A free port: several jobs can share a machine.
+        # Choose a free port, because several jobs can share a machine.
         PORT=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     else
-        PORT=29500 # every machine has to name the same one
+        PORT=29500 # all machines must use the same port
     fi
 fi
 if [ -z "${OMP_NUM_THREADS:-}" ]; then
-    # torchrun would set 1; share the cores instead.
+    # torchrun would set 1; divide the cores among the processes instead.
     CORES=$("$PYTHON" -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)')
     OMP_NUM_THREADS=$((CORES / PROCESSES > 0 ? CORES / PROCESSES : 1))
     export OMP_NUM_THREADS

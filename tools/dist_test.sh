@@ -3,9 +3,9 @@
 #
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 #
-# GPUS is the number of processes on this machine; on a machine without a GPU
-# they use gloo on the CPU. Several machines: run the same command on each, with
-# NNODES, NODE_RANK, MASTER_ADDR and PORT in the environment.
+# GPUS is the number of processes on this machine. Without a GPU, they run on the
+# CPU with gloo. For several machines, run the same command on each of them and
+# set NNODES, NODE_RANK, MASTER_ADDR and PORT in the environment.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     sed -n '4,8s/^# \{0,1\}//p' "$0" >&2

@@ -1,15 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Encode a folder of images and keep the features in one file.
+"""Encode a folder of images and write the features to one file.
 
     python tools/extract_features.py CONFIG CHECKPOINT ROOT OUT
 
-CONFIG is a config of CAE or of a classifier on its encoder (a path, or the
-name of a packaged config), CHECKPOINT a file of any source ('random' for
-freshly drawn weights), OUT ends in .npz or .safetensors. The file holds
-`features` (N, D), `labels` (N,) and the class names (the folder of an image
-below ROOT is its class; without folders there are no labels), and the paths.
-Unreadable images are left out, counted and named; as in training, more than
-three (or 1 % of many) stop the run.
+The file holds `features` (N, D), `labels` (N,), the names of the classes and
+the paths of the images. The class of an image is its folder below ROOT; if
+there are no folders, there are no labels. Unreadable images are left out,
+counted and named. As in training, more than three of them (or more than 1 %
+of a large dataset) stop the run.
 """
 
 import argparse
@@ -22,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.registry import DefaultScope
 from mmengine.utils import ProgressBar
 from mmpretrain import get_model
 from safetensors.numpy import save_file
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis import extract_features
 from mmcae.datasets import FolderDataset
@@ -40,35 +39,61 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
-    parser.add_argument('root', type=Path)
-    parser.add_argument('out', type=Path)
+    parser.add_argument(
+        'config',
+        help='config of CAE or of a classifier with its encoder: a path, or '
+        'the name of a packaged config',
+    )
+    parser.add_argument(
+        'checkpoint',
+        help="checkpoint in any format that mmcae reads; 'random' for newly "
+        'initialized weights',
+    )
+    parser.add_argument('root', type=Path, help='folder of images')
+    parser.add_argument(
+        'out', type=Path, help='file to write: .npz or .safetensors'
+    )
     parser.add_argument(
         '--pool',
         choices=['mean', 'cls', 'both'],
         default='mean',
-        help='mean of the patch tokens (default), class token, or both',
+        help='feature of an image: the mean of the patch tokens (default), '
+        'the class token, or both, concatenated',
     )
     parser.add_argument(
         '--crop-ratio',
         type=float,
         default=0.875,
-        help='side of the centre crop over the resized short side '
-        '(default: 224 / 256); 1 keeps the whole of square images',
+        help='side of the center crop divided by the short side of the '
+        'resized image (default: 0.875, which is 224 / 256); 1 keeps square '
+        'images whole',
     )
-    parser.add_argument('--batch-size', type=int, default=64)
-    parser.add_argument('--num-workers', type=int, default=4)
     parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+        '--batch-size',
+        type=int,
+        default=64,
+        help='images per batch (default: 64)',
     )
-    parser.add_argument('--seed', type=int, default=0, help="for 'random'")
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        default=4,
+        help='processes that load images (default: 4)',
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='device of the model (default: cuda if there is a GPU)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help="seed of 'random' (default: 0)"
+    )
     parser.add_argument(
         '--max-unreadable',
         type=float,
         default=0.01,
-        help='share of images that may be unreadable (default: 0.01; up to '
-        'three always may, unless it is 0)',
+        help='share of images that may be unreadable (default: 0.01); up to '
+        'three images always may, unless the share is 0',
     )
     args = parser.parse_args()
     if args.out.suffix not in ('.npz', '.safetensors'):
@@ -77,15 +102,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def load_model(args: argparse.Namespace) -> torch.nn.Module:
-    """Build the model without its tokenizer, which features do not need."""
+    """Build the model without its tokenizer, which is not needed here."""
     config = Config.fromfile(find_config(args.config))
     config.model.pop('target_generator', None)
     torch.manual_seed(args.seed)
     random = args.checkpoint == 'random'
     if not random and not os.path.isfile(args.checkpoint):
         raise FileNotFoundError(
-            f"there is no checkpoint {args.checkpoint} ('random' draws "
-            'weights)'
+            f"there is no checkpoint {args.checkpoint}; 'random' initializes "
+            'the weights instead'
         )
     model = get_model(config, pretrained=False if random else args.checkpoint)
     if random:
@@ -94,7 +119,7 @@ def load_model(args: argparse.Namespace) -> torch.nn.Module:
 
 
 def load_images(args: argparse.Namespace, side: int) -> DataLoader:
-    """Centre crops of all images below the root, in the order of names."""
+    """Load center crops of all images below the root, sorted by name."""
     short = round(side / args.crop_ratio)
     backend = dict(backend='pillow', interpolation='bicubic')
     dataset = FolderDataset(
@@ -122,7 +147,7 @@ def load_images(args: argparse.Namespace, side: int) -> DataLoader:
 
 
 class SkipUnreadable(Dataset):
-    """Gives the reason in the place of an image that cannot be read."""
+    """Returns the reason instead of an image that cannot be read."""
 
     def __init__(self, dataset: FolderDataset) -> None:
         self.dataset = dataset
@@ -138,22 +163,25 @@ class SkipUnreadable(Dataset):
 
 
 def collate(items: list[tuple[int, dict | str]]) -> dict:
-    """Join what could be read; ``indices`` says which, ``skipped`` why not."""
+    """Collate the images that could be read.
+
+    Args:
+        items: Index and image, or index and reason, of each item.
+
+    Returns:
+        The batch. ``indices`` are the indices of its images, ``skipped`` the
+        reasons for the unreadable ones.
+    """
     good = {i: item for i, item in items if isinstance(item, dict)}
-    batch = dict(
+    return dict(
         indices=list(good),
         skipped=[item for _, item in items if isinstance(item, str)],
+        **(default_collate(list(good.values())) if good else {}),
     )
-    if good:
-        batch.update(
-            inputs=default_collate([item['inputs'] for item in good.values()]),
-            data_samples=[item['data_samples'] for item in good.values()],
-        )
-    return batch
 
 
 class Progress:
-    """Passes on batches that hold an image, and keeps count of all."""
+    """Iterates over batches, and records which images were read."""
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
@@ -161,7 +189,7 @@ class Progress:
         self.skipped: list[str] = []
 
     def batches(self, model: torch.nn.Module) -> Iterator[dict]:
-        """Yield batches as the model takes them.
+        """Yield the batches that have an image, as the model takes them.
 
         Raises:
             ValueError: If too many images are unreadable.
@@ -180,7 +208,7 @@ class Progress:
                     'remove them, or raise --max-unreadable'
                 )
             if indices:
-                # CAE's preprocessor normalizes two views.
+                # The preprocessor of CAE expects two views.
                 if hasattr(model.data_preprocessor, 'second_mean'):
                     batch['inputs'] = [batch['inputs'], batch['inputs']]
                 yield batch
@@ -195,7 +223,7 @@ class Progress:
 def class_labels(
     paths: list[str], root: Path
 ) -> tuple[np.ndarray, list[str]] | None:
-    """Classes by folder, sorted by name; None without folders."""
+    """Return labels and sorted class names; None if there are no folders."""
     names = [os.path.relpath(os.path.dirname(p), root) for p in paths]
     classes = sorted(set(names))
     if classes == ['.']:
@@ -216,16 +244,16 @@ def main() -> None:
     paths = [info(i)['img_path'] for i in progress.indices]
     arrays = dict(features=features.numpy())
     lists = dict(paths=[os.path.relpath(p, args.root) for p in paths])
-    labelled = class_labels(paths, args.root)
-    if labelled is not None:
-        arrays['labels'], lists['classes'] = labelled
+    labeled = class_labels(paths, args.root)
+    if labeled is not None:
+        arrays['labels'], lists['classes'] = labeled
     args.out.parent.mkdir(parents=True, exist_ok=True)
     if args.out.suffix == '.npz':
         np.savez(args.out, **arrays, **lists)
     else:
         metadata = {key: json.dumps(value) for key, value in lists.items()}
         save_file(arrays, args.out, metadata)
-    count = f'{len(lists["classes"])} classes' if labelled else 'no labels'
+    count = f'{len(lists["classes"])} classes' if labeled else 'no labels'
     print(
         f'{len(features)} images, {features.shape[1]} numbers each '
         f'({args.pool}, {side} px, last block), {count} -> {args.out}'

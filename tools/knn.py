@@ -1,9 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Classify cached features by their nearest neighbours.
+"""Classify features by their nearest neighbors.
 
     python tools/knn.py TRAIN TEST --k 10 20 --temperature 0.07
 
-Both files are written by tools/extract_features.py from folders with one
+Both files come from tools/extract_features.py, and from folders that have one
 subfolder for each class.
 """
 
@@ -22,14 +22,21 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('train', type=Path)
-    parser.add_argument('test', type=Path)
-    parser.add_argument('--k', type=int, nargs='+', default=[10, 20])
+    parser.add_argument('train', type=Path, help='features to compare with')
+    parser.add_argument('test', type=Path, help='features to classify')
+    parser.add_argument(
+        '--k',
+        type=int,
+        nargs='+',
+        default=[10, 20],
+        help='numbers of neighbors (default: 10 20)',
+    )
     parser.add_argument(
         '--temperature',
         type=float,
         default=0.07,
-        help='of the votes; 0 lets all neighbours weigh the same',
+        help='temperature of the votes (default: 0.07); with 0, all '
+        'neighbors have the same weight',
     )
     args = parser.parse_args()
     train, train_names = read_features(args.train)

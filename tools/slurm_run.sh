@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 #
-# Start SCRIPT under Slurm; called by slurm_train.sh and slurm_test.sh.
+# Start SCRIPT with Slurm; slurm_train.sh and slurm_test.sh call this.
 # Usage: tools/slurm_run.sh PARTITION JOB_NAME SCRIPT [arguments of SCRIPT]
 set -euo pipefail
 PARTITION=$1
@@ -17,7 +17,7 @@ if [ "$GPUS_PER_NODE" -gt 0 ]; then
     GRES=(--gres="gpu:$GPUS_PER_NODE")
 fi
 
-# SRUN_ARGS holds several words on purpose.
+# SRUN_ARGS may contain several arguments, so it is not quoted.
 # shellcheck disable=SC2086
 exec srun -p "$PARTITION" \
     --job-name="$JOB_NAME" \

@@ -3,8 +3,8 @@
 #
 # Usage: tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]
 #
-# Environment: GPUS (8), GPUS_PER_NODE (8; 0 for CPU nodes), TASKS_PER_NODE
-# (GPUS_PER_NODE), CPUS_PER_TASK (5), SRUN_ARGS, PYTHON (python).
+# Variables (and defaults): GPUS (8), GPUS_PER_NODE (8; 0 for CPU nodes),
+# TASKS_PER_NODE (GPUS_PER_NODE), CPUS_PER_TASK (5), SRUN_ARGS, PYTHON (python).
 set -euo pipefail
 if [ $# -lt 4 ]; then
     sed -n '4,7s/^# \{0,1\}//p' "$0" >&2

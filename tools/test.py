@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         '--work-dir',
-        help='where logs and metrics go (default: work_dirs/CONFIG_NAME)',
+        help='folder for logs and metrics (default: work_dirs/CONFIG_NAME)',
     )
     parser.add_argument(
         '--out', metavar='FILE', help='write the results to FILE'
@@ -33,40 +33,49 @@ def parse_args() -> argparse.Namespace:
         '--out-item',
         choices=['metrics', 'pred'],
         default='pred',
-        help='what --out holds: metrics (.json, .yml, .pkl) or predictions '
+        help='content of --out: metrics (.json, .yml, .pkl) or predictions '
         '(.pkl; the default)',
     )
     parser.add_argument(
         '--tta',
         action='store_true',
-        help="test-time augmentation: the config's tta_pipeline and "
-        'tta_model, or the mean over an image and its mirror image',
+        help="test-time augmentation: with the config's tta_pipeline and "
+        'tta_model, or else the mean over each image and its mirror image',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
-        '--show-dir', help='write pictures of the predictions to this folder'
+        '--amp', action='store_true', help='automatic mixed precision'
+    )
+    parser.add_argument(
+        '--show-dir', help='folder for images of the predictions'
     )
     parser.add_argument(
         '--show', action='store_true', help='show the predictions in a window'
     )
     parser.add_argument(
-        '--interval', type=int, default=1, help='show every n-th sample'
+        '--interval',
+        type=int,
+        default=1,
+        help='show every n-th sample (default: 1)',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window stays'
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds for which a window stays open (default: 2)',
     )
     add_common_arguments(parser)
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.out and args.out_item == 'pred' and not args.out.endswith('.pkl'):
         parser.error(
-            f"--out '{args.out}': predictions are written as .pkl; use "
-            '--out-item metrics for .json'
+            f"--out '{args.out}': predictions can only be written as .pkl; "
+            'for .json, pass --out-item metrics'
         )
     return args
 
 
 def show_predictions(cfg, args: argparse.Namespace) -> None:
+    """Configure the hook that draws predictions, for --show and --show-dir."""
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ConfigError(
@@ -84,7 +93,7 @@ def show_predictions(cfg, args: argparse.Namespace) -> None:
     if scope == 'mmseg':
         cfg.visualizer['save_dir'] = args.show_dir
     elif scope == 'mmdet':
-        # It puts a relative path below the work dir.
+        # mmdet would put a relative path below the work directory.
         hook['test_out_dir'] = str(Path(args.show_dir).absolute())
     else:
         hook['out_dir'] = args.show_dir
@@ -96,7 +105,7 @@ def main() -> None:
     if cfg.get('test_dataloader') is None:
         raise ConfigError(
             f"'{args.config}' has no test_dataloader: there is nothing to "
-            'test (pretraining is judged by a probe)'
+            'test (evaluate a pretrained encoder with a probe)'
         )
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint

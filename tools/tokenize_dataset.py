@@ -1,12 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Compute the visual tokens of a pretraining run ahead, into a token store.
+"""Compute the visual tokens of a pretraining run before the run.
 
     python tools/tokenize_dataset.py CONFIG STORE --epochs 0:300
     python tools/train.py CONFIG --cfg-options token_store=STORE
 
-Only what the store lacks is computed: start it again after an interruption,
-or with more epochs. Several processes share the work with ``--processes``,
-``--shard`` or torchrun.
+The tokens are written to a token store. Only tokens that are not in the store
+are computed, so run the command again after an interruption or for more
+epochs. Several processes share the work with --processes, --shard or torchrun.
 """
 
 import argparse
@@ -45,27 +45,43 @@ def parse_args() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of the pretraining')
-    parser.add_argument('store', help='folder of the store')
+    parser.add_argument(
+        'config',
+        help='config of pretraining: a path, or the name of a packaged config',
+    )
+    parser.add_argument('store', help='folder of the token store')
     parser.add_argument(
         '--epochs',
         type=_span,
         metavar='FIRST:END',
-        help='epochs to fill, from 0, without END; with a pool of views its '
-        'slots (default: all of the run, or of the pool)',
+        help='epochs to fill, counted from 0 and without END; with a pool of '
+        'views, slots of the pool (default: all epochs of the run, or all '
+        'slots)',
     )
-    parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument(
-        '--num-workers', type=int, default=2, help='per process'
+        '--batch-size',
+        type=int,
+        default=64,
+        help='images per batch (default: 64)',
+    )
+    parser.add_argument(
+        '--num-workers',
+        type=int,
+        default=2,
+        help='workers of each process that load images (default: 2)',
     )
     parser.add_argument(
         '--shard',
         type=_shard,
         metavar='I/N',
-        help='do every N-th image from I on (torchrun: the rank decides)',
+        help='compute every N-th image, beginning with image I; with '
+        'torchrun, the rank and the world size are used',
     )
     parser.add_argument(
-        '--processes', type=int, default=1, help='start that many on this host'
+        '--processes',
+        type=int,
+        default=1,
+        help='number of processes to start on this machine (default: 1)',
     )
     parser.add_argument(
         '--cfg-options',
@@ -76,7 +92,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     if args.processes > 1 and args.shard:
-        parser.error('give either --processes or --shard')
+        parser.error('--processes and --shard exclude each other')
     return args
 
 
@@ -84,7 +100,9 @@ def _span(text: str) -> range:
     first, _, end = text.partition(':')
     span = range(int(first or 0), int(end))
     if span.start < 0 or not span:
-        raise argparse.ArgumentTypeError(f"'{text}' holds no epoch")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' contains no epoch: expected FIRST:END, such as 0:300"
+        )
     return span
 
 
@@ -92,13 +110,13 @@ def _shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition('/')
     if not 0 <= int(index) < int(count):
         raise argparse.ArgumentTypeError(
-            f"'{text}': I must be from 0 to N - 1"
+            f"'{text}': I of I/N must be from 0 to N - 1"
         )
     return int(index), int(count)
 
 
 def start_processes(count: int) -> None:
-    """Run this command once for each shard; stop all if one fails."""
+    """Run this command once for each shard; if one fails, stop all."""
     command = [sys.executable, *sys.argv, '--processes', '1']
     threads = str(max((os.cpu_count() or 1) // count, 1))
     running = []
@@ -129,7 +147,7 @@ def choose_device() -> torch.device:
 
 
 def build(cfg: Config) -> tuple[Any, Any, nn.Module, nn.Module]:
-    """Build data, sampler, tokenizer and preprocessor, but no model."""
+    """Build the dataset, the sampler, the tokenizer and the preprocessor."""
     init_default_scope(cfg.get('default_scope') or 'mmcae')
     model = cfg.model
     if model.get('target_generator') is None:
@@ -137,8 +155,8 @@ def build(cfg: Config) -> tuple[Any, Any, nn.Module, nn.Module]:
     loader = cfg.train_dataloader
     if loader.sampler.get('seed') is None:
         raise ConfigError(
-            'views follow the seed of the run, and this config has none: '
-            'set randomness.seed, here and in training'
+            'the views depend on the seed of the run, and this config has '
+            'none: set randomness.seed, here and in training'
         )
     tokenizer = MODELS.build(model.target_generator)
     tokenizer.init_weights()
@@ -155,11 +173,12 @@ def build(cfg: Config) -> tuple[Any, Any, nn.Module, nn.Module]:
 
 
 def choose_slots(cfg: Config, view_pool: int, asked: range | None) -> range:
-    """The epochs, or slots of the pool, that are to be filled."""
+    """Return the epochs to fill, or the slots of a pool of views."""
     end = view_pool or cfg.get('train_cfg', {}).get('max_epochs')
     if asked is None and end is None:
         raise ConfigError(
-            'the config does not count epochs: say which, e.g. --epochs 0:10'
+            'the config has no train_cfg.max_epochs: choose the epochs, e.g. '
+            '--epochs 0:10'
         )
     if view_pool and asked and asked.stop > view_pool:
         raise ConfigError(
@@ -175,10 +194,15 @@ def tokenize(
     tokenizer: nn.Module,
     preprocessor: nn.Module,
 ) -> Iterator[tuple[int, int, int]]:
-    """Fill the store; yields of each batch: added, unreadable, all views."""
+    """Fill the store.
+
+    Yields:
+        For each batch, the number of views that were added, that are
+        unreadable, and that the batch has.
+    """
     for batch in loader:
         inputs, samples = preprocessor(batch).values()
-        # Another process may have been faster with some.
+        # Another process may have written some of the tokens already.
         samples = [sample for sample in samples if 'tokens' not in sample]
         written = unreadable = 0
         if samples:
@@ -199,7 +223,7 @@ def fill(
     shard: tuple[int, int],
     parts: tuple[Any, Any, nn.Module, nn.Module],
 ) -> None:
-    """Compute what this shard lacks, and say how far it is."""
+    """Compute the missing tokens of a shard, and print the progress."""
     dataset, sampler, tokenizer, preprocessor = parts
     first, count = shard
     name = f'[{first}/{count}] ' if count > 1 else ''
@@ -267,7 +291,9 @@ def main() -> None:
     try:
         check_space(store.path, needed)
     except OSError as error:
-        raise ConfigError(f'{error}; fill fewer --epochs') from error
+        raise ConfigError(
+            f'{error}; free some space, or choose fewer --epochs'
+        ) from error
     skip_first_view(dataset)
     device = choose_device()
     tokenizer.to(device)

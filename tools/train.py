@@ -24,14 +24,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--work-dir',
-        help='where logs and checkpoints go (default: work_dirs/CONFIG_NAME)',
+        help='folder for logs and checkpoints (default: '
+        'work_dirs/CONFIG_NAME)',
     )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a path (or with "auto") from '
+        help='resume from a checkpoint; without a path (or with "auto"), from '
         'the newest good one in the work dir',
     )
     parser.add_argument(
@@ -45,8 +46,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the actual batch size, relative '
-        "to the config's auto_scale_lr.base_batch_size",
+        help='multiply the learning rate by the actual batch size divided by '
+        "the config's auto_scale_lr.base_batch_size",
     )
     parser.add_argument(
         '--no-validate',
@@ -56,7 +57,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--no-persistent-workers',
         action='store_true',
-        help='start data-loading workers anew in each epoch',
+        help='restart the data-loading workers in each epoch',
     )
     add_common_arguments(parser)
     args = parser.parse_args()
@@ -83,8 +84,8 @@ def main() -> None:
                 'auto_scale_lr.base_batch_size'
             )
         cfg.auto_scale_lr.enable = True
-    # torchrun restarts a failed job with the same options: going on is
-    # meant then, not starting over.
+    # torchrun restarts a failed job with the same options. The job has to
+    # resume then, although --resume is not among them.
     restarted = int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) > 0
     if args.resume == 'auto' or (args.resume is None and restarted):
         resume_newest(cfg)

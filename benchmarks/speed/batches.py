@@ -18,6 +18,8 @@ class Batch:
         token_images: Images for DALL-E's tokenizer, with values from 0.1 to
             0.9, ``(B, 3, h, w)``.
         mask: ``True`` where a patch is masked, ``(B, L)``.
+        host_mask: The same on the CPU, where our data preprocessor leaves
+            masks: on a GPU, to read them would make the host wait.
         tokens: Tokens of all patches, ``(B, L)``, for implementations that
             run without their tokenizer. They are on the CPU, like tokens from
             a token store.
@@ -26,6 +28,7 @@ class Batch:
     images: Tensor
     token_images: Tensor
     mask: Tensor
+    host_mask: Tensor
     tokens: Tensor
 
     def __len__(self) -> int:
@@ -44,9 +47,11 @@ def make_batch(
     tokens = torch.randint(
         size.model.neck.num_classes, (batch_size, patches), generator=draw
     )
+    mask = order < size.num_masked
     return Batch(
         images.to(device),
         (0.8 * views + 0.1).to(device),
-        (order < size.num_masked).to(device),
+        mask.to(device),
+        mask,
         tokens,
     )

@@ -64,7 +64,7 @@ class Ours(MMEngineImplementation):
         self.model.target_generator = other.target_generator
 
     def arguments(self, batch: Batch) -> dict[str, Any]:
-        samples = [DataSample(mask=mask) for mask in batch.mask]
+        samples = [DataSample(mask=mask) for mask in batch.host_mask]
         views = batch.token_images
         if self.stored:
             views = views[:0]

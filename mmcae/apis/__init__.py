@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What a script or a notebook imports."""
+"""Functions for scripts and notebooks."""
 
 from importlib import import_module
 from typing import Any
@@ -7,7 +7,8 @@ from typing import Any
 import mmcae.namespace_guard  # noqa: F401
 from mmcae.zoo.model_zoo import register_zoo
 
-# Imported when first used: `import mmcae` comes through here and stays light.
+# `import mmcae` imports this file. These modules are imported at first use, so
+# that it stays fast.
 _HOMES = {
     'Reconstruction': 'mmcae.apis.reconstruction',
     'extract_features': 'mmcae.apis.features',

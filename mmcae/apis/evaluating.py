@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A model in evaluation mode for a while."""
+"""A context in which a model is in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in evaluation mode; afterwards it has its former mode.
+    """Put a model in evaluation mode, and restore its mode afterwards.
 
     Args:
-        model: The model. An error inside leaves it as it was, too.
+        model: The model. Its mode is restored after an error, too.
     """
     training = model.training
     model.eval()

@@ -17,15 +17,15 @@ def pool_tokens(tokens: Tensor, pool: str = 'mean') -> Tensor:
 
     Args:
         tokens: ``(B, 1 + L, D)``.
-        pool: ``'mean'`` of the patch tokens, ``'cls'`` token, or ``'both'``
-            joined. The class token has no loss of its own in CAE, so the
-            mean says more about a short pretraining.
+        pool: ``'mean'`` of the patch tokens, the class token (``'cls'``), or
+            ``'both'``, concatenated. No loss of CAE is applied to the class
+            token, so after a short pretraining the mean is better.
 
     Returns:
         ``(B, D)``, or ``(B, 2 D)`` for ``'both'``.
 
     Raises:
-        ValueError: If there is no such pooling.
+        ValueError: If ``pool`` is not one of these.
     """
     if pool not in POOLS:
         raise ValueError(f'pool must be one of {POOLS}, got {pool!r}')
@@ -43,9 +43,9 @@ def extract_features(
 
     Args:
         model: A model whose ``extract_feat`` gives ``(B, 1 + L, D)``, such
-            as `CAE`, or a pooled ``(B, D)``, which is taken as it is. It is
-            put in evaluation mode for the time being.
-        batches: What a data loader yields: dicts with ``inputs``.
+            as `CAE`, or pooled features ``(B, D)``. It is in evaluation
+            mode during the call.
+        batches: Batches of a data loader: dicts with ``inputs``.
         pool: See `pool_tokens`.
 
     Returns:

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What a pretrained CAE predicts behind the mask, as pictures."""
+"""Pictures of the tokens that a pretrained CAE predicts."""
 
 from typing import Any, NamedTuple
 
@@ -16,12 +16,13 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         tokens: Tokens of the whole images, ``(B, L)``.
-        predicted: The same with the model's prediction at masked patches.
-        picture: ``predicted`` through the tokenizer's decoder,
+        predicted: The same, but with the predicted tokens at masked patches.
+        picture: ``predicted``, decoded by the tokenizer's decoder,
             ``(B, 3, H, W)``.
-        tokenizer_picture: ``tokens`` through it: the best a prediction
-            could look, ``(B, 3, H, W)``.
-        accuracy: Share of the masked patches predicted right.
+        tokenizer_picture: ``tokens``, decoded by the same decoder,
+            ``(B, 3, H, W)``. No prediction can look better.
+        accuracy: Share of the masked patches whose token is predicted
+            correctly.
     """
 
     tokens: Tensor
@@ -39,15 +40,15 @@ def reconstruct(
     mask: Tensor,
     decoder: Any = None,
 ) -> Reconstruction:
-    """Predict masked patches and draw them through the tokenizer.
+    """Predict the tokens of masked patches and decode them to pictures.
 
     Args:
-        model: A CAE with its tokenizer, which is loaded from the file that
-            its config names if that has not happened yet.
+        model: A CAE with a tokenizer. If the tokenizer has not loaded its
+            weights yet, they are loaded from the file in its config.
         images: Preprocessed images for the encoder, ``(B, 3, H, W)``.
         token_images: The same for the tokenizer, ``(B, 3, H', W')``.
         mask: ``True`` where a patch is masked, ``(B, L)``.
-        decoder: What turns tokens into pictures by
+        decoder: A module that turns tokens into pictures with its method
             ``reconstruct(tokens, grid=...)``. Defaults to the tokenizer
             itself (`DVAE`); DALL-E needs a `DALLEDecoder`.
 
@@ -64,7 +65,7 @@ def reconstruct(
     decoder = decoder or tokenizer
     if not hasattr(decoder, 'reconstruct'):
         raise ValueError(
-            f'{type(decoder).__name__} cannot draw tokens: pass the '
+            f'{type(decoder).__name__} cannot decode tokens: pass the '
             "tokenizer's decoder, e.g. mmcae.DALLEDecoder"
         )
     with evaluating(model):

@@ -67,9 +67,12 @@ The way from a file to a model, in the order in which a file travels:
        The parts of the file, compared with the run.
    ``own_files``
        Which files the resumed run may remove.
+   ``work_dir``
+       Which checkpoint of a work dir is the newest good one.
 
 Used by all: ``errors``, ``limits`` (with reasons), ``printable`` (names from
-files in messages), ``files``, ``digest``. The way back is ``writing``.
+files in messages), ``files``, ``digest``. The way back is ``writing``,
+and ``durable`` for the checkpoints of a run.
 """
 
 import mmcae.namespace_guard  # noqa: F401

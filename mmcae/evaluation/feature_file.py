@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Read the files that tools/extract_features.py writes, as data only."""
+"""Reads files of tools/extract_features.py, without running their code."""
 
 import json
 import math
@@ -29,8 +29,8 @@ def read_features(path: str | os.PathLike) -> tuple[Tensor, list[str]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        UnreadableCheckpointError: If it is damaged, of another kind, or has
-            no labels.
+        UnreadableCheckpointError: If the file is damaged, has another format,
+            or has no labels.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -41,7 +41,7 @@ def read_features(path: str | os.PathLike) -> tuple[Tensor, list[str]]:
         try:
             arrays, reason = _read_npz(path), ''
         except Exception as error:
-            # A damaged file fails in any of a dozen ways.
+            # A damaged file can raise a dozen types of errors.
             reason = f'{type(error).__name__}: {printable(error, 200)}'
         if reason:
             raise UnreadableCheckpointError(
@@ -67,7 +67,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    """Read the arrays, each no larger than its bytes in the file."""
+    """Read the arrays; none may claim more bytes than the file has."""
     found = {}
     with zipfile.ZipFile(path) as archive:
         for name in _ARRAYS:
@@ -105,7 +105,7 @@ def _read_array(file: BinaryIO, size: int) -> np.ndarray:
 
 
 def _fault(arrays: dict[str, Any]) -> str:
-    """Say what is wrong with the arrays; nothing if they fit each other."""
+    """Return what is wrong with the arrays, or an empty string."""
     features, labels, classes = map(arrays.get, _ARRAYS)
     if features is None:
         return 'has no features'
@@ -118,7 +118,10 @@ def _fault(arrays: dict[str, Any]) -> str:
     if features.ndim != 2 or not features.is_floating_point():
         return f'has features of shape {tuple(features.shape)}'
     if labels.shape != features.shape[:1] or labels.is_floating_point():
-        return f'has {tuple(labels.shape)} labels of {len(features)} features'
+        return (
+            f'has labels of shape {tuple(labels.shape)} for {len(features)} '
+            'features'
+        )
     named = isinstance(classes, list) and all(
         isinstance(name, str) for name in classes
     )
@@ -127,9 +130,9 @@ def _fault(arrays: dict[str, Any]) -> str:
         and classes.ndim == 1
         and classes.dtype.kind == 'U'
     ):
-        return 'has classes that are no list of names'
+        return 'has classes that are not a list of names'
     if len(labels) and not (
         0 <= int(labels.min()) <= int(labels.max()) < len(classes)
     ):
-        return f'has labels that are none of its {len(classes)} classes'
+        return f'has labels outside of its {len(classes)} classes'
     return ''

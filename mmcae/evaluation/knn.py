@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Weighted nearest neighbours on cached features (DINO, arXiv 2104.14294)."""
+"""Weighted nearest neighbors on cached features (DINO, arXiv 2104.14294)."""
 
 import torch
 import torch.nn.functional as F
@@ -22,22 +22,24 @@ def knn_scores(
         train: Features, ``(N, D)``.
         train_labels: Their classes, int64, ``(N,)``.
         test: Features, ``(T, D)``.
-        k: Number of neighbours.
-        temperature: A vote weighs ``exp(cosine / temperature)``; None lets
-            all neighbours weigh the same.
+        k: Number of neighbors.
+        temperature: The weight of a vote is ``exp(cosine / temperature)``.
+            With None, all votes have the same weight.
         num_classes: Number ``C`` of classes. Defaults to the largest label
             plus one.
-        chunk: Test samples compared at a time.
+        chunk: Number of test samples that are compared at once.
 
     Returns:
         Votes, ``(T, C)``.
 
     Raises:
-        ValueError: If there are fewer training samples than neighbours, or
+        ValueError: If there are fewer training samples than neighbors, or
             the temperature is not positive.
     """
     if not 1 <= k <= len(train):
-        raise ValueError(f'k={k} neighbours of {len(train)} samples')
+        raise ValueError(
+            f'k={k} neighbors, but there are {len(train)} samples'
+        )
     if temperature is not None and temperature <= 0:
         raise ValueError(f'temperature must be positive, got {temperature}')
     num_classes = num_classes or int(train_labels.max()) + 1
@@ -62,7 +64,7 @@ def knn_top1(
     k: int = 20,
     temperature: float | None = 0.07,
 ) -> float:
-    """Share of test samples that `knn_scores` puts first, 0 to 1."""
+    """Compute the accuracy of `knn_scores`, 0 to 1."""
     num_classes = int(torch.cat([train_labels, test_labels]).max()) + 1
     scores = knn_scores(train, train_labels, test, k, temperature, num_classes)
     return (scores.argmax(dim=1) == test_labels).float().mean().item()

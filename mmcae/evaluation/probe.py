@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Probes on frozen features: logistic regression and nearest neighbours."""
+"""Probes on frozen features: logistic regression and nearest neighbors."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -11,8 +11,8 @@ def label_subsets(
 ) -> list[np.ndarray]:
     """Draw fixed random subsets of the training samples.
 
-    One draw of 100 labels moves a probe by several points; the same subsets
-    must serve every encoder that is compared.
+    The accuracy with 100 labels changes by several points from one subset to
+    another, so all encoders must be compared on the same subsets.
 
     Args:
         num_samples: Number of training samples.
@@ -27,7 +27,9 @@ def label_subsets(
         ValueError: If a subset is larger than the training set.
     """
     if size > num_samples:
-        raise ValueError(f'{size} labels of {num_samples} samples')
+        raise ValueError(
+            f'{size} labels of {num_samples} samples: use fewer labels'
+        )
     rng = np.random.default_rng(seed)
     if size == num_samples:
         return [np.arange(num_samples)]
@@ -39,15 +41,16 @@ def standardise(
 ) -> tuple[np.ndarray, ...]:
     """Shift and scale features by the statistics of ``train``.
 
-    Without it a probe compares the *spread* of features: those of a random
-    encoder hardly differ, and an unscaled fit flatters the trained one.
+    Otherwise a probe mostly compares the *spread* of features. The features of
+    a random encoder have a small spread, which makes the trained encoder look
+    better than it is.
 
     Args:
-        train: Features, ``(N, D)``; labels play no part.
+        train: Features, ``(N, D)``.
         *others: Further features, ``(*, D)``.
 
     Returns:
-        All of them standardised, ``train`` first.
+        All of them standardized, ``train`` first.
     """
     mean, std = train.mean(axis=0), train.std(axis=0) + 1e-6
     return tuple((x - mean) / std for x in (train, *others))
@@ -60,7 +63,7 @@ def logistic_accuracy(
     test_labels: np.ndarray,
     strength: float = 1.0,
 ) -> float:
-    """Accuracy (0 to 1) of logistic regression with L2 strength ``C``."""
+    """Accuracy, 0 to 1, of logistic regression (``strength``: sklearn's C)."""
     model = LogisticRegression(C=strength, max_iter=2000)
     return float(model.fit(train, train_labels).score(test, test_labels))
 
@@ -72,7 +75,7 @@ def knn_accuracy(
     test_labels: np.ndarray,
     k: int = 5,
 ) -> float:
-    """Accuracy (0 to 1) of ``k`` nearest neighbours by cosine."""
+    """Accuracy, 0 to 1, of ``k`` nearest neighbors by cosine distance."""
     model = KNeighborsClassifier(k, metric='cosine')
     return float(model.fit(train, train_labels).score(test, test_labels))
 
@@ -85,20 +88,20 @@ def probe(
     num_labels: int,
     k: int = 5,
 ) -> dict[str, float]:
-    """Measure frozen features with a number of labels.
+    """Measure frozen features with a limited number of labels.
 
     Args:
         train: Features of all training images, ``(N, D)``.
         train_labels: Their labels, ``(N,)``.
         test: Features of the test images, ``(T, D)``.
         test_labels: Their labels, ``(T,)``.
-        num_labels: How many training labels a probe may see.
-        k: Number of neighbours.
+        num_labels: Number of training labels that a probe may use.
+        k: Number of neighbors.
 
     Returns:
         ``logistic`` and ``knn``: accuracies (0 to 1), means over five fixed
         label subsets (one where all labels are used). Features are
-        standardised with statistics of all training images.
+        standardized with statistics of all training images.
     """
     train, test = standardise(train, test)
     scores: dict[str, list[float]] = dict(logistic=[], knn=[])

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Accuracy of all classifiers of a sweep, and of the best."""
+"""Accuracy of each classifier of a sweep, and of the best one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,15 @@ from mmcae.registry import METRICS
 class SweepAccuracy(BaseMetric):
     """Top-k accuracy of each classifier of a `SweepLinearHead`.
 
-    The results are ``lr0.8/top1`` and so on (per cent), and
-    ``accuracy/top1`` and so on: those of the best, the one with the highest
-    accuracy at the first of ``topk``. The choice is made on the images
-    evaluated, as anybody does who reports the best of several runs.
+    The results, in percent, are named ``lr0.8/top1`` and so on. Those of the
+    best classifier are also named ``accuracy/top1`` and so on. The best one
+    has the highest accuracy at the first of ``topk``. It is chosen on the
+    same images that are evaluated, as in reports of the best of several runs.
 
     Args:
-        topk: A label counts as found among this many.
-        collect_device: ``'cpu'`` or ``'gpu'``, for several processes.
+        topk: A prediction is correct if the label is among the first k.
+        collect_device: ``'cpu'`` or ``'gpu'``, where the results of several
+            processes are collected.
         prefix: Put before the names of the results.
     """
 
@@ -38,11 +39,11 @@ class SweepAccuracy(BaseMetric):
         self.names: list[str] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep whether each classifier was right, ``(heads, topk)``.
+        """Keep whether each classifier is correct, ``(heads, topk)``.
 
         Args:
             data_batch: Not used.
-            data_samples: With ``sweep_labels`` and ``gt_label``.
+            data_samples: Samples with ``sweep_labels`` and ``gt_label``.
 
         Raises:
             ValueError: If there are fewer labels than ``topk`` asks for.
@@ -63,13 +64,13 @@ class SweepAccuracy(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Summarise all images.
+        """Summarize all images.
 
         Args:
-            results: What :meth:`process` kept.
+            results: The arrays that :meth:`process` kept.
 
         Returns:
-            The best's accuracies, then those of all.
+            The accuracies of the best classifier, then those of each.
         """
         table = 100 * np.mean(results, axis=0)
         best = table[table[:, 0].argmax()]

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""How well a tokenizer keeps images, and how much of it is in use."""
+"""How well a tokenizer reconstructs images, and how many codes it uses."""
 
 import math
 from typing import Any
@@ -12,15 +12,16 @@ from mmcae.registry import METRICS
 
 @METRICS.register_module()
 class TokenizerMetric(BaseMetric):
-    """PSNR of the reconstruction from hard tokens, and use of the words.
+    """PSNR of the reconstruction from hard tokens, and use of the codes.
 
-    Takes the data samples of ``mmcae.DVAE`` in predict mode. ``psnr`` (dB)
-    is that of the mean squared error over all images; ``codes_used`` and
-    ``perplexity`` count the words over the whole set, not over a batch.
+    It takes the data samples of ``mmcae.DVAE`` in predict mode. ``psnr`` (dB)
+    is computed from the mean squared error over all images. ``codes_used`` and
+    ``perplexity`` are computed over the whole dataset, not for each batch.
 
     Args:
-        collect_device (str): ``'cpu'`` or ``'gpu'``, for several processes.
-        prefix (str, optional): Put before the names of the results.
+        collect_device: ``'cpu'`` or ``'gpu'``, where the results of several
+            processes are collected.
+        prefix: Put before the names of the results.
     """
 
     default_prefix = 'tokenizer'
@@ -31,12 +32,11 @@ class TokenizerMetric(BaseMetric):
         super().__init__(collect_device, prefix)
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
-        """Keep what is needed of a batch.
+        """Keep the tokens and the error of each image.
 
         Args:
-            data_batch (Any): Not used.
-            data_samples (Sequence[dict]): With ``tokens`` and
-                ``squared_error``.
+            data_batch: Not used.
+            data_samples: Samples with ``tokens`` and ``squared_error``.
         """
         for sample in data_samples:
             self.results.append(
@@ -44,13 +44,13 @@ class TokenizerMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Summarise all images.
+        """Summarize all images.
 
         Args:
-            results (list): What :meth:`process` kept.
+            results: The values that :meth:`process` kept.
 
         Returns:
-            dict[str, float]: ``psnr``, ``codes_used`` and ``perplexity``.
+            ``psnr``, ``codes_used`` and ``perplexity``.
         """
         error = sum(error for error, _ in results) / len(results)
         counts = torch.cat([t for _, t in results]).bincount().double()

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Drawing only."""
+"""Figures of images and training curves."""
 
 import mmcae.namespace_guard  # noqa: F401
 

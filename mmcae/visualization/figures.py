@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Figures of images and training curves. Drawing only, no models."""
+"""Figures of images and training curves."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,24 @@ from matplotlib.figure import Figure
 def hide_patches(
     images: np.ndarray, mask: np.ndarray, colour: float = 0.55
 ) -> np.ndarray:
-    """Paint masked patches in one grey.
+    """Paint masked patches gray.
 
     Args:
         images: RGB in [0, 1], ``(N, H, W, 3)``.
         mask: ``True`` where a patch is masked, ``(N, h, w)``.
-        colour: The grey, 0 to 1.
+        colour: The level of gray, 0 to 1.
 
     Returns:
         Copies of the images, ``(N, H, W, 3)``.
     """
     rows = images.shape[1] // mask.shape[1]
     columns = images.shape[2] // mask.shape[2]
-    hidden = mask.repeat(rows, axis=1).repeat(columns, axis=2)
-    return np.where(hidden[..., None], colour, images)
+    masked = mask.repeat(rows, axis=1).repeat(columns, axis=2)
+    return np.where(masked[..., None], colour, images)
 
 
 def picture_table(rows: Mapping[str, np.ndarray]) -> Figure:
-    """Lay out images in labelled rows.
+    """Lay out images in labeled rows.
 
     Args:
         rows: Label of each row and its images, ``(N, H, W, 3)`` in [0, 1].
@@ -61,9 +61,9 @@ def curves(
     """Draw logged numbers of several runs side by side.
 
     Args:
-        runs: Log records of each run; runs share a colour for each number.
+        runs: Log records of each run; a number has the same color in all runs.
         panels: Title of each panel and the numbers to draw in it.
-        x: The record's entry for the horizontal axis.
+        x: Name of the number on the horizontal axis.
 
     Returns:
         A figure with one panel for each entry of ``panels``.
@@ -71,13 +71,13 @@ def curves(
     figure = Figure(figsize=(3.3 * len(panels), 2.6), dpi=110)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (title, names) in zip(axes, panels.items(), strict=True):
-        for colour, name in enumerate(names):
+        for color, name in enumerate(names):
             for number, records in enumerate(runs):
                 points = [(r[x], r[name]) for r in records if name in r]
                 if points:
                     axis.plot(
                         *zip(*points, strict=True),
-                        color=f'C{colour}',
+                        color=f'C{color}',
                         lw=1.2,
                         alpha=1.0 if number == 0 else 0.45,
                         label=name if number == 0 else None,
@@ -92,7 +92,7 @@ def curves(
 
 
 def to_png(figure: Figure) -> bytes:
-    """Render a figure as a PNG file's bytes."""
+    """Render a figure as PNG and return the bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png')
     return buffer.getvalue()

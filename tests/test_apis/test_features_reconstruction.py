@@ -31,7 +31,7 @@ def model():
     return model.train()
 
 
-def test_pool_tokens__takes_class_and_patches_apart():
+def test_pool_tokens__separates_class_and_patch_tokens():
     tokens = torch.tensor([[[1.0], [2.0], [4.0]]])
     assert pool_tokens(tokens, 'cls').item() == 1.0
     assert pool_tokens(tokens).item() == 3.0
@@ -40,7 +40,7 @@ def test_pool_tokens__takes_class_and_patches_apart():
         pool_tokens(tokens, 'max')
 
 
-def test_extract_features__of_the_first_view_in_order(model):
+def test_extract_features__encodes_the_first_view_in_order(model):
     images = torch.rand(5, 3, 64, 64) * 255
     second = torch.rand(5, 3, 32, 32) * 255
     batches = [
@@ -58,7 +58,7 @@ def test_extract_features__of_the_first_view_in_order(model):
     torch.testing.assert_close(features, expected)
 
 
-def test_functions__leave_the_training_mode_after_an_error(model):
+def test_functions__restore_the_training_mode_after_an_error(model):
     with pytest.raises(ValueError, match='unpack'):
         extract_features(model, [{}])
     assert model.training
@@ -90,7 +90,7 @@ def test_reconstruct__changes_masked_patches_only(model):
         assert picture.max() <= 1
 
 
-def test_reconstruct__needs_something_that_draws(model):
+def test_reconstruct__needs_a_decoder(model):
     model.target_generator = MODELS.build(
         dict(type='mmcae.DALLEEncoder', n_hid=8, vocab_size=24)
     )

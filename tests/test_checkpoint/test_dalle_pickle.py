@@ -137,14 +137,13 @@ def convert(monkeypatch, capsys):
 
     def run(src, dst):
         monkeypatch.setattr(sys, 'argv', [str(SCRIPT), str(src), str(dst)])
-        code, message = 0, ''
-        try:
+        with pytest.raises(SystemExit) as info:
             runpy.run_path(str(SCRIPT), run_name='__main__')
-        except SystemExit as error:
-            # sys.exit with a text prints it and exits with 1.
-            code, message = 1, str(error.code)
+        printed = capsys.readouterr()
         return SimpleNamespace(
-            returncode=code, stdout=capsys.readouterr().out, stderr=message
+            returncode=info.value.code,
+            stdout=printed.out,
+            stderr=printed.err,
         )
 
     return run
@@ -301,7 +300,7 @@ def test_convert__refuses_in_one_sentence(tmp_path, convert):
     assert missing.returncode == 1
     assert 'none.pkl can not be found' in missing.stderr
     same = convert(src, tmp_path / 'out.bin')
-    assert same.returncode == 1
+    assert same.returncode == 2
 
 
 def test_read_module_pickle__refuses_tensors_outside_their_storage(

@@ -213,7 +213,8 @@ def test_export__refuses_other_rates_and_other_checkpoints(
     source = next(sweep[2].glob('best_*.pth'))
     target = tmp_path / 'linear.pth'
     assert run_tool(monkeypatch, source, target, '--lr', '3') == 1
-    assert 'has no --lr 3, only lr0.8, lr25.6' in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert 'no classifier for --lr 3, only lr0.8, lr25.6' in printed
     state = read_checkpoint(source)['state_dict']
     fresh, other = tmp_path / 'fresh.pth', tmp_path / 'other.pth'
     zeros = torch.zeros_like(state['head.accuracy'])

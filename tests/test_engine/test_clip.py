@@ -42,7 +42,7 @@ def test_clip__equals_clipping_before_the_step(kind, scale):
         assert our_norms == pytest.approx(norms)
 
 
-def test_clip__passes_no_second_time_over_the_gradients(monkeypatch):
+def test_clip__does_not_write_the_gradients(monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError('clipped before the step')
 
@@ -52,7 +52,7 @@ def test_clip__passes_no_second_time_over_the_gradients(monkeypatch):
     wrapper.update_params(model(torch.ones(1, 5)).sum())
 
 
-def test_step__with_a_broken_gradient_changes_no_weight():
+def test_step__is_skipped_if_a_gradient_is_not_finite():
     model = torch.nn.Linear(5, 3)
     wrapper = wrapped(OptimWrapper, model)
     before = copy.deepcopy(model.state_dict())
@@ -63,7 +63,7 @@ def test_step__with_a_broken_gradient_changes_no_weight():
     assert not torch.equal(model.weight, before['weight'])
 
 
-def test_clip__with_a_loss_scaler_is_mmengines():
+def test_clip__is_done_by_mmengine_with_a_loss_scaler():
     def train(in_step):
         torch.manual_seed(0)
         model = torch.nn.Linear(5, 3)
@@ -96,7 +96,7 @@ def test_clip__with_a_loss_scaler_is_mmengines():
         (False, None, True, True),
     ],
 )
-def test_skips_broken_steps__says_whether_weights_are_safe(
+def test_skips_broken_steps__is_true_only_if_steps_are_skipped(
     fused, clip, scaler, expected
 ):
     model = torch.nn.Linear(5, 3)
@@ -108,7 +108,7 @@ def test_skips_broken_steps__says_whether_weights_are_safe(
     assert model.weight.isfinite().all().item() is expected
 
 
-def test_clip_in_step__asks_a_gpu_for_no_number():
+def test_clip_in_step__reads_no_value_from_a_gpu():
     parameter = torch.nn.Parameter(torch.empty(3, device='meta'))
     parameter.grad = torch.empty(3, device='meta')  # has no numbers at all
     groups = [dict(params=[parameter], fused=True)]

@@ -17,7 +17,7 @@ def _fresh_compiler():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('backend', ['aot_eager', 'inductor'])
-def test_compile__a_run_has_the_losses_of_a_plain_one(
+def test_compile__gives_the_losses_of_a_run_without_it(
     photos, tmp_path, backend
 ):
     if backend == 'inductor' and shutil.which('g++') is None:
@@ -42,8 +42,8 @@ def test_compile__a_run_has_the_losses_of_a_plain_one(
     assert losses['compiled'] == pytest.approx(losses['plain'], rel=1e-4)
 
 
-def test_compile__takes_the_wrapper_of_the_recipes(photos, tmp_path):
-    """The optimizer's step stays outside of the graph, or it would fail."""
+def test_compile__works_with_the_wrapper_of_the_recipes(photos, tmp_path):
+    """The optimizer's step cannot be compiled and is not in the graph."""
     losses = {}
     for name in ('plain', 'compiled'):
         cfg = token_runs.config(

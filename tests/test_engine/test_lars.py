@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""LARS against arithmetic written out in NumPy, over several steps."""
+"""LARS against an implementation in NumPy, over several steps."""
 
 import numpy as np
 import pytest
@@ -32,14 +32,21 @@ def test_step__equals_the_arithmetic(shape, decay):
     rng = np.random.default_rng(0)
     start = rng.normal(size=shape)
     gradients = rng.normal(size=(6, *shape))
-    rates = [0.0, 2.0, 6.4, 6.4, 1.0, 0.5]  # they change: order matters
+    rates = [
+        0.0,
+        2.0,
+        6.4,
+        6.4,
+        1.0,
+        0.5,
+    ]  # changing rates show where they are applied
     parameter = nn.Parameter(torch.tensor(start))
     optimizer = LARS([parameter], lr=1.0, weight_decay=decay)
     for gradient, rate in zip(gradients, rates, strict=True):
         optimizer.param_groups[0]['lr'] = rate
         parameter.grad = torch.tensor(gradient)
         optimizer.step()
-        # The gradient is the caller's: it must not be changed.
+        # The step must not change the gradient.
         assert np.array_equal(parameter.grad.numpy(), gradient)
     expected = reference(start, gradients, rates, decay)
     assert np.allclose(parameter.detach().numpy(), expected, 1e-9, 1e-12)
@@ -47,7 +54,7 @@ def test_step__equals_the_arithmetic(shape, decay):
 
 
 @pytest.mark.parametrize('scale', [1e6, 1e-8])
-def test_step__of_a_matrix_has_the_length_of_trust(scale):
+def test_step__of_a_matrix_has_the_norm_of_the_trust_ratio(scale):
     parameter = nn.Parameter(torch.randn(8, 8))
     before = parameter.detach().clone()
     parameter.grad = scale * torch.randn(8, 8)
@@ -58,18 +65,18 @@ def test_step__of_a_matrix_has_the_length_of_trust(scale):
     )
 
 
-def test_step__of_zeros_takes_the_gradient_as_it_is():
-    """Trust would keep a zero matrix at zero for ever."""
+def test_step__does_not_scale_the_gradient_of_a_zero_matrix():
+    """With the trust ratio, a zero matrix would stay zero forever."""
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.ones(2, 2)
     LARS([parameter], lr=0.5).step()
     assert torch.equal(parameter.detach(), torch.full((2, 2), -0.5))
-    parameter.grad.zero_()  # no gradient: momentum alone, nothing undefined
+    parameter.grad.zero_()  # a zero gradient must not give NaN
     LARS([parameter], lr=0.5).step()
     assert torch.equal(parameter.detach(), torch.full((2, 2), -0.5))
 
 
-def test_step__returns_the_loss_of_a_closure_and_skips_unused():
+def test_step__returns_the_closures_loss_and_skips_unused():
     used, unused = (nn.Parameter(torch.ones(2, 2)) for _ in range(2))
     optimizer = LARS([used, unused], lr=1.0)
 

@@ -15,7 +15,7 @@ LARGE = 'beit-large-p16_cae-pre_8xb64-coslr-50e_in1k'
 
 
 def build(name):
-    """The recipe's model at full size, and its optimizer; no memory."""
+    """Build a recipe's model and optimizer without memory for weights."""
     config = Config.fromfile(find_config(name))
     with torch.device('meta'):
         model = MODELS.build(config.model)
@@ -34,7 +34,7 @@ def base():
     return build(BASE)
 
 
-def test_scales__are_the_authors_base(base):
+def test_scales__equal_the_authors_for_base(base):
     _, _, settings = base
     expected = {
         'backbone.cls_token': 0.003697,
@@ -52,7 +52,7 @@ def test_scales__are_the_authors_base(base):
         assert settings[name][0] == pytest.approx(scale, abs=5e-7), name
 
 
-def test_scales__are_the_authors_large():
+def test_scales__equal_the_authors_for_large():
     _, optimizer, settings = build(LARGE)
     assert settings['backbone.cls_token'][0] == pytest.approx(0.75**25)
     for block in (0, 7, 23):
@@ -62,7 +62,7 @@ def test_scales__are_the_authors_large():
     assert len(optimizer.param_groups) == 2 * (24 + 2)
 
 
-def test_decay__spares_vectors_class_token_and_positions_only(base):
+def test_decay__excludes_only_vectors_class_token_and_positions(base):
     model, _, settings = base
     for name, parameter in model.named_parameters():
         if name not in settings:
@@ -74,7 +74,7 @@ def test_decay__spares_vectors_class_token_and_positions_only(base):
     assert len(tables) == 12
 
 
-def test_optimizer__holds_what_is_trained_in_few_groups(base):
+def test_optimizer__has_trained_parameters_in_few_groups(base):
     model, optimizer, settings = base
     trainable = {n for n, p in model.named_parameters() if p.requires_grad}
     assert settings.keys() == trainable

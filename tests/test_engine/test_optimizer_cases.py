@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Optimizer wrappers and groups where something is not as usual."""
+"""Unusual cases of optimizer wrappers and parameter groups."""
 
 import logging
 
@@ -17,7 +17,7 @@ MODULE = 'mmcae.engine.optimizers.amp_optim_wrapper'
 
 
 class Subclass(torch.Tensor):
-    """Stands for sharded gradients."""
+    """A stand-in for sharded gradients, which also subclass Tensor."""
 
 
 def build(kind, dtype=torch.float32, fused=True, **clip):
@@ -30,7 +30,7 @@ def build(kind, dtype=torch.float32, fused=True, **clip):
 
 @pytest.fixture
 def logged():
-    """What the logger is told."""
+    """The messages that are logged."""
     lines = []
 
     class Handler(logging.Handler):
@@ -47,7 +47,7 @@ def logged():
 @pytest.mark.parametrize(
     'case', ['not fused', 'half fused', 'double', 'subclass', 'no gradient']
 )
-def test_clip_in_step__leaves_alone_what_is_not_of_the_kind(case):
+def test_clip_in_step__does_nothing_without_plain_fused_gradients(case):
     dtype = torch.float64 if case == 'double' else torch.float32
     a, b = (torch.nn.Parameter(torch.ones(3, dtype=dtype)) for _ in range(2))
     if case != 'no gradient':
@@ -90,13 +90,13 @@ def test_step__with_nan_changes_no_weight():
     assert torch.equal(model.weight, before)
 
 
-def test_step__other_settings_of_clipping_are_pytorchs():
+def test_step__clips_with_pytorch_if_there_are_other_settings():
     model, wrapper = build(OptimWrapper, error_if_nonfinite=True)
     with pytest.raises(RuntimeError, match='non-finite'):
         wrapper.update_params(model(torch.ones(1, 5)).sum() * float('inf'))
 
 
-def test_step__that_fails_leaves_nothing_behind(monkeypatch):
+def test_step__removes_its_attributes_after_an_error(monkeypatch):
     model, wrapper = build(OptimWrapper)
     seen = []
 
@@ -139,7 +139,7 @@ def test_amp__scales_the_loss_in_float16_only(monkeypatch, dtype, scales):
     assert wrapper.cast_dtype == getattr(torch, dtype)
 
 
-def test_merge_groups__whatever_the_order_of_settings():
+def test_merge_groups__ignores_the_order_of_settings():
     a, b = (torch.nn.Parameter(torch.zeros(1)) for _ in range(2))
     one = dict(params=[a], lr=1.0, weight_decay=0.5)
     other = dict(weight_decay=0.5, lr=1.0, params=[b])
@@ -147,7 +147,7 @@ def test_merge_groups__whatever_the_order_of_settings():
     assert group == dict(params=[a, b], lr=1.0, weight_decay=0.5)
 
 
-def test_constructor__tells_of_groups_not_of_tensors(logged):
+def test_constructor__logs_groups_and_not_tensors(logged):
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 4))
     build_optim_wrapper(
         model,

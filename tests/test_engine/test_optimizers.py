@@ -35,7 +35,7 @@ def test_merge_groups__keeps_settings_and_order():
 
 
 @pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
-def test_recipe__optimizer_holds_what_is_trained_and_nothing_else(
+def test_recipe__optimizer_has_exactly_the_trained_parameters(
     recipe, target_encoder
 ):
     model = MODELS.build(
@@ -69,7 +69,7 @@ def test_recipe__optimizer_holds_what_is_trained_and_nothing_else(
     assert held['neck.mask_token']
 
 
-def test_constructor__leaves_frozen_out_without_any_rule(recipe):
+def test_constructor__omits_frozen_parameters_without_any_rule(recipe):
     model = torch.nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     config = {**recipe.optim_wrapper, 'type': 'OptimWrapper'}

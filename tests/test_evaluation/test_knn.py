@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours."""
+"""Weighted nearest neighbors."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_knn_scores__temperature_weighs_by_cosine(features):
     )
 
 
-def test_knn_top1__small_temperature_is_the_nearest_neighbour(features):
+def test_knn_top1__small_temperature_is_the_nearest_neighbor(features):
     sharp = knn_top1(*features, k=50, temperature=1e-4)
     assert sharp == knn_top1(*features, k=1)
     assert sharp > 0.5
@@ -51,7 +51,7 @@ def test_knn_top1__small_temperature_is_the_nearest_neighbour(features):
 
 def test_knn_scores__bad_arguments_are_named(features):
     train, train_labels, test, _ = features
-    with pytest.raises(ValueError, match='k=301 neighbours of 300'):
+    with pytest.raises(ValueError, match='k=301 neighbors, but there are 300'):
         knn_scores(train, train_labels, test, 301)
     with pytest.raises(ValueError, match='got 0'):
         knn_scores(train, train_labels, test, 5, 0)

@@ -24,7 +24,7 @@ def clusters():
     return (*draw(200), *draw(100))
 
 
-def test_label_subsets__are_fixed_and_without_repetition():
+def test_label_subsets__are_fixed_and_have_no_repetition():
     one, two = (label_subsets(50, 10) for _ in range(2))
     assert len(one) == 5
     assert all((a == b).all() for a, b in zip(one, two, strict=True))
@@ -34,7 +34,7 @@ def test_label_subsets__are_fixed_and_without_repetition():
     assert (everything == np.arange(50)).all()
 
 
-def test_label_subsets__more_labels_than_samples_are_refused():
+def test_label_subsets__more_labels_than_samples_raise():
     with pytest.raises(ValueError, match='60 labels of 50 samples'):
         label_subsets(50, 60)
 
@@ -47,7 +47,7 @@ def test_standardise__uses_statistics_of_the_first():
     np.testing.assert_allclose(test, [[0, 2]], atol=1e-5)
 
 
-def test_accuracies__on_separable_and_on_shuffled_labels(clusters):
+def test_accuracies__of_separable_and_of_shuffled_labels(clusters):
     train, train_labels, test, test_labels = clusters
     for accuracy in (logistic_accuracy, knn_accuracy):
         assert accuracy(train, train_labels, test, test_labels) > 0.95

@@ -62,7 +62,7 @@ MISTAKES = [
     ({'val_evaluator': None}, 1, HINT),
     # files
     ({'load_from': 'no.pth'}, 1, 'no.pth can not be found.'),
-    ({'load_from': 'toy_parts.py'}, 1, 'fetch or save it again.'),
+    ({'load_from': 'toy_parts.py'}, 1, 'download or save it again.'),
     ({'data_root': 'nowhere'}, 1, 'there is no folder nowhere'),
     # a dataset that fills no batch
     (

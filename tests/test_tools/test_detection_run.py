@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Detection from data to picture, with the tools a user runs."""
+"""Run detection from data to image, with the tools that users run."""
 
 import json
 import re
@@ -38,7 +38,7 @@ SHORT = [
 
 
 def prepare(folder: Path, **sizes: int) -> None:
-    """The data set, and an encoder as pretraining would save it."""
+    """Write the dataset, and an encoder like that of pretraining."""
     tiny_coco.write_tiny_coco(folder / 'data', **sizes)
     torch.manual_seed(0)
     encoder = MODELS.build(load_config(PRETRAINING).model.backbone)
@@ -49,7 +49,7 @@ def prepare(folder: Path, **sizes: int) -> None:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A run of two epochs; its folder and what it printed."""
+    """Train for two epochs; return the folder and the output."""
     folder = tmp_path_factory.mktemp('detection')
     prepare(folder, train=4, val=2)
     result = toy_project.execute(
@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
 
 
 def scores(log: str) -> dict[str, float]:
-    """Box and mask AP of the last validation in a log."""
+    """Return box and mask AP of the last validation in a log."""
     found = re.findall(r'coco/((?:bbox|segm)_mAP): (-?[\d.]+)', log)
     return {name: float(value) for name, value in found[-2:]}
 
@@ -75,7 +75,7 @@ def test_train__loads_the_encoder_and_validates(trained):
     assert len(losses) >= 4
 
 
-def test_test__finds_what_the_validation_found(trained, monkeypatch):
+def test_test__equals_the_validation_in_training(trained, monkeypatch):
     folder, log = trained
     arguments = [CONFIG, 'run/epoch_2.pth', '--work-dir', 'tested']
     arguments += ['--out', 'out.json', '--out-item', 'metrics']
@@ -85,7 +85,7 @@ def test_test__finds_what_the_validation_found(trained, monkeypatch):
     metrics = json.loads((folder / 'out.json').read_text())
     for name, value in scores(log).items():
         assert metrics[f'coco/{name}'] == pytest.approx(value, abs=5e-4)
-    # Truth on the left, prediction on the right.
+    # The ground truth is on the left, the prediction on the right.
     first, second = sorted((folder / 'pictures').glob('*.jpg'))
     assert first.name == '000000000001.jpg'
     with Image.open(second) as picture:
@@ -93,14 +93,14 @@ def test_test__finds_what_the_validation_found(trained, monkeypatch):
 
 
 def test_test__tta_of_masks_is_refused(trained, monkeypatch, capfd):
-    """mmdetection merges boxes only."""
+    """mmdetection can merge boxes, but not masks."""
     folder, _ = trained
     arguments = [CONFIG, 'run/epoch_2.pth', '--tta']
     assert toy_project.run_script(TEST, arguments, folder, monkeypatch) == 2
     assert 'must define tta_model' in capfd.readouterr().err
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, '--work-dir', 'run', '--resume', '--no-validate']
     arguments += [*SHORT, 'train_cfg.max_epochs=3', 'param_scheduler.1.end=3']
@@ -111,7 +111,7 @@ def test_train__resume_goes_on(trained, monkeypatch, capfd):
     steps = re.findall(
         r'Epoch\(train\) +\[(\d)\]\[(\d)/2\] +base_lr: (\S+)', log
     )
-    # Warm-up of 20 iterations from a thousandth of 2e-3.
+    # The rate rises from a thousandth of 2e-3 over 20 iterations.
     assert [step[:2] for step in steps] == [('3', '1'), ('3', '2')]
     for i, (_, _, value) in enumerate(steps, start=4):
         expected = 2e-3 * (0.001 + 0.999 * i / 20)
@@ -132,7 +132,7 @@ def test_demo__writes_a_picture(trained, monkeypatch):
     assert found.keys() >= {'labels', 'scores', 'bboxes', 'masks'}
 
 
-def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
+def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, 'run/epoch_2.pth', 'no.jpg']
     assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 1
@@ -170,14 +170,21 @@ def test_dist_train__two_processes(tmp_path):
     log = result.stdout + result.stderr
     tested = toy_project.execute(
         [
-            sys.executable, TEST, CONFIG, 'run/epoch_2.pth', '--out',
-            'out.json', '--out-item', 'metrics', *OPTIONS,
+            sys.executable,
+            TEST,
+            CONFIG,
+            'run/epoch_2.pth',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            *OPTIONS,
             'model.test_cfg.rcnn.score_thr=0.0',
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
-    # The two halves of the validation add up to the whole.
+    # Both processes together validate every image.
     for name, value in scores(log).items():
         assert metrics[f'coco/{name}'] == pytest.approx(value, abs=1.1e-3)

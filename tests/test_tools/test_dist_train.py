@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""tools/dist_*.sh: several processes, also on a machine without a GPU."""
+"""Run tools/dist_*.sh: several processes on a machine without a GPU."""
 
 import json
 import re
@@ -136,22 +136,29 @@ def test_dist_train__toy_equals_one_process(tmp_path):
 
     tested = toy_project.execute(
         [
-            TOOLS / 'dist_test.sh', 'toy.py', 'two/epoch_2.pth', 2,
-            '--work-dir', 'tested', '--out', 'out.json',
-            '--out-item', 'metrics',
+            TOOLS / 'dist_test.sh',
+            'toy.py',
+            'two/epoch_2.pth',
+            2,
+            '--work-dir',
+            'tested',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     assert metrics['count'] == 8
-    # the validation at the end of training, by one process
+    # One process gave this value at the end of training.
     log = one.stdout + one.stderr
     value = float(re.findall(r'error: ([\d.]+)', log)[-1])
     assert metrics['error'] == pytest.approx(value, abs=1e-4)
 
 
-def test_dist_train__refuses_a_bad_count_and_explains_itself(tmp_path):
+def test_dist_train__refuses_a_bad_count_and_prints_its_usage(tmp_path):
     toy_project.write(tmp_path)
     result = toy_project.execute(
         [TOOLS / 'dist_train.sh', 'toy.py', 'two'], tmp_path
@@ -163,7 +170,7 @@ def test_dist_train__refuses_a_bad_count_and_explains_itself(tmp_path):
     assert result.stderr.startswith('Usage: tools/dist_train.sh CONFIG GPUS')
 
 
-def test_dist_train__mistake_ends_both_processes(tmp_path):
+def test_dist_train__config_error_ends_both_processes(tmp_path):
     toy_project.write(tmp_path)
     command = [TOOLS / 'dist_train.sh', 'toy.py', 2]
     command += ['--cfg-options', 'model.wdth=3']
@@ -197,7 +204,7 @@ def test_dist_train__cae_equals_one_process(tmp_path):
     ):
         for name, value in first.items():
             assert second[name] == pytest.approx(value, rel=1e-5), (step, name)
-    # It is training, not standing still.
+    # The weights did change.
     assert alone['rows'][-1]['main'] < alone['rows'][0]['main']
 
     expected = load_weights(tmp_path / 'one' / 'epoch_2.pth')
@@ -206,8 +213,9 @@ def test_dist_train__cae_equals_one_process(tmp_path):
     for name, weight in weights.items():
         difference = (weight - expected[name]).norm()
         if name.endswith('norm1_k_cross.bias'):
-            # The same shift of all keys leaves a softmax as it is: the exact
-            # gradient is 0, and Adam scales its rounding up to full steps.
+            # The softmax does not change if all keys are shifted by the same
+            # vector. The exact gradient is 0, and Adam scales the rounding
+            # errors up to full steps.
             assert difference < 12 * 1.5e-3 * weight.numel() ** 0.5
             continue
         assert difference <= 1e-5 * expected[name].norm(), name
@@ -244,11 +252,17 @@ def test_dist_train__two_processes_share_a_token_store(tmp_path, loop):
     ):
         result = toy_project.execute(
             [
-                TOOLS / 'dist_train.sh', 'cae.py', 2, '--work-dir', name,
-                '--cfg-options', *options, *more,
+                TOOLS / 'dist_train.sh',
+                'cae.py',
+                2,
+                '--work-dir',
+                name,
+                '--cfg-options',
+                *options,
+                *more,
             ],
             tmp_path,
-        )  # fmt: skip
+        )
         assert result.returncode == 0, result.stderr[-3000:]
         rows[name] = json.loads((tmp_path / name / 'rows.json').read_text())
         assert rows[name]['world'] == 2

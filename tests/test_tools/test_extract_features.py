@@ -1,4 +1,5 @@
-"""Feature extraction and nearest neighbours, as a user runs them."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Run feature extraction and nearest neighbors as users do."""
 
 import re
 import subprocess
@@ -41,9 +42,14 @@ def test_extract_and_knn__from_a_folder_to_an_accuracy(folders):
     options = ['--crop-ratio', 1, '--num-workers', 0]
     for split, ending in (('train', 'npz'), ('test', 'safetensors')):
         result = run(
-            'extract_features.py', CONFIG, 'random', split,
-            f'{split}.{ending}', *options, cwd=folders,
-        )  # fmt: skip
+            'extract_features.py',
+            CONFIG,
+            'random',
+            split,
+            f'{split}.{ending}',
+            *options,
+            cwd=folders,
+        )
         assert result.returncode == 0, result.stderr
         assert '64 numbers each (mean, 32 px, last block)' in result.stdout
     with np.load(folders / 'train.npz') as file:
@@ -64,11 +70,15 @@ def test_extract_and_knn__from_a_folder_to_an_accuracy(folders):
     assert all(float(share) > 30 for _, share in shares)  # chance is 10 %
 
 
-def test_extract__mistakes_end_in_one_line(folders):
+def test_extract__mistakes_give_a_one_line_message(folders):
     result = run(
-        'extract_features.py', CONFIG, 'nowhere.pth', 'train', 'x.npz',
+        'extract_features.py',
+        CONFIG,
+        'nowhere.pth',
+        'train',
+        'x.npz',
         cwd=folders,
-    )  # fmt: skip
+    )
     assert result.returncode == 1
     assert 'there is no checkpoint nowhere.pth' in result.stderr
     assert 'Traceback' not in result.stderr
@@ -81,7 +91,7 @@ def test_extract__mistakes_end_in_one_line(folders):
 
 @pytest.fixture
 def broken(tmp_path):
-    """Ten flat images, two of them damaged."""
+    """Write ten images of one color each, and damage two of them."""
     folder = tmp_path / 'photos'
     folder.mkdir()
     for number in range(10):
@@ -95,19 +105,27 @@ def broken(tmp_path):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_extract__leaves_unreadable_images_out(broken, workers):
     result = run(
-        'extract_features.py', CONFIG, 'random', 'photos', 'x.npz',
-        '--num-workers', workers, '--batch-size', 1, cwd=broken,
-    )  # fmt: skip
+        'extract_features.py',
+        CONFIG,
+        'random',
+        'photos',
+        'x.npz',
+        '--num-workers',
+        workers,
+        '--batch-size',
+        1,
+        cwd=broken,
+    )
     assert result.returncode == 0, result.stderr
     assert 'Unreadable images: 2 of 10' in result.stdout
     assert result.stdout.count('left out: ') == 2
     assert result.stdout.count('photos/3.png (') == 1
-    assert '10/10' in result.stderr  # the bar
+    assert '10/10' in result.stderr  # the progress bar
     with np.load(broken / 'x.npz') as file:
         assert file['features'].shape == (8, 64)
         kept = [0, 1, 2, 4, 5, 6, 8, 9]
         assert list(file['paths']) == [f'{n}.png' for n in kept]
-    # no labels: nearest neighbours have nothing to count
+    # Without labels, there is nothing to classify by neighbors.
     result = run('knn.py', 'x.npz', 'x.npz', cwd=broken)
     assert result.returncode == 1
     assert result.stderr.startswith('error: x.npz has no labels: ')
@@ -116,9 +134,17 @@ def test_extract__leaves_unreadable_images_out(broken, workers):
 
 def test_extract__too_many_unreadable_images_stop_it(broken):
     result = run(
-        'extract_features.py', CONFIG, 'random', 'photos', 'x.npz',
-        '--num-workers', 0, '--max-unreadable', 0, cwd=broken,
-    )  # fmt: skip
+        'extract_features.py',
+        CONFIG,
+        'random',
+        'photos',
+        'x.npz',
+        '--num-workers',
+        0,
+        '--max-unreadable',
+        0,
+        cwd=broken,
+    )
     assert result.returncode == 1
     assert 'too many unreadable images: more than 0 of 10' in result.stderr
     assert 'Traceback' not in result.stderr

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Configs of a user's own that inherit ``mmcae::...``, away from the clone."""
+"""Train with a user's own configs that inherit ``mmcae::...`` configs."""
 
 import sys
 
@@ -33,7 +33,7 @@ def inherit(folder, name, text=SHORT):
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    """Two classes of four images each, below train and test."""
+    """Write two classes of four images each, below train and test."""
     root = tmp_path_factory.mktemp('images') / 'My Photos, 2026'
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):
@@ -46,7 +46,7 @@ def photos(tmp_path_factory):
 
 
 def train(folder, config, *options):
-    """Run the real tool in a process whose folder holds no clone."""
+    """Run the tool in a process whose folder has no clone of mmcae."""
     command = [sys.executable, TRAIN, config, '--cfg-options', *options]
     result = toy_project.execute(command, folder)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -58,12 +58,12 @@ def test_train__tokenizer_then_cae_then_probe_by_inheritance(photos, tmp_path):
     folders = [tmp_path / name for name in ('tokenizer', 'cae', 'probe')]
     for folder in folders:
         folder.mkdir()
-    unlabelled = f'data_root={photos / "train"}'
-    tokenizer = train(folders[0], inherit(folders[0], TOKENIZER), unlabelled)
+    unlabeled = f'data_root={photos / "train"}'
+    tokenizer = train(folders[0], inherit(folders[0], TOKENIZER), unlabeled)
     encoder = train(
         folders[1],
         inherit(folders[1], CAE),
-        unlabelled,
+        unlabeled,
         f'tokenizer={tokenizer}',
         'default_hooks.checkpoint.save_optimizer=False',
     )
@@ -100,13 +100,13 @@ def scopes(node):
 
 
 @pytest.mark.parametrize('path', list_configs(), ids=lambda path: path.stem)
-def test_load_config__inherited_config_is_the_packaged_one(path, tmp_path):
+def test_load_config__inherited_config_equals_the_packaged_one(path, tmp_path):
     name = path.relative_to(resource_root() / 'configs')
     mine = load_config(inherit(tmp_path, name, ''))
     packaged = load_config(path)
     assert 'mmcae' not in scopes(mine._cfg_dict)
     assert without_scopes(mine._cfg_dict) == without_scopes(packaged._cfg_dict)
-    # mmpretrain's, which its own base file brings along, stays
+    # The scope of mmpretrain's own base files stays.
     assert set(scopes(mine._cfg_dict)) == set(scopes(packaged._cfg_dict))
 
 

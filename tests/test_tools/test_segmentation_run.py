@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Segmentation from data to picture, with the tools a user runs."""
+"""Run segmentation from data to image, with the tools that users run."""
 
 import json
 import re
@@ -39,7 +39,7 @@ SHORT = [
 
 
 def prepare(folder: Path, **sizes: int) -> None:
-    """The data set, and an encoder as pretraining would save it."""
+    """Write the dataset, and an encoder like that of pretraining."""
     writer = runpy.run_path(str(WRITER))
     writer['write_tiny_ade'](folder / 'data', **sizes)
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def prepare(folder: Path, **sizes: int) -> None:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A run of four iterations; its folder and what it printed."""
+    """Train for four iterations; return the folder and the output."""
     folder = tmp_path_factory.mktemp('segmentation')
     prepare(folder, train=8, val=2)
     result = toy_project.execute(
@@ -75,7 +75,7 @@ def test_train__loads_the_encoder_and_validates(trained):
     assert 0 <= last_miou(log) <= 100
 
 
-def test_test__slides_and_finds_what_the_validation_found(
+def test_test__slides_and_equals_the_validation_in_training(
     trained, monkeypatch
 ):
     from mmseg.models import EncoderDecoder
@@ -106,7 +106,7 @@ def test_test__averages_over_scales(trained, monkeypatch):
     assert 'mIoU' in json.loads((folder / 'tta.json').read_text())
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, '--work-dir', 'run', '--resume', '--no-validate']
     arguments += [*SHORT, 'train_cfg.max_iters=6']
@@ -115,7 +115,7 @@ def test_train__resume_goes_on(trained, monkeypatch, capfd):
     log = captured.out + captured.err
     assert 'iter: 4' in log
     steps = re.findall(r'Iter\(train\) \[(\d)/6\]  base_lr: (\S+)', log)
-    # Warm-up of 20 iterations, polynomial to 0 at 400, of 2e-3.
+    # Warm-up of 20 iterations to 2e-3, then polynomial to 0 at 400.
     expected = {'5': 4, '6': 5}
     assert [step for step, _ in steps] == list(expected)
     for step, value in steps:
@@ -138,7 +138,7 @@ def test_demo__writes_a_picture(trained, monkeypatch):
     assert set(np.unique(labels)) <= set(range(5))
 
 
-def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
+def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, 'run/iter_4.pth', 'no.jpg']
     assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 1
@@ -147,7 +147,7 @@ def test_demo__missing_file_is_one_message(trained, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_train__learns_to_segment(tmp_path, monkeypatch, capfd):
-    """All photograph, which a model finds first, is a mIoU of 17.5."""
+    """A model that predicts only the photograph has a mIoU of 17.5."""
     prepare(tmp_path, train=128, val=8)
     arguments = [CONFIG, '--work-dir', 'run', *OPTIONS]
     arguments += ['train_cfg.max_iters=200', 'train_cfg.val_interval=20']
@@ -178,13 +178,20 @@ def test_dist_train__two_processes(tmp_path):
     log = result.stdout + result.stderr
     tested = toy_project.execute(
         [
-            sys.executable, TEST, CONFIG, 'run/iter_4.pth', '--out',
-            'out.json', '--out-item', 'metrics', *OPTIONS,
+            sys.executable,
+            TEST,
+            CONFIG,
+            'run/iter_4.pth',
+            '--out',
+            'out.json',
+            '--out-item',
+            'metrics',
+            *OPTIONS,
         ],
         tmp_path,
-    )  # fmt: skip
+    )
     assert tested.returncode == 0, tested.stderr[-3000:]
     metrics = json.loads((tmp_path / 'out.json').read_text())
     # Each process validated half of the images with batch statistics of its
-    # own (synchronised on GPUs only).
+    # own (they are synchronized only on GPUs).
     assert metrics['mIoU'] == pytest.approx(last_miou(log), abs=1.0)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Filling a token store ahead gives what training would store."""
+"""Fill a token store before training, with the tokens of training."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ SCRIPT = resource_root() / 'tools/tokenize_dataset.py'
 
 @pytest.fixture
 def project(tmp_path):
-    """A config file; its photos are beside it."""
+    """Write a config file, and photos beside it."""
     rng = np.random.default_rng(0)
     (tmp_path / 'photos').mkdir()
     for i in range(11):
@@ -31,7 +31,7 @@ def run(folder, monkeypatch, *arguments):
     return run_script(SCRIPT, arguments, folder, monkeypatch)
 
 
-def test_main__fills_what_training_would(
+def test_main__fills_the_store_as_training_would(
     project, tmp_path, monkeypatch, capsys
 ):
     assert run(tmp_path, monkeypatch, 'ahead', '--batch-size', '4') == 0
@@ -73,7 +73,7 @@ def test_main__refuses(project, tmp_path, monkeypatch, capsys):
     assert '792 bytes of tokens do not fit' in capsys.readouterr().err
 
 
-def test_main__torchrun_decides_the_shard(
+def test_main__torchrun_rank_decides_the_shard(
     project, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv('RANK', '1')
@@ -113,12 +113,12 @@ def test_main__stores_nothing_for_unreadable_files(
     assert TokenStore.open(tmp_path / 'store').missing(0, range(11)) == [4]
 
 
-def test_main__another_process_may_be_faster(
+def test_main__skips_tokens_of_another_process(
     project, tmp_path, monkeypatch, capsys
 ):
     args = ['store', '--epochs', '0:1']
     assert run(tmp_path, monkeypatch, *args) == 0
-    # it looks before the other process has written
+    # This process checks the store before the other one has written.
     monkeypatch.setattr(
         TokenStore, 'missing', lambda self, slot, indices: list(indices)
     )
@@ -132,9 +132,12 @@ def test_main__another_process_may_be_faster(
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--shard', '2/2'], 'I must be from 0 to N - 1'),
-        (['--epochs', '3:3'], 'holds no epoch'),
-        (['--processes', '2', '--shard', '0/2'], 'either --processes or'),
+        (['--shard', '2/2'], 'I of I/N must be from 0 to N - 1'),
+        (['--epochs', '3:3'], 'contains no epoch'),
+        (
+            ['--processes', '2', '--shard', '0/2'],
+            '--processes and --shard exclude',
+        ),
         (['--cfg-options', 'randomness.seed=None'], 'this config has none'),
         (['--cfg-options', 'train_cfg.max_epochs=None'], '--epochs 0:10'),
         (
@@ -147,7 +150,7 @@ def test_main__another_process_may_be_faster(
         ),
     ],
 )
-def test_main__says_what_is_wrong(
+def test_main__explains_config_errors(
     project, tmp_path, monkeypatch, capsys, arguments, message
 ):
     assert run(tmp_path, monkeypatch, 'store', *arguments) != 0

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""tools/train.py and tools/test.py as a user runs them."""
+"""Run tools/train.py and tools/test.py as users do."""
 
 import json
 import pickle
@@ -38,12 +38,12 @@ def test_train__default_work_dir_and_log(trained):
     assert (work_dir / 'toy.py').is_file()
     assert 'eta:' in log
     assert 'error:' in log  # the validation metric
-    # one process with batch 4 against the base batch size 8
+    # One process with batch size 4; the base batch size is 8.
     assert 'Scaling the original LR by 0.5' in log
     assert 'mmcae.AmpOptimWrapper' in log
 
 
-def test_train__resume_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = ['toy.py', '--resume', '--no-validate', '--work-dir']
     arguments += ['work_dirs/toy', '--cfg-options', 'train_cfg.max_epochs=3']
@@ -56,7 +56,7 @@ def test_train__resume_goes_on(trained, monkeypatch, capfd):
     assert 'Epoch(val)' not in log
 
 
-def test_train__nothing_to_resume_is_said(toy, monkeypatch, capfd):
+def test_train__reports_that_nothing_can_be_resumed(toy, monkeypatch, capfd):
     arguments = ['toy.py', '--resume', '--no-validate', '--cfg-options']
     arguments += ['max_epochs=1', 'batch_size=8']
     (toy / 'toy.py').write_text(
@@ -70,12 +70,14 @@ def test_train__nothing_to_resume_is_said(toy, monkeypatch, capfd):
     log = captured.out + captured.err
     assert 'nothing to resume in work_dirs/toy; training from the s' in log
     assert 'Auto resumed' not in log
-    # and variables are as they were given: one batch, one epoch
+    # Variables keep the values that were given: one batch, one epoch.
     assert 'Epoch(train) [1][1/1]' in log
     assert 'Epoch(train) [2]' not in log
 
 
-def test_train__restart_by_torchrun_goes_on(trained, monkeypatch, capfd):
+def test_train__resumes_after_a_restart_by_torchrun(
+    trained, monkeypatch, capfd
+):
     folder, _ = trained
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
     arguments = ['toy.py', '--no-validate']
@@ -159,7 +161,7 @@ def test_test__writes_predictions(trained, monkeypatch):
         ),
     ],
 )
-def test_tools__mistake_is_one_clear_message(
+def test_tools__mistake_gives_one_message(
     toy, monkeypatch, capfd, script, arguments, status, words
 ):
     monkeypatch.delenv('RANK', raising=False)

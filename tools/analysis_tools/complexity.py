@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Parameters and multiply-adds of a config's model, without computing.
+"""Count the parameters and the multiply-adds of a config's model.
 
-Everything runs on PyTorch's meta device: shapes, no numbers.
+Everything runs on PyTorch's meta device, which computes shapes but no values.
 """
 
 import copy
@@ -26,10 +26,10 @@ class Part(NamedTuple):
     """One part of a model.
 
     Attributes:
-        name: What it is, or does.
-        parameters: Its parameters; 0 where another part has listed them.
+        name: Name of the part, or of the step that it computes.
+        parameters: Number of parameters; 0 if another part counts them.
         flops: Multiply-adds of one image; None if they cannot be counted.
-        counted: Whether it enters the sums.
+        counted: Whether the sums include this part.
     """
 
     name: str
@@ -42,11 +42,12 @@ class Complexity(NamedTuple):
     """Size and cost of a model.
 
     Attributes:
-        parameters: Of pretraining the trained ones (no tokenizer, no
-            teacher, no position table), of other models all.
-        flops: Multiply-adds of one image, which OpenMMLab calls FLOPs: the
-            counted parts' sum. None if they cannot be counted.
-        parts: The model's parts.
+        parameters: Number of parameters. For pretraining and tokenizers,
+            only the trained ones (no tokenizer, no teacher, no position
+            table); for other models, all.
+        flops: Multiply-adds of one image, which OpenMMLab calls FLOPs,
+            summed over the counted parts. None if they cannot be counted.
+        parts: The parts of the model.
     """
 
     parameters: int
@@ -57,17 +58,18 @@ class Complexity(NamedTuple):
 def measure_complexity(cfg: Config) -> Complexity:
     """Count the parameters and multiply-adds of a config's model.
 
-    Counted are matrix products, convolutions and attention, one forward
-    pass of one image of the size that the config's pipeline gives: of
-    pretraining and of tokenizers, a training step's without the tokenizer;
-    of others, inference; of detectors, with as many proposals and masks as
-    an image may have. One multiply-add counts once.
+    The count covers matrix products, convolutions and attention in one
+    forward pass of one image of the size that the config's pipeline gives.
+    For pretraining and for tokenizers, that is the pass of a training step,
+    without the target tokenizer. For other models it is inference; for
+    detectors, with the largest number of proposals and masks of an image. A
+    multiply-add counts once.
 
     Args:
         cfg: A config; it is not changed.
 
     Returns:
-        Size and cost.
+        The size and the cost of the model.
     """
     cfg = copy.deepcopy(cfg)
     model = build_on_meta(cfg)
@@ -86,7 +88,7 @@ def measure_complexity(cfg: Config) -> Complexity:
 
 
 def build_on_meta(cfg: Config) -> BaseModel:
-    """Build a config's model in evaluation mode, without storage."""
+    """Build a config's model in evaluation mode, on the meta device."""
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     scope = cfg.get('default_scope', 'mmengine')
@@ -98,14 +100,14 @@ def build_on_meta(cfg: Config) -> BaseModel:
 
 
 def _pretraining(model: Any, cfg: Config) -> list[Part]:
-    """The steps of `CAE.loss`, one by one."""
+    """Count each step of `CAE.loss`."""
     packed = _packed_inputs(cfg)
     images, token_images = (_as_meta(view) for view in packed['inputs'])
     mask = packed['data_samples'].mask.flatten()[None].bool()
     grid = model.backbone.grid(images)
     split = split_patches(mask, grid[0] * grid[1]).to(images.device)
     neck, tokenizer = model.neck, model.target_generator
-    shown, hidden = split.visible.shape[1], split.masked.shape[1]
+    num_visible, num_masked = split.visible.shape[1], split.masked.shape[1]
     patches, embed = _count(lambda: model.backbone.embed(images))
     encoded, encode = _count(lambda: model.backbone.encode(patches, split))
     visible, encode = encoded[:, 1:], encode + embed
@@ -115,8 +117,10 @@ def _pretraining(model: Any, cfg: Config) -> list[Part]:
     _, head = _count(lambda: neck.head(latent))
     decoder = _trained(neck.decoders, neck.norm_decoder)
     parts = [
-        Part(f'encoder, {shown} visible', _trained(model.backbone), encode),
-        Part(f'target pass, {hidden} masked', 0, target),
+        Part(
+            f'encoder, {num_visible} visible', _trained(model.backbone), encode
+        ),
+        Part(f'target pass, {num_masked} masked', 0, target),
         Part('regressor', 0, regress),
         Part('decoder', decoder, decode - head),
         Part('head', _trained(neck.head), head),
@@ -124,8 +128,8 @@ def _pretraining(model: Any, cfg: Config) -> list[Part]:
     rest = _trained(neck) - sum(part.parameters for part in parts[3:])
     parts[2] = parts[2]._replace(parameters=rest)
     if tokenizer is not None:
-        # Its autocast knows no meta device: tensors that say they are on the
-        # CPU, and have no storage either.
+        # Autocast does not support the meta device. Fake tensors are on the
+        # CPU and have no storage either.
         with FakeTensorMode():
             tokenizer = MODELS.build(cfg.model.target_generator)
             view = torch.empty(token_images.shape)
@@ -135,21 +139,24 @@ def _pretraining(model: Any, cfg: Config) -> list[Part]:
 
 
 def _tokenizer(model: Any, cfg: Config) -> list[Part]:
+    """Count the encoder and the decoder of a discrete VAE."""
     images = _as_meta(_packed_inputs(cfg)['inputs'])
     logits, encode = _count(lambda: model(images))
 
-    def draw() -> Tensor:  # from soft words, as in training
-        words = logits.movedim(1, -1) @ model.codebook.weight
-        return model.decoder(words.movedim(-1, 1))
+    def decode() -> Tensor:  # from soft codes, as in training
+        codes = logits.movedim(1, -1) @ model.codebook.weight
+        return model.decoder(codes.movedim(-1, 1))
 
     return [
         Part('encoder', _size(model.encoder, model.to_logits), encode),
-        Part('decoder', _size(model.codebook, model.decoder), _count(draw)[1]),
+        Part(
+            'decoder', _size(model.codebook, model.decoder), _count(decode)[1]
+        ),
     ]
 
 
 def _inference(model: Any, cfg: Config) -> list[Part]:
-    """Each direct child, with what it takes in inference."""
+    """Count each direct child of a model in inference."""
     children = [
         (name, child)
         for name, child in model.named_children()
@@ -157,10 +164,10 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
     ]
     unknown = [Part(name, _size(child), None) for name, child in children]
     if cfg.get('default_scope') == 'mmdet':
-        # Its operators have no version for shapes alone.
+        # The operators of mmcv do not run on the meta device.
         return unknown
     size = getattr(model.data_preprocessor, 'size', None)
-    if size is None:  # mmseg's preprocessor pads to a known size
+    if size is None:  # only mmseg's preprocessor has a size to pad to
         images = _as_meta(_packed_inputs(cfg, test=True)['inputs'])
     else:
         images = torch.empty(1, 3, *size, device='meta')
@@ -171,14 +178,16 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
     except RuntimeError as error:
         if 'meta tensors' not in str(error):
             raise
-        return unknown  # such as a sweep, which asks which head is best
+        # A sweep, for example, compares values to find the best head.
+        return unknown
     by_module = counter.get_flop_counts()
     root = type(model).__name__
     flops = [
         sum(by_module.get(f'{root}.{name}', {}).values()) // 2
         for name, _ in children
     ]
-    # mmseg calls its head in a way that the counter does not attribute.
+    # mmseg does not call its head as a module, so the counter does not
+    # attribute the operations of the head, which is the last child.
     flops[-1] = counter.get_total_flops() // 2 - sum(flops[:-1])
     return [
         Part(name, _size(child), count)
@@ -187,7 +196,7 @@ def _inference(model: Any, cfg: Config) -> list[Part]:
 
 
 def _detector(model: Any, cfg: Config) -> list[Part]:
-    """Encoder, necks and heads of two stages."""
+    """Count the encoder, the necks and the heads of a two-stage detector."""
     divisor = model.data_preprocessor.pad_size_divisor
     pixels = _packed_inputs(cfg, test=True)['inputs']
     size = [-(-side // divisor) * divisor for side in pixels.shape[1:]]
@@ -215,12 +224,12 @@ def _detector(model: Any, cfg: Config) -> list[Part]:
 
 
 def _stages(head: nn.Module) -> list[Any]:
-    """The heads of a cascade, or the only one."""
+    """Return the heads of a cascade, or the only head, as a list."""
     return list(head) if isinstance(head, nn.ModuleList) else [head]
 
 
 def _packed_inputs(cfg: Config, test: bool = False) -> dict:
-    """What the config's pipeline makes of a photograph."""
+    """Run the config's pipeline on a photograph of 480 x 640 pixels."""
     loader = cfg.test_dataloader if test else cfg.train_dataloader
     steps = [
         step for step in loader.dataset.pipeline if 'Load' not in step.type
@@ -237,8 +246,9 @@ def _as_meta(image: Tensor) -> Tensor:
 
 
 def _count(function: Callable[[], Tensor]) -> tuple[Tensor, int]:
-    """Call a function; returns its result and its multiply-adds."""
-    # With gradients: the counter cannot follow parameters without.
+    """Call a function, and return its result and its multiply-adds."""
+    # Gradients stay enabled: without them, the counter cannot tell which
+    # module an operation belongs to.
     with FlopCounterMode(display=False) as counter:
         result = function()
     return result, counter.get_total_flops() // 2

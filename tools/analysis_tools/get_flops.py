@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Count parameters and multiply-adds; keep the metafiles' numbers right.
+"""Count parameters and multiply-adds, and correct the metafiles.
 
 python tools/analysis_tools/get_flops.py CONFIG
 python tools/analysis_tools/get_flops.py --check
@@ -22,34 +22,39 @@ from mmcae.config.search_path import find_config, resource_root
 from mmcae.launch.runner import run
 
 NOTE = """\
-One image, one forward pass; matrix products, convolutions and attention. A
-multiply-add counts once, as in OpenMMLab's FLOPs; torch and others count two.
+One forward pass of one image: matrix products, convolutions and attention. A
+multiply-add counts once, as in OpenMMLab's FLOPs; torch counts it as two.
 * not in the sum"""
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Count parameters and multiply-adds of configs. Nothing '
-        'is computed: no GPU, data or weights are needed.'
+        description='Count the parameters and the multiply-adds of a '
+        "config's model. This needs no GPU, no data and no weights."
     )
     group = parser.add_mutually_exclusive_group(required=True)
     group.add_argument(
-        'config', nargs='?', help='path or name: print the parts of one model'
+        'config',
+        nargs='?',
+        help='config file, or the name of a packaged config: print the parts '
+        'of its model',
     )
     group.add_argument(
         '--check',
         action='store_true',
-        help='compare all metafiles with what is counted; status 1 if any '
-        'number differs',
+        help='compare the numbers in all metafiles with the count; the exit '
+        'status is 1 if a number differs',
     )
     group.add_argument(
-        '--write', action='store_true', help='correct the metafiles'
+        '--write',
+        action='store_true',
+        help='correct the numbers in all metafiles',
     )
     return parser.parse_args()
 
 
 def table(complexity: Complexity) -> str:
-    """The parts of a model, one a line, and their sum."""
+    """Format the parts of a model, one per line, and their sum."""
     lines = [f'{"":24}{"parameters":>14}{"multiply-adds":>18}']
     for part in complexity.parts:
         size = f'{part.parameters:,}' if part.parameters else '-'
@@ -62,7 +67,7 @@ def table(complexity: Complexity) -> str:
 
 
 def metafiles() -> Iterator[Path]:
-    """The files that the model index imports."""
+    """Yield the metafiles that the model index imports."""
     root = resource_root()
     index = yaml.safe_load((root / 'model-index.yml').read_text('utf-8'))
     for name in index['Import']:
@@ -70,7 +75,7 @@ def metafiles() -> Iterator[Path]:
 
 
 def missing_package(cfg: Config) -> str | None:
-    """Why a config's model cannot be built here, if so."""
+    """Return why a config's model cannot be built here, or None."""
     try:
         import_module(f'{cfg.default_scope}.models')
     except ImportError as error:
@@ -79,12 +84,15 @@ def missing_package(cfg: Config) -> str | None:
 
 
 def corrected(text: str, name: str, numbers: dict[str, int | None]) -> str:
-    """A metafile's text with one entry's numbers; comments stay.
+    """Replace the numbers of one entry of a metafile; comments stay.
 
     Args:
-        text: Of the whole file, laid out as OpenMMLab's metafiles are.
-        name: Of the entry.
-        numbers: Values of its ``Metadata``; a None removes the line.
+        text: The whole file, in the layout of OpenMMLab's metafiles.
+        name: Name of the entry.
+        numbers: New values of its ``Metadata``; None removes the line.
+
+    Returns:
+        The new text of the file.
     """
     head, start, rest = text.partition(f'  - Name: {name}\n')
     end = rest.find('\n  - Name: ') + 1
@@ -100,7 +108,7 @@ def corrected(text: str, name: str, numbers: dict[str, int | None]) -> str:
 
 
 def correct_metafile(path: Path, write: bool) -> list[str]:
-    """Measure a metafile's models; returns what differed."""
+    """Measure the models of a metafile, and return what differs."""
     text = path.read_text('utf-8')
     differences = []
     for model in yaml.safe_load(text)['Models']:
@@ -126,7 +134,7 @@ def correct_metafile(path: Path, write: bool) -> list[str]:
 def main() -> None:
     args = parse_args()
     logger = MMLogger.get_instance('mmengine')
-    logger.setLevel('ERROR')  # remarks of the constructors
+    logger.setLevel('ERROR')  # hides the remarks of constructors
     if args.config:
         cfg = Config.fromfile(find_config(args.config))
         print(table(measure_complexity(cfg)), NOTE, sep='\n')

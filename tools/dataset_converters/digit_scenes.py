@@ -1,9 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Handwritten digits on photographs, with the place of each.
+"""Draw handwritten digits on photographs, and return their positions.
 
-What the small sets of segmentation (`tiny_ade.py`) and detection
-(`tiny_coco.py`) have in common. Digits and photographs are scikit-learn's;
-training and validation share neither digits nor parts of the photographs.
+The small datasets of segmentation (`tiny_ade.py`) and of detection
+(`tiny_coco.py`) share this code. Digits and photographs come with
+scikit-learn. Training and validation share neither digits nor parts of the
+photographs.
 """
 
 import argparse
@@ -16,9 +17,9 @@ from digits import split_indices
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-# Strokes are where the ink covers at least half of a pixel.
+# A pixel belongs to a stroke if the ink covers at least half of it.
 STROKE = 0.5
-# Share of the width of the photographs for training.
+# Left part of each photograph that is used for training.
 TRAIN_SHARE = 0.75
 
 
@@ -26,9 +27,10 @@ class Drawn(NamedTuple):
     """A digit in an image.
 
     Attributes:
-        label: Its index among the classes.
-        view: Where it lies: rows and columns of a square of side ``S``.
-        cover: How far its ink covers each pixel there, ``(S, S)``, 0 to 1.
+        label: Index of its class.
+        view: Rows and columns of the square of side ``S`` that it fills.
+        cover: Share of each pixel of this square that is covered by ink,
+            ``(S, S)``, from 0 to 1.
     """
 
     label: int
@@ -37,11 +39,11 @@ class Drawn(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What the images of a split are made from.
+    """The digits and photographs of a split.
 
     Attributes:
-        inks: Digits of each class, ``(N, 8, 8)`` from 0 to 1.
-        photographs: Pictures to cut backgrounds from, ``(H, W, 3)`` uint8.
+        inks: For each class, its digits, ``(N, 8, 8)`` from 0 to 1.
+        photographs: Photographs for backgrounds, ``(H, W, 3)`` uint8.
     """
 
     inks: list[np.ndarray]
@@ -49,10 +51,14 @@ class Material(NamedTuple):
 
 
 def load_material(digits: Sequence[int], is_train: bool) -> Material:
-    """The part of digits and photographs that belongs to a split.
+    """Load the digits and the parts of the photographs of a split.
 
-    The digits are those of ``digits.py``: an encoder that was pretrained on
-    its training images has not seen the ones of validation.
+    The split of the digits is that of ``digits.py``, so an encoder that was
+    pretrained on its training images has not seen the validation digits.
+
+    Args:
+        digits: The digits to load; each is a class.
+        is_train: Whether to load the training split.
     """
     scans = load_digits()
     part = split_indices()['train' if is_train else 'test']
@@ -67,23 +73,24 @@ def load_material(digits: Sequence[int], is_train: bool) -> Material:
 
 
 def draw_digit(
-    image: np.ndarray, ink: np.ndarray, colour: np.ndarray
+    image: np.ndarray, ink: np.ndarray, color: np.ndarray
 ) -> np.ndarray:
     """Draw one digit into a square view of an image.
 
     Args:
-        image: The view, ``(S, S, 3)``, floats from 0 to 255; changed.
+        image: The view, ``(S, S, 3)``, floats from 0 to 255. It is changed
+            in place.
         ink: The digit, ``(8, 8)``, from 0 to 1.
-        colour: Its colour, 3 values from 0 to 255.
+        color: The color of the digit, 3 values from 0 to 255.
 
     Returns:
-        How far the ink covers each pixel, ``(S, S)``, from 0 to 1.
+        Share of each pixel that is covered by ink, ``(S, S)``, from 0 to 1.
     """
-    # A margin, since strokes reach the border of the scanned square.
+    # Add a margin, because strokes reach the border of the scanned square.
     picture = Image.fromarray(np.pad(ink, 1).astype(np.float32))
     large = picture.resize(image.shape[:2], Image.Resampling.BICUBIC)
     cover = np.asarray(large).clip(0, 1)
-    image += cover[..., None] * (colour - image)
+    image += cover[..., None] * (color - image)
     return cover
 
 
@@ -96,10 +103,10 @@ def draw_scene(
     """Compose an image.
 
     Args:
-        rng: Decides on crop, positions and colours.
-        photograph: Where the background is cut from, ``(H, W, 3)`` uint8.
-        digits: Ink ``(8, 8)``, label and side in pixels, with the margin, of
-            each digit to draw.
+        rng: Generator of the crop, the positions and the colors.
+        photograph: The photograph to crop, ``(H, W, 3)`` uint8.
+        digits: For each digit, its ink ``(8, 8)``, its label and its side in
+            pixels including the margin.
         size: Height and width of the image.
 
     Returns:
@@ -111,7 +118,7 @@ def draw_scene(
     crop = photograph[top : top + height, left : left + width]
     image = crop.astype(np.float32)
     drawn = []
-    # One digit in each of equal columns, so that none covers another.
+    # Each digit gets a column of its own, so that no digit covers another.
     columns = np.linspace(0, width, len(digits) + 1).astype(int)
     for (ink, label, side), start, stop in zip(
         digits, columns[:-1], columns[1:], strict=True
@@ -119,10 +126,10 @@ def draw_scene(
         y = int(rng.integers(height - side + 1))
         x = int(rng.integers(start, stop - side + 1))
         view = np.s_[y : y + side, x : x + side]
-        # Lighter or darker than what it covers, in any tint.
+        # The color is random, but lighter or darker than the background.
         light = image[view].mean() < 128
-        colour = rng.uniform(*((160, 255) if light else (0, 95)), size=3)
-        drawn.append(Drawn(label, view, draw_digit(image[view], ink, colour)))
+        color = rng.uniform(*((160, 255) if light else (0, 95)), size=3)
+        drawn.append(Drawn(label, view, draw_digit(image[view], ink, color)))
     return np.round(image).astype(np.uint8), drawn
 
 
@@ -132,28 +139,28 @@ def check_options(
     digit_size: int,
     per_image: int,
 ) -> None:
-    """Refuse what cannot be drawn.
+    """Refuse options with which no image can be drawn.
 
     Args:
-        digits: Which digits occur.
-        size: Height and width of the images.
-        digit_size: Largest side of a digit.
-        per_image: Most digits in an image.
+        digits: The digits that occur.
+        size: Height and width of the images in pixels.
+        digit_size: Largest side of a digit in pixels.
+        per_image: Largest number of digits in an image.
 
     Raises:
-        ValueError: Names the value and what is possible.
+        ValueError: If an option is impossible; the message says why.
     """
     if not digits or not set(digits) <= set(range(10)):
         raise ValueError(f'digits must be from 0 to 9, got {list(digits)}')
     if len(set(digits)) < len(digits):
-        raise ValueError(f'digits={list(digits)} names one twice')
+        raise ValueError(f'digits={list(digits)} contains a digit twice')
     height, width = size
     if digit_size > height or per_image * digit_size > width:
         raise ValueError(
             f'{per_image} digits of {digit_size} pixels do not fit into '
             f'{height} x {width}'
         )
-    # The part for validation is the smaller one.
+    # The part of a photograph for validation is the smaller one.
     full_height, full_width = load_sample_images().images[0].shape[:2]
     room = full_width - int(TRAIN_SHARE * full_width)
     if height > full_height or width > room:
@@ -164,29 +171,48 @@ def check_options(
 
 
 def refuse_images(root: Path, pattern: str) -> None:
-    """Raise ``ValueError`` if there are files that would be mixed in."""
+    """Raise ``ValueError`` if the root already has images."""
     present = next(root.glob(pattern), None)
     if present is not None:
-        raise ValueError(f'{root} has images already ({present.name})')
+        raise ValueError(
+            f'{root} has images already ({present.name}): choose another '
+            'folder'
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that all sets have."""
+    """Add the options that all of these datasets have."""
     parser.add_argument('root', type=Path, help='folder to write to')
-    parser.add_argument('--train', type=int, default=256)
-    parser.add_argument('--val', type=int, default=32)
-    parser.add_argument('--digits', type=int, nargs='+', default=[0, 1, 4, 7])
     parser.add_argument(
-        '--size', type=int, nargs=2, default=[96, 128],
+        '--train', type=int, default=256, help='training images (default: 256)'
+    )
+    parser.add_argument(
+        '--val', type=int, default=32, help='validation images (default: 32)'
+    )
+    parser.add_argument(
+        '--digits',
+        type=int,
+        nargs='+',
+        default=[0, 1, 4, 7],
+        help='digits that occur; each is a class (default: 0 1 4 7)',
+    )
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=[96, 128],
         metavar=('HEIGHT', 'WIDTH'),
-    )  # fmt: skip
-    parser.add_argument('--seed', type=int, default=0)
+        help='size of the images in pixels (default: 96 128)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='random seed (default: 0)'
+    )
 
 
 def run_writer(
     parser: argparse.ArgumentParser, write: Callable[..., None]
 ) -> None:
-    """Write a set as the command line says."""
+    """Parse the command line, and write the dataset."""
     args = parser.parse_args()
     options = vars(args) | dict(size=tuple(args.size))
     try:

@@ -3,9 +3,9 @@ r"""Write scikit-learn's 1,797 handwritten digits as folders of PNG images.
 
     python tools/dataset_converters/digits.py data/digits
 
-makes ``train/`` (1,400 images) and ``test/`` (397), 8 x 8 pixels, by a fixed
-permutation; file names are ``<index>_<label>.png``. Pretraining does not look
-at the labels. The evaluation configs do, and read a folder for each label:
+writes train/ (1,400 images) and test/ (397 images) of 8 x 8 pixels, split by a
+fixed permutation. The file names are <index>_<label>.png. Pretraining does not
+use the labels. The evaluation configs do, and read one folder for each label:
 
     python tools/dataset_converters/digits.py data/digits-classes \
         --class-folders
@@ -23,7 +23,7 @@ NUM_TRAIN = 1400
 
 
 def split_indices() -> dict[str, np.ndarray]:
-    """Indices of the digits of ``train`` and ``test``."""
+    """Return the indices of the digits of ``train`` and ``test``."""
     order = np.random.default_rng(0).permutation(len(load_digits().images))
     return dict(train=order[:NUM_TRAIN], test=order[NUM_TRAIN:])
 
@@ -32,18 +32,17 @@ def write_digits(root: Path, class_folders: bool = False) -> None:
     """Write both folders below ``root``; existing files are replaced.
 
     Raises:
-        FileExistsError: If ``root`` holds the digits in the other layout:
-            every image would be there twice.
+        FileExistsError: If ``root`` has the digits in the other layout, so
+            that each image would exist twice.
     """
     for split in split_indices():
         others = list((root / split).glob('*.png' if class_folders else '*/*'))
         if others:
-            there, wanted = 'one folder', 'a folder a label'
-            if not class_folders:
-                there, wanted = wanted, there
+            present = 'one folder' if class_folders else 'class folders'
             raise FileExistsError(
-                f'{root / split} holds the images in {there}; in {wanted} '
-                'beside that, each would be there twice: give another folder'
+                f'{root / split} has the images in {present} already; in '
+                'both layouts, each image would exist twice: choose another '
+                'folder'
             )
     digits = load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
@@ -64,7 +63,9 @@ def main() -> int:
     )
     parser.add_argument('root', type=Path, help='folder to write to')
     parser.add_argument(
-        '--class-folders', action='store_true', help='a folder a label'
+        '--class-folders',
+        action='store_true',
+        help='write one folder for each label',
     )
     args = parser.parse_args()
     try:

@@ -1,15 +1,15 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write the emoji of two npm packages as labelled folders of PNG images.
+r"""Write the emoji of two npm packages as labeled folders of PNG images.
 
     npm pack emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0
     python tools/dataset_converters/emoji.py data/emoji \
         emoji-datasource-google-16.0.0.tgz emoji-datasource-twitter-16.0.0.tgz
 
-makes ``train/CLASS/`` and ``test/CLASS/``, 64 x 64 pixels on white, nine
-classes (Unicode's groups: animals, flags, food, ...). A fifth of the emoji is
-the test set; all drawings of an emoji are on the same side. Variants in skin
-tone are left out. The drawings are Google's Noto Emoji (Apache-2.0) and
-Twitter's Twemoji (CC-BY 4.0).
+writes train/CLASS/ and test/CLASS/: images of 64 x 64 pixels on white, in nine
+classes (the groups of Unicode: animals, flags, food, ...). A fifth of the
+emoji is the test set; all drawings of one emoji are in the same split.
+Variants of the skin tone are left out. The drawings are Google's Noto Emoji
+(Apache-2.0) and Twitter's Twemoji (CC-BY 4.0).
 """
 
 import argparse
@@ -26,7 +26,7 @@ TEST_SHARE = 0.2
 
 
 def split_of(emoji: list[dict]) -> dict[str, str]:
-    """Draw the split of each emoji by a fixed permutation.
+    """Assign each emoji to a split by a fixed permutation.
 
     Args:
         emoji: Entries of ``emoji.json``.
@@ -44,7 +44,7 @@ def split_of(emoji: list[dict]) -> dict[str, str]:
 
 
 def flatten(content: bytes) -> Image.Image:
-    """Put a drawing with transparency on white."""
+    """Put a transparent drawing on a white background."""
     image = Image.open(io.BytesIO(content)).convert('RGBA')
     white = Image.new('RGBA', image.size, 'white')
     return Image.alpha_composite(white, image).convert('RGB')
@@ -55,13 +55,13 @@ def write_emoji(root: Path, package: Path) -> int:
 
     Args:
         root: The folder to write to; existing files are replaced.
-        package: What ``npm pack`` gave.
+        package: The file that ``npm pack`` wrote.
 
     Returns:
         Number of images.
 
     Raises:
-        ValueError: If the file is no such package.
+        ValueError: If the file is another package.
     """
     with tarfile.open(package) as archive:
         try:
@@ -71,7 +71,7 @@ def write_emoji(root: Path, package: Path) -> int:
             emoji = json.load(table)  # type: ignore[arg-type]
         except (KeyError, ValueError):
             raise ValueError(
-                f'{package} is no emoji-datasource-NAME package of npm'
+                f'{package} is not an emoji-datasource-NAME package of npm'
             ) from None
         emoji = [e for e in emoji if e['category'] != 'Component']
         splits = split_of(emoji)
@@ -81,7 +81,8 @@ def write_emoji(root: Path, package: Path) -> int:
             if entry.get(f'has_img_{style}')
         }
         count = 0
-        for member in archive:  # in its order: the file is compressed
+        # A compressed archive is read fast only in its own order.
+        for member in archive:
             entry = wanted.get(member.name)
             if entry is None:
                 continue
@@ -102,7 +103,12 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('root', type=Path, help='folder to write to')
-    parser.add_argument('packages', type=Path, nargs='+')
+    parser.add_argument(
+        'packages',
+        type=Path,
+        nargs='+',
+        help='files that `npm pack` wrote (see above)',
+    )
     args = parser.parse_args()
     for package in args.packages:
         print(f'{write_emoji(args.root, package)} images of {package.name}')

@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Prepare ImageNet for training, check it, take parts of it.
+"""Prepare ImageNet for training, check it, or take a part of it.
 
     python tools/dataset_converters/imagenet.py COMMAND --help
 
-ROOT is the folder that holds train/, val/ and perhaps meta/, the data_root of
-the configs. No command removes or overwrites anything.
+ROOT is the folder that holds train/, val/ and perhaps meta/: the data_root of
+the configs. No command removes or overwrites a file.
 """
 
 import argparse
@@ -26,9 +26,11 @@ from mmcae.checkpoint.download import atomic_write
 
 LABELS_HELP = (
     'labels of the validation images: the development kit (archive or '
-    "folder), Kaggle's LOC_val_solution.csv, or lines of 'name label'"
+    "folder), Kaggle's LOC_val_solution.csv, or a file with lines of "
+    "'name label'"
 )
-SUBSET_HELP = 'this is a part of ImageNet on purpose: do not expect all of it'
+ROOT_HELP = 'folder that holds train/, val/ and perhaps meta/'
+SUBSET_HELP = 'accept a part of ImageNet: missing images are not an error'
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -40,42 +42,45 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
     part = commands.add_parser(
         'prepare',
-        help='original archives to class folders',
+        help='unpack the original archives into class folders',
         description='Unpack the archives that are in SOURCE into class '
-        'folders. Run it again after an interruption: what is there is kept.',
+        'folders. After an interruption, run the command again: it keeps the '
+        'files that are complete.',
     )
     part.set_defaults(run=run_prepare)
     part.add_argument('source', type=Path, help='folder with the archives')
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help='folder to write to')
     part.add_argument(
         '--labels',
         type=Path,
-        help=f'{LABELS_HELP} (default: the kit in SOURCE)',
+        help=f'{LABELS_HELP} (default: the development kit in SOURCE)',
     )
     part.add_argument(
-        '--md5', action='store_true', help='compare the checksums first'
+        '--md5', action='store_true', help='compare the MD5 checksums first'
     )
     part.add_argument('--subset', action='store_true', help=SUBSET_HELP)
 
     part = commands.add_parser(
         'check',
-        help='what is missing, and which images cannot be read',
-        description='Exits with 1 if anything is wrong. Reads the layout '
-        'that training would read: meta/<split>.txt, or class folders.',
+        help='find missing classes and images, and unreadable images',
+        description='Check the files that training would read: those listed '
+        'in meta/<split>.txt, or else class folders. The exit status is 1 if '
+        'there is any problem.',
     )
     part.set_defaults(run=run_check)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument(
         '--split',
         nargs='+',
         choices=['train', 'val'],
         default=['train', 'val'],
+        help='splits to check (default: both)',
     )
     part.add_argument(
         '--ann-file',
         type=Path,
-        help='another list file for one split, relative to ROOT; implies '
-        '--subset',
+        help='list file to read instead of meta/<split>.txt, relative to '
+        'ROOT; needs one --split and implies --subset',
     )
     part.add_argument('--subset', action='store_true', help=SUBSET_HELP)
     part.add_argument(
@@ -83,60 +88,80 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=list(METHODS),
         default='decode',
         help='decode every image as training does (default), read headers '
-        'only (fast, misses truncated files), or do not open them',
+        'only (fast, but does not find truncated files), or open no image',
     )
     part.add_argument(
-        '--devkit', type=Path, help='for the exact size of each class'
+        '--devkit',
+        type=Path,
+        help='development kit (archive or folder), to compare the size of '
+        'each training class exactly',
     )
-    part.add_argument('--workers', type=positive, default=os.cpu_count())
-    part.add_argument('--json', type=Path, help='write a report')
+    part.add_argument(
+        '--workers',
+        type=positive,
+        default=os.cpu_count(),
+        help='processes that open images (default: all cores)',
+    )
+    part.add_argument('--json', type=Path, help='file for a report')
 
     part = commands.add_parser(
         'lists',
-        help='a list file of class folders, or of the flat validation folder',
-        description='Write "path label" lines; moves no image.',
+        help='write a list file of class folders or of a flat val/',
+        description='Write a list file with lines of "path label". Images '
+        'are neither moved nor copied.',
     )
     part.set_defaults(run=run_lists)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument('split', choices=['train', 'val'])
     part.add_argument('--labels', type=Path, help=LABELS_HELP)
     part.add_argument('--subset', action='store_true', help=SUBSET_HELP)
     part.add_argument(
-        '--out', type=Path, help='default: ROOT/meta/<split>.txt'
+        '--out',
+        type=Path,
+        help='file to write (default: ROOT/meta/<split>.txt)',
     )
 
     part = commands.add_parser(
         'subset',
-        help='some images of each class, some of the classes',
-        description='Write a list file; no image is copied unless asked for. '
-        'Labels count the chosen classes in the order of their names.',
+        help='choose some images of each class, or some classes',
+        description='Write a list file of the chosen images; --copy and '
+        '--link write the images instead. The labels number the chosen '
+        'classes in the order of their names.',
     )
     part.set_defaults(run=run_subset)
-    part.add_argument('root', type=Path)
+    part.add_argument('root', type=Path, help=ROOT_HELP)
     part.add_argument('split', choices=['train', 'val'])
     part.add_argument(
-        '--per-class', type=positive, help='images of each class'
+        '--per-class', type=positive, help='number of images of each class'
     )
     part.add_argument(
         '--classes',
         metavar='K|FILE',
-        help='the first K classes, or those that a file names line by line',
+        help='the first K classes, or the classes in a file, one per line',
     )
-    part.add_argument('--seed', type=int, default=0)
+    part.add_argument(
+        '--seed', type=int, default=0, help='seed of the draw (default: 0)'
+    )
     target = part.add_mutually_exclusive_group()
     target.add_argument(
-        '--out', type=Path, help='default: a name of its own in ROOT/meta/'
+        '--out',
+        type=Path,
+        help='list file to write (default: a file in ROOT/meta/ whose name '
+        'states the options)',
     )
     target.add_argument(
-        '--copy', type=Path, metavar='DIR', help='copy the images to DIR'
+        '--copy', type=Path, metavar='DIR', help='copy the images into DIR'
     )
     target.add_argument(
-        '--link', type=Path, metavar='DIR', help='link the images in DIR'
+        '--link',
+        type=Path,
+        metavar='DIR',
+        help='write symbolic links to the images into DIR',
     )
 
     args = parser.parse_args(argv)
     if args.run is run_check and args.ann_file and len(args.split) > 1:
-        parser.error('--ann-file needs one --split')
+        parser.error('--ann-file needs exactly one --split')
     if args.run is run_subset and not (args.per_class or args.classes):
         parser.error('subset needs --per-class, --classes or both')
     return args
@@ -144,7 +169,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got '{text}'")
     return int(text)
 
 
@@ -199,11 +224,11 @@ def run_lists(args: argparse.Namespace) -> int:
     samples = subset.list_samples(
         args.root, args.split, args.labels, not args.subset
     )
-    usual = args.root / 'meta' / f'{args.split}.txt'
-    out = args.out or usual
+    default = args.root / 'meta' / f'{args.split}.txt'
+    out = args.out or default
     write_list(out, samples)
     print(f'{len(samples):,} images in {out}')
-    print_options(args, None if out == usual else out)
+    print_options(args, None if out == default else out)
     return 0
 
 
@@ -248,7 +273,7 @@ def print_options(
     root: Path | None = None,
     num_classes: int = len(WNIDS),
 ) -> None:
-    """Say how a config reads what was written."""
+    """Print the options with which a config reads what was written."""
     options = [f'data_root={root or args.root}']
     if out is not None:
         inside = out.is_relative_to(args.root)

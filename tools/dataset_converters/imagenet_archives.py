@@ -1,11 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""ImageNet's original archives to class folders."""
+"""Unpack ImageNet's original archives into class folders.
+
+torchvision's ``parse_train_archive`` and ``parse_val_archive`` are not used:
+before Python 3.14 they extract without a filter, so a hostile archive can
+write outside the target folder. They also fail when they are run again after
+an interruption, and refuse every archive without the official MD5, such as a
+subset; only their names and checksums are taken.
+"""
 
 import os
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +21,18 @@ from mmengine.utils import ProgressBar
 from torchvision.datasets.imagenet import ARCHIVE_META
 from torchvision.datasets.utils import check_integrity
 
+_IMAGES_PER_UPDATE = 1000
+
 
 @dataclass
 class Extraction:
-    """What became of an archive's images.
+    """What happened to the images of one archive.
 
     Attributes:
-        written: How many files were written.
-        kept: How many were there already.
-        differing: Files that are there with another size; left alone.
-        classes: The classes met.
+        written: The number of files that were written.
+        kept: The number of files that existed already.
+        differing: Existing files of another size, which were not replaced.
+        classes: The classes found in the archive.
     """
 
     written: int = 0
@@ -34,16 +42,21 @@ class Extraction:
 
     @property
     def total(self) -> int:
-        """How many images the archive holds."""
+        """The number of images in the archive."""
         return self.written + self.kept + len(self.differing)
 
     def problems(self, split: str, whole: bool) -> list[str]:
-        """What is wrong, a sentence each."""
+        """Describe each problem in a sentence.
+
+        Args:
+            split: ``'train'`` or ``'val'``.
+            whole: Whether the archive should hold all of the split.
+        """
         found = []
         if self.differing:
             found.append(
-                f'{len(self.differing)} files differ in size from the '
-                f"archive's, e.g. {self.differing[0]}; nothing was "
+                f'{len(self.differing)} files exist already with another size '
+                f'than in the archive, e.g. {self.differing[0]}; nothing was '
                 'overwritten: remove or move them and run again'
             )
         complete = (len(LABELS), NUM_IMAGES[split])
@@ -51,140 +64,165 @@ class Extraction:
             found.append(
                 f'the archive holds {self.total:,} images of '
                 f'{len(self.classes):,} classes, ImageNet has '
-                f'{complete[1]:,} of {complete[0]:,}: fetch it again, or say '
-                '--subset'
+                f'{complete[1]:,} of {complete[0]:,}: download it again, or '
+                'pass --subset if this is intended'
             )
         return found
 
 
 def find_archives(source: Path, md5: bool = False) -> dict[str, Path]:
-    """The archives of images in a folder.
+    """Find the archives of images in a folder.
 
     Args:
         source: The folder.
         md5: Whether to compare checksums, which reads every byte.
 
     Returns:
-        Paths by split.
+        The path of each archive, by split.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no archive.
         ValueError: If a checksum is not the official one.
     """
-    archives = {}
-    for split in ('train', 'val'):
-        name, checksum = ARCHIVE_META[split]
-        path = source / name
-        if path.is_file():
-            archives[split] = path
-            if md5 and not check_integrity(path, checksum):
-                raise ValueError(
-                    f'{path}: the MD5 checksum is not {checksum}: fetch the '
-                    'archive again'
-                )
+    names = {split: ARCHIVE_META[split][0] for split in ('train', 'val')}
+    archives = {
+        split: source / name
+        for split, name in names.items()
+        if (source / name).is_file()
+    }
     if not archives:
-        names = ' or '.join(ARCHIVE_META[s][0] for s in ('train', 'val'))
-        raise FileNotFoundError(f'there is no {names} in {source}')
+        raise FileNotFoundError(
+            f'there is no {" or ".join(names.values())} in {source}'
+        )
+    for split, path in archives.items():
+        checksum = ARCHIVE_META[split][1]
+        if md5 and not check_integrity(path, checksum):
+            raise ValueError(
+                f'{path}: the MD5 checksum is not {checksum}: download the '
+                'archive again'
+            )
     return archives
 
 
 def prepare(
     archives: dict[str, Path], root: Path, labels: Path
 ) -> dict[str, Extraction]:
-    """Write class folders; files that are there are kept.
+    """Write class folders; existing files are kept.
 
     Args:
         archives: The archives by split.
-        root: Where ``train/`` and ``val/`` are written.
+        root: The folder in which ``train/`` and ``val/`` are written.
         labels: For ``val``: see :func:`validation_wnids`.
 
     Raises:
         FileNotFoundError: If the labels are missing.
         ValueError: If an archive is damaged, or has a member that an
-            archive of ImageNet does not have. What was written before stays.
+            archive of ImageNet does not have. Files that were written
+            before the error stay.
     """
     wnids = validation_wnids(labels) if 'val' in archives else {}
-    done = {}
-    if 'train' in archives:
-        done['train'] = extract_train(archives['train'], root / 'train')
-    if 'val' in archives:
-        done['val'] = extract_val(archives['val'], root / 'val', wnids)
-    return done
+    return {
+        split: _unpack(archive, split, root / split, wnids)
+        for split, archive in archives.items()
+    }
 
 
-def extract_train(archive: Path, folder: Path) -> Extraction:
-    """Unpack the archive of one archive per class."""
-    done = Extraction()
-    with _open(archive) as outer:
-        bar = ProgressBar(len(LABELS))
-        for member in _files(outer, archive):
-            wnid, ending = os.path.splitext(_plain_name(member, archive))
-            if wnid not in LABELS or ending != '.tar':
-                raise ValueError(
-                    f"{archive}: '{member.name}' is not the archive of a "
-                    'class, such as n01440764.tar'
-                )
-            where = Path(f'{archive}:{member.name}')
-            with _open(where, outer.extractfile(member)) as inner:
-                _extract(inner, where, lambda _, wnid=wnid: wnid, folder, done)
-            bar.update()
-    print()
-    return done
-
-
-def extract_val(
-    archive: Path, folder: Path, wnids: dict[int, str]
+def _unpack(
+    archive: Path, split: str, folder: Path, wnids: dict[int, str]
 ) -> Extraction:
-    """Unpack the archive of the validation images into class folders."""
+    done = Extraction()
+    bar = ProgressBar(NUM_IMAGES[split] // _IMAGES_PER_UPDATE)
+    try:
+        with tarfile.open(archive, 'r:') as tar:
+            train = split == 'train'
+            images = _train_images(tar) if train else _val_images(tar, wnids)
+            for source, member, wnid, name in images:
+                target = folder / wnid / name
+                done.classes.add(wnid)
+                size = target.stat().st_size if target.exists() else 0
+                if size == 0:  # missing, or emptied by a power failure
+                    _write(source, member, target)
+                    done.written += 1
+                elif size == member.size:
+                    done.kept += 1
+                else:
+                    done.differing.append(target)
+                if done.total % _IMAGES_PER_UPDATE == 0:
+                    bar.update()
+    except tarfile.TarError as error:
+        raise ValueError(
+            f'{archive} is damaged or incomplete ({error}): download it '
+            'again; a second run keeps the files that were unpacked'
+        ) from error
+    print()  # ends the line of the progress bar
+    return done
 
-    def class_of(name: str) -> str:
+
+_Image = tuple[tarfile.TarFile, tarfile.TarInfo, str, str]
+
+
+def _train_images(tar: tarfile.TarFile) -> Iterator[_Image]:
+    """Yield archive, member, class and file name of each image."""
+    for outer, name in _members(tar):
+        wnid, ending = os.path.splitext(name)
+        if wnid not in LABELS or ending != '.tar':
+            raise ValueError(
+                f"{tar.name}: '{name}' is not the archive of a class, such "
+                'as n01440764.tar'
+            )
+        file = tar.extractfile(outer)
+        with tarfile.open(f'{tar.name}:{name}', 'r:', file) as inner:
+            for member, image in _members(inner):
+                yield inner, member, wnid, image
+
+
+def _val_images(
+    tar: tarfile.TarFile, wnids: dict[int, str]
+) -> Iterator[_Image]:
+    """Yield archive, member, class and file name of each image."""
+    for member, name in _members(tar):
         number = image_number(name)
         if number not in wnids:
             raise ValueError(
-                f'{archive}: {name}: the labels name {len(wnids):,} images, '
-                'not this one'
+                f'{tar.name}: {name} has no label: the labels name '
+                f'{len(wnids):,} images'
             )
-        return wnids[number]
-
-    done = Extraction()
-    with _open(archive) as tar:
-        bar = ProgressBar(NUM_IMAGES['val'] // 1000)
-        _extract(tar, archive, class_of, folder, done, bar)
-    print()
-    return done
+        yield tar, member, wnids[number], name
 
 
-def _extract(
+def _members(
     tar: tarfile.TarFile,
-    archive: Path,
-    class_of: Callable[[str], str],
-    folder: Path,
-    done: Extraction,
-    bar: ProgressBar | None = None,
-) -> None:
-    for member in _files(tar, archive):
-        name = _plain_name(member, archive)
-        wnid = class_of(name)
-        target = folder / wnid / name
-        done.classes.add(wnid)
-        size = target.stat().st_size if target.exists() else 0
-        if size == member.size and size:
-            done.kept += 1
-        elif size:
-            done.differing.append(target)
-        else:  # absent, or emptied by a power failure
-            _write(tar, member, target)
-            done.written += 1
-        if bar and done.total % 1000 == 0:
-            bar.update()
+) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    """Yield the files of an archive with their names.
+
+    Raises:
+        ValueError: If a member is not a file, or could be written outside
+            the target folder.
+    """
+    for member in tar:
+        name = member.name.removeprefix('./')
+        if member.isdir():
+            continue
+        if not member.isfile():
+            raise ValueError(
+                f"{tar.name}: '{name}' is a link or a device, which no "
+                'archive of ImageNet holds'
+            )
+        if not name or name.startswith('.') or '/' in name or '\\' in name:
+            raise ValueError(
+                f"{tar.name}: '{name}' is not a plain file name, so it could "
+                'be written outside the target folder'
+            )
+        yield member, name
 
 
 def _write(
     tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path
 ) -> None:
-    # Hidden, so that training does not see it, and without the process's
-    # number, so that the next run replaces what a killed one left. Not
-    # synced to disk as `atomic_write` does: a million times is hours.
+    # The name starts with a dot, so that training does not read the file. It
+    # has no process id, so that the next run replaces the file that a killed
+    # run left. Unlike `atomic_write`, this does not sync each file to the
+    # disk: for a million files that would take hours.
     partial = target.with_name(f'.{target.name}.part')
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -195,37 +233,3 @@ def _write(
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _open(archive: Path, fileobj=None) -> Iterator[tarfile.TarFile]:
-    try:
-        with tarfile.open(archive, 'r:', fileobj=fileobj) as tar:
-            yield tar
-    except tarfile.TarError as error:
-        raise ValueError(
-            f'{archive} is damaged or not complete ({error}): fetch it again; '
-            'a second run keeps what was unpacked'
-        ) from error
-
-
-def _files(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
-    for member in tar:
-        if member.isfile():
-            yield member
-        elif not member.isdir():
-            raise ValueError(
-                f"{archive}: '{member.name}' is a link or a device, which "
-                'no archive of ImageNet holds'
-            )
-
-
-def _plain_name(member: tarfile.TarInfo, archive: Path) -> str:
-    """The member's name, refused if it could lead elsewhere."""
-    name = member.name.removeprefix('./')
-    if not name or name.startswith('.') or '/' in name or '\\' in name:
-        raise ValueError(
-            f"{archive}: '{member.name}' is not a plain file name, which "
-            'no archive of ImageNet holds: it could be written elsewhere'
-        )
-    return name

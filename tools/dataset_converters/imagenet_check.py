@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Find what is missing from ImageNet, and images that cannot be read."""
+"""Find missing classes and images of ImageNet, and unreadable images."""
 
 import os
 import warnings
@@ -29,8 +29,8 @@ METHODS = {
     'header': 'headers read, pixels not',
     'skip': 'images not opened',
 }
-_CHUNK = 256
-_NAMED = 10
+_IMAGES_PER_TASK = 256
+_MAX_NAMED = 10
 
 
 def check_split(
@@ -46,16 +46,18 @@ def check_split(
     """Check one split as training would read it.
 
     Args:
-        root: The folder that holds ``train/``, ``val/``, perhaps ``meta/``.
+        root: The folder that holds ``train/``, ``val/`` and perhaps
+            ``meta/``.
         name: ``'train'`` or ``'val'``.
-        whole: Whether to compare with the numbers of the whole ImageNet.
-        method: A key of ``METHODS``.
+        whole: Whether to expect all classes and images of ImageNet.
+        method: How to open images: a key of ``METHODS``.
         workers: Number of processes that open images.
-        ann_file: A list file to read instead of the usual one.
+        ann_file: A list file to read instead of ``meta/<name>.txt``.
         train_sizes: The number of training images of each class, if known.
 
     Returns:
-        A report for JSON; ``problems`` is empty if all is well.
+        A report that can be written as JSON. Its ``problems`` are empty if
+        nothing is wrong.
     """
     report: dict = dict(source=str(root / name), classes=0, images=0)
     try:
@@ -138,30 +140,32 @@ def find_unreadable(split: Split, method: str, workers: int) -> dict[str, str]:
 
     Args:
         split: The images.
-        method: A key of ``METHODS``.
+        method: How to open them: a key of ``METHODS``.
         workers: Number of processes.
 
     Returns:
-        What is wrong, by path, in the order of the split.
+        The reason for each unreadable image, by path, in the order of the
+        split.
 
     Raises:
-        BrokenProcessPool: If a process dies, e.g. for want of memory.
+        BrokenProcessPool: If a process dies, e.g. without enough memory.
     """
     paths = [path for path, _ in split.samples]
-    chunks = [paths[i : i + _CHUNK] for i in range(0, len(paths), _CHUNK)]
-    find = partial(_faults, folder=str(split.folder), method=method)
+    size = _IMAGES_PER_TASK
+    chunks = [paths[i : i + size] for i in range(0, len(paths), size)]
+    find = partial(_unreadable, folder=str(split.folder), method=method)
     bar = ProgressBar(len(chunks))
     unreadable: dict[str, str] = {}
-    # not multiprocessing.Pool, which waits for ever for a killed process
+    # multiprocessing.Pool would wait forever for a process that was killed.
     with ProcessPoolExecutor(workers) as pool:
-        for faults in pool.map(find, chunks):
-            unreadable.update(faults)
+        for found in pool.map(find, chunks):
+            unreadable.update(found)
             bar.update()
     print()
     return unreadable
 
 
-def _faults(
+def _unreadable(
     paths: Iterable[str], folder: str, method: str
 ) -> list[tuple[str, str]]:
     check = {'decode': _decode, 'header': _read_header, 'skip': _find}[method]
@@ -175,7 +179,7 @@ def _faults(
 
 def _decode(path: str) -> str | None:
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # odd EXIF; the pixels count
+        warnings.simplefilter('ignore')  # such as invalid EXIF data
         try:
             LoadImage().load(path)
         except UnreadableImageError as error:
@@ -200,7 +204,7 @@ def _find(path: str) -> str | None:
 def _some(found: list[str] | dict[str, str]) -> str:
     names = [
         f'{name} ({found[name]})' if isinstance(found, dict) else name
-        for name in list(found)[:_NAMED]
+        for name in list(found)[:_MAX_NAMED]
     ]
     more = len(found) - len(names)
     return ', '.join(names) + (f', and {more:,} more' if more else '')

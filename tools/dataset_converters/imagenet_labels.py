@@ -1,5 +1,9 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Labels of ImageNet's validation images, from the files that state them."""
+"""Read the labels of ImageNet's validation images.
+
+torchvision's ``parse_devkit_archive`` is not used: it writes a file beside the
+development kit, reads no unpacked kit, and does not return the class sizes.
+"""
 
 import re
 import tarfile
@@ -19,10 +23,11 @@ _LABEL = re.compile(r'\s(\d{1,3})$')
 
 
 class Devkit(NamedTuple):
-    """What the development kit says.
+    """Contents of the development kit.
 
     Attributes:
-        val_wnids: The class of each validation image, in their order.
+        val_wnids: The class of each validation image, in the order of the
+            images.
         train_sizes: The number of training images of each class.
     """
 
@@ -31,38 +36,39 @@ class Devkit(NamedTuple):
 
 
 def image_number(name: str) -> int:
-    """The number of a validation image, from 1, read off its name.
+    """Read the number of a validation image, from 1, off its name.
 
     Raises:
-        ValueError: If it is not called ``ILSVRC2012_val_<8 digits>``.
+        ValueError: If the name is not ``ILSVRC2012_val_<8 digits>``.
     """
     found = _IMAGE.search(name)
     if not found:
         raise ValueError(
-            f"'{name}' is not a validation image's name, "
+            f"'{name}' is not the name of a validation image: expected "
             'ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_00050000.JPEG'
         )
     return int(found[1])
 
 
 def is_devkit(path: Path) -> bool:
-    """Whether a path is the kit (archive or folder), not a text file."""
+    """Return True for the kit (archive or folder), False for a text file."""
     return path.is_dir() or path.name.endswith(('.tar.gz', '.tgz', '.tar'))
 
 
 def read_devkit(path: Path) -> Devkit:
-    """Read the kit, unpacked or not. Nothing is written.
+    """Read the development kit without writing any file.
 
     Args:
-        path: ``ILSVRC2012_devkit_t12.tar.gz``, or a folder that holds its
-            contents.
+        path: ``ILSVRC2012_devkit_t12.tar.gz``, or the folder into which it
+            was unpacked.
 
     Raises:
-        FileNotFoundError: If a part is missing.
-        ValueError: If it is not the kit of 2012.
+        FileNotFoundError: If a file of the kit is missing.
+        ValueError: If it is not the kit of ILSVRC 2012.
     """
-    meta, truth = _read_parts(path)
-    synsets = np.atleast_1d(loadmat(meta, squeeze_me=True)['synsets'])
+    meta, truth = (_read_part(path, part) for part in (_META, _TRUTH))
+    content = loadmat(BytesIO(meta), squeeze_me=True)
+    synsets = np.atleast_1d(content['synsets'])
     leaves = synsets[synsets['num_children'] == 0]
     wnids = {
         int(number): str(wnid)
@@ -70,57 +76,52 @@ def read_devkit(path: Path) -> Devkit:
             leaves['ILSVRC2012_ID'], leaves['WNID'], strict=True
         )
     }
-    strange = sorted(set(wnids.values()) - set(LABELS))
-    if strange:
+    unknown = sorted(set(wnids.values()) - set(LABELS))
+    if unknown:
         raise ValueError(
             f'{path} is not the development kit of ILSVRC 2012: '
-            f'{strange[0]} is none of its classes'
+            f'{unknown[0]} is not one of the classes of ILSVRC 2012'
         )
     sizes = zip(leaves['WNID'], leaves['num_train_images'], strict=True)
     try:
         val_wnids = [wnids[int(number)] for number in truth.split()]
     except (KeyError, ValueError) as error:
         raise ValueError(
-            f'{path}: {_TRUTH} holds {error}, expected the number of a class'
+            f'{path}: {_TRUTH} contains {error}, which is not the number of '
+            'a class'
         ) from error
     return Devkit(val_wnids, {str(w): int(size) for w, size in sizes})
 
 
-def _read_parts(path: Path) -> tuple[BytesIO, bytes]:
-    if path.is_dir():
-        base = path if (path / _META).is_file() else path / path.name
-        if not (base / _META).is_file():
-            base = path / 'ILSVRC2012_devkit_t12'
-        parts = [(base / part).read_bytes() for part in (_META, _TRUTH)]
-        return BytesIO(parts[0]), parts[1]
-    found = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            for part in (_META, _TRUTH):
-                if member.isfile() and f'/{member.name}'.endswith(f'/{part}'):
-                    found[part] = archive.extractfile(member).read()
-    for part in (_META, _TRUTH):
-        if part not in found:
-            raise FileNotFoundError(f'there is no {part} in {path}')
-    return BytesIO(found[_META]), found[_TRUTH]
+def _read_part(kit: Path, part: str) -> bytes:
+    if kit.is_dir():
+        for path in (*kit.glob(part), *kit.glob(f'*/{part}')):
+            return path.read_bytes()
+    else:
+        with tarfile.open(kit) as archive:
+            for member in archive:
+                name = f'/{member.name}'
+                if member.isfile() and name.endswith(f'/{part}'):
+                    return archive.extractfile(member).read()
+    raise FileNotFoundError(f'there is no {part} in {kit}')
 
 
 def validation_wnids(path: Path) -> dict[int, str]:
-    """The class of each validation image.
+    """Read the class of each validation image.
 
     Args:
-        path: The development kit (archive or folder), or a text file with a
-            line for each image: "name label", "name,wnid ..." (Kaggle's
-            ``LOC_val_solution.csv``), or the WordNet numbers alone in the
-            order of the images.
+        path: The development kit (archive or folder), or a text file with
+            one line for each image: "name label", "name,wnid ..." (Kaggle's
+            ``LOC_val_solution.csv``), or only the WordNet ID, in the order
+            of the images.
 
     Returns:
-        WordNet numbers by the image's number, which counts from 1.
+        The WordNet ID of each image by the image's number, from 1.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line has no class; the kit's ground truth alone is
-            refused, as its numbers are not labels.
+        ValueError: If a line names no class. The kit's ground truth file
+            alone is refused, because its numbers are not labels.
     """
     if is_devkit(path):
         return dict(enumerate(read_devkit(path).val_wnids, 1))
@@ -131,13 +132,13 @@ def validation_wnids(path: Path) -> dict[int, str]:
         wnid = _line_wnid(line)
         if wnid is None:
             hint = (
-                "; numbers alone are the development kit's and need its "
-                'meta.mat: give the kit itself'
+                '; plain numbers are those of the development kit and need '
+                'its meta.mat: pass the kit itself'
                 if line.strip().isdecimal()
                 else ''
             )
             raise ValueError(
-                f'{path}, line {number}: no class in {line!r}{hint}'
+                f'{path}, line {number}: found no class in {line!r}{hint}'
             )
         name = _IMAGE.search(line)
         wnids[int(name[1]) if name else number] = wnid

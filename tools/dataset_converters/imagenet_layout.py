@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The layouts of ImageNet, read the way training reads them."""
+"""Read and write the layouts of ImageNet that training reads."""
 
 import os
 import re
@@ -12,13 +12,11 @@ from mmpretrain.datasets.custom import find_folders, get_samples
 
 from mmcae.checkpoint.download import atomic_write
 
-# The 1,000 classes in the order of their labels. WordNet's numbers.
-WNIDS = (
-    Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
-)  # fmt: skip
+# The WordNet IDs of the 1,000 classes in the order of their labels.
+WNIDS = Path(__file__).with_name('imagenet_wnids.txt').read_text().split()
 LABELS = {wnid: label for label, wnid in enumerate(WNIDS)}
 NUM_IMAGES = {'train': 1_281_167, 'val': 50_000}
-# Fewest and most images of a class.
+# The size of the smallest and of the largest class.
 PER_CLASS = {'train': (732, 1300), 'val': (50, 50)}
 
 _WNID = re.compile(r'(?<![A-Za-z0-9])n\d{8}(?!\d)')
@@ -30,11 +28,11 @@ class Split:
 
     Attributes:
         name: ``'train'`` or ``'val'``.
-        folder: What the paths are relative to.
+        folder: The folder that the paths are relative to.
         source: The folder or the list file that was read.
         samples: Path and label of each image, in the order of training.
-        folders: The class folders in the order of their labels; None if a
-            list file names the labels.
+        folders: The class folders in the order of their labels; None if the
+            labels come from a list file.
     """
 
     name: str
@@ -44,7 +42,7 @@ class Split:
     folders: list[str] | None = None
 
     def class_name(self, path: str, label: int) -> str:
-        """The WordNet number (or folder) that a sample belongs to."""
+        """Return the WordNet ID (or the folder) of a sample's class."""
         if self.folders is not None:
             return self.folders[label]
         wnid = wnid_in(path)
@@ -53,14 +51,14 @@ class Split:
         return WNIDS[label] if 0 <= label < len(WNIDS) else str(label)
 
     def class_sizes(self) -> Counter[str]:
-        """The number of images of each class, also of empty folders."""
+        """Count the images of each class; empty folders count as 0."""
         sizes = Counter(dict.fromkeys(self.folders or (), 0))
         sizes.update(self.class_name(*sample) for sample in self.samples)
         return sizes
 
 
 def wnid_in(path: str) -> str | None:
-    """The last WordNet number in a path, if it holds one of ImageNet's."""
+    """Return the last WordNet ID of ImageNet in a path, or None."""
     found = [wnid for wnid in _WNID.findall(path) if wnid in LABELS]
     return found[-1] if found else None
 
@@ -71,15 +69,15 @@ def read_split(
     ann_file: Path | None = None,
     folders_only: bool = False,
 ) -> Split:
-    """Find the images and labels of a split as ``mmcae.ImageNet`` does.
+    """Read the images and labels of a split as ``mmcae.ImageNet`` does.
 
     Args:
         root: The folder that holds ``train/``, ``val/`` and perhaps
             ``meta/``.
         name: ``'train'`` or ``'val'``.
         ann_file: A list file, relative to ``root``, to read instead of
-            ``meta/<name>.txt``. Without either, class folders are read.
-        folders_only: Whether to read class folders in any case.
+            ``meta/<name>.txt``. If neither exists, class folders are read.
+        folders_only: Whether to ignore list files and read class folders.
 
     Raises:
         FileNotFoundError: If the folder or the list file is missing.
@@ -100,7 +98,7 @@ def read_split(
 
 
 def flat_images(folder: Path) -> list[str]:
-    """The names of the images that lie in the folder itself, sorted."""
+    """Return the sorted names of the images directly in a folder."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
@@ -112,11 +110,11 @@ def flat_images(folder: Path) -> list[str]:
 
 
 def explain_empty(split: Split) -> str:
-    """Why a split without samples has none."""
+    """Explain why a split has no samples."""
     if split.folders is None:
-        return f'{split.source} lists no image'
+        return f'{split.source} lists no images'
     if not flat_images(split.folder):
-        return f'there is no image in {split.folder}'
+        return f'there are no images in {split.folder}'
     return (
         f'the images in {split.folder} are not in class folders, and there '
         f'is no meta/{split.name}.txt: `imagenet.py lists` writes it'
@@ -124,16 +122,16 @@ def explain_empty(split: Split) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether training takes a file of this name for an image."""
+    """Return whether training reads a file of this name as an image."""
     return name.lower().endswith(ImageNet.IMG_EXTENSIONS)
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """Read a list file, lines of "path label".
+    """Read a list file with lines of "path label".
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is something else; names it.
+        ValueError: If a line has another form; the message names the line.
     """
     samples = []
     with open(path, encoding='utf-8') as lines:
@@ -149,18 +147,18 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 
 def write_list(path: Path, samples: list[tuple[str, int]]) -> None:
-    """Write a list file; one that is there is only replaced by its equal.
+    """Write a list file, and never overwrite one with other lines.
 
     Raises:
-        FileExistsError: If there is a file with other lines.
+        FileExistsError: If the file exists with other lines.
     """
     data = ''.join(f'{name} {label}\n' for name, label in samples).encode()
     if path.exists():
         if path.read_bytes() == data:
             return
         raise FileExistsError(
-            f'{path} exists and has other lines: remove it or choose another '
-            'name with --out'
+            f'{path} exists and has other lines: remove it, or choose '
+            'another name with --out'
         )
     with atomic_write(path) as file:
         file.write(data)

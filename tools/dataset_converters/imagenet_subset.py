@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Lists and parts of ImageNet."""
+"""Write list files of ImageNet, and choose a part of it."""
 
 import hashlib
 import os
@@ -23,17 +23,17 @@ from imagenet_layout import (
 def list_samples(
     root: Path, name: str, labels: Path | None, whole: bool
 ) -> list[tuple[str, int]]:
-    """Path and label of each image in a folder; ``meta/`` is not read.
+    """List path and label of each image of a split; ``meta/`` is not read.
 
     Args:
         root: The folder that holds ``train/`` or ``val/``.
         name: ``'train'`` or ``'val'``.
         labels: For validation images that are not in class folders: see
             ``validation_wnids``.
-        whole: Whether anything but 1,000 class folders is refused.
+        whole: Whether to refuse class folders that are not all 1,000.
 
     Raises:
-        ValueError: If there is no label for an image.
+        ValueError: If an image has no label, or a class folder is missing.
     """
     split = read_split(root, name, folders_only=True)
     flat = [] if split.samples else flat_images(split.folder)
@@ -47,9 +47,9 @@ def list_samples(
         raise ValueError(
             f'{split.folder} has {len(split.folders)} class folders, not '
             f"ImageNet's {len(WNIDS):,} (first missing: "
-            f'{", ".join(missing[:3])}): the labels would be others. '
-            'Complete it, or say --subset to number the folders that are '
-            'there'
+            f'{", ".join(missing[:3])}), so the labels would differ. Complete '
+            'the folder, or pass --subset to number only the folders that '
+            'exist'
         )
     return split.samples
 
@@ -60,7 +60,7 @@ def _flat_label(path: str, wnids: dict[int, str]) -> int:
         number = image_number(path)
         if number not in wnids:
             raise ValueError(
-                f'there is no label for {path}: give the development kit, or '
+                f'there is no label for {path}: pass the development kit, or '
                 'a file of labels, with --labels'
             )
         wnid = wnids[number]
@@ -68,34 +68,35 @@ def _flat_label(path: str, wnids: dict[int, str]) -> int:
 
 
 def choose_classes(split: Split, wanted: str | None) -> list[str]:
-    """The classes to keep, sorted.
+    """Return the classes to keep, sorted.
 
     Args:
         split: The images.
-        wanted: A number (so many of ImageNet's first), a file of names, one
-            at the beginning of each line, or None for all that are there.
+        wanted: A number K for the first K classes of ImageNet, a file whose
+            lines begin with the name of a class, or None for all classes of
+            the split.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a class is not there.
+        ValueError: If a class has no image in the split.
     """
-    there = split.class_sizes()
+    sizes = split.class_sizes()
     if wanted is None:
-        return sorted(there)
+        return sorted(sizes)
     if wanted.isdecimal():
-        # of all, not of those that are there: or `train` and `val` could get
-        # different classes
+        # The first of all classes, not of those in this split: otherwise
+        # `train` and `val` could get different classes.
         names = WNIDS[: int(wanted)]
     else:
         lines = Path(wanted).read_text().splitlines()
         names = sorted({line.split()[0] for line in lines if line.strip()})
     if not names:
-        raise ValueError(f'--classes {wanted} names no class')
-    absent = [name for name in names if not there[name]]
+        raise ValueError(f'--classes {wanted} names no classes')
+    absent = [name for name in names if not sizes[name]]
     if absent:
         raise ValueError(
             f'--classes {wanted}: {len(absent)} of its {len(names)} classes '
-            f'have no image in {split.source}, e.g. {absent[0]}'
+            f'have no images in {split.source}, e.g. {absent[0]}'
         )
     return names
 
@@ -105,15 +106,15 @@ def choose_samples(
 ) -> list[tuple[str, int]]:
     """Draw images of each class.
 
-    An image's rank follows from the seed and its name alone: not from the
-    layout, the order of the files or which others exist. A smaller subset is
-    part of a larger one of the same seed.
+    The rank of an image is a hash of the seed and its file name, so it does
+    not depend on the layout, the order of the files or the other images. A
+    smaller subset is part of a larger one with the same seed.
 
     Args:
         split: The images.
-        classes: The classes to keep; their order numbers the labels.
-        per_class: How many of each, None for all.
-        seed: Another seed draws others.
+        classes: The classes to keep; a label is an index of this list.
+        per_class: Number of images of each class; None for all.
+        seed: Seed of the draw.
 
     Returns:
         Paths and labels, sorted by label and path.
@@ -140,21 +141,22 @@ def place_files(
     root: Path,
     link: bool,
 ) -> list[tuple[str, int]]:
-    """Copy or link images into class folders, with a list of them.
+    """Copy or link images into class folders, and write their list file.
 
     Args:
-        split: Where the images are.
+        split: The split that the images belong to.
         classes: The classes by label.
-        samples: The images.
-        root: Where ``<split>/<class>/`` and ``meta/`` are written.
+        samples: Path and label of each image.
+        root: The folder in which ``<split>/<class>/`` and ``meta/`` are
+            written.
         link: Whether to write symbolic links instead of copies.
 
     Returns:
-        The new paths and the labels.
+        The new path and the label of each image.
 
     Raises:
-        FileExistsError: If something else is there, or two images would
-            have one name.
+        FileExistsError: If another file has the name of an image, or two
+            images would get the same name.
     """
     placed = [
         (f'{classes[label]}/{PurePosixPath(path).name}', label)
@@ -172,7 +174,10 @@ def place_files(
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() or target.is_symlink():
             if not _same(source, target, link):
-                raise FileExistsError(f'{target} exists and is another file')
+                raise FileExistsError(
+                    f'{target} exists and is another file: remove it, or '
+                    'choose another folder'
+                )
         elif link:
             target.symlink_to(source)
         else:

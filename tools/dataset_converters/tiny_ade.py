@@ -1,12 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write a small segmentation set of real images in ADE20K's layout.
+"""Write a small segmentation dataset of real images in ADE20K's layout.
 
     python tools/dataset_converters/tiny_ade.py data/tiny-ade
 
-Handwritten digits (scikit-learn's) in random colours lie on crops of two
-photographs (scikit-learn's, too). The label map follows the drawn strokes:
+Handwritten digits of random colors are drawn on crops of two photographs. Both
+come with scikit-learn. The label map follows the strokes:
 
-    0       not labelled: the soft edges of the strokes
+    0       not labeled: the soft edges of the strokes
     1       the photograph
     2, ...  the digits, in the order of --digits
 
@@ -31,12 +31,12 @@ from digit_scenes import (
 )
 from PIL import Image
 
-# Where the ink covers less than this it is photograph.
+# A pixel with less ink than this belongs to the photograph.
 PHOTOGRAPH = 0.1
 
 
 def label_map(drawn: Sequence[Drawn], size: tuple[int, int]) -> np.ndarray:
-    """Labels of each pixel, ``(H, W)`` uint8, of an image of ``size``."""
+    """Return the label of each pixel, ``(H, W)`` uint8."""
     labels = np.ones(size, np.uint8)
     for digit in drawn:
         view = labels[digit.view]
@@ -90,21 +90,21 @@ def write_tiny_ade(
     per_image: int = 2,
     seed: int = 0,
 ) -> None:
-    """Write the set below ``root``.
+    """Write the dataset below ``root``.
 
     Args:
-        root: A folder, made if missing.
+        root: The folder to write to; it is created if it is missing.
         train: Number of training images.
         val: Number of validation images.
-        digits: Which digits occur; each is a class.
-        size: Height and width of the images.
-        digit_size: Side of a digit and its margin in pixels.
-        per_image: Digits in an image, side by side.
-        seed: Any number.
+        digits: The digits that occur; each is a class.
+        size: Height and width of the images in pixels.
+        digit_size: Side of a digit with its margin, in pixels.
+        per_image: Number of digits in an image, side by side.
+        seed: Random seed.
 
     Raises:
-        ValueError: If digits or size are impossible, or the root holds
-            images already.
+        ValueError: If digits or size are impossible, or the root has images
+            already.
     """
     check_options(digits, size, digit_size, per_image)
     root = Path(root)
@@ -121,8 +121,18 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.add_argument('--digit-size', type=int, default=60)
-    parser.add_argument('--per-image', type=int, default=2)
+    parser.add_argument(
+        '--digit-size',
+        type=int,
+        default=60,
+        help='side of a digit with its margin, in pixels (default: 60)',
+    )
+    parser.add_argument(
+        '--per-image',
+        type=int,
+        default=2,
+        help='number of digits in an image (default: 2)',
+    )
     run_writer(parser, write_tiny_ade)
 
 

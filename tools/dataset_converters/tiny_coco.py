@@ -1,18 +1,18 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write a small detection set of real images in COCO's layout.
+"""Write a small detection dataset of real images in COCO's layout.
 
     python tools/dataset_converters/tiny_coco.py data/tiny-coco
 
-Handwritten digits (scikit-learn's) of several sizes, in random colours, lie
-on crops of two photographs (scikit-learn's, too):
+Handwritten digits of several sizes and random colors are drawn on crops of two
+photographs. Both come with scikit-learn. The files are:
 
     train2017/000000000001.jpg ...    annotations/instances_train2017.json
     val2017/000000000001.jpg ...      annotations/instances_val2017.json
 
-Masks are the drawn strokes, as run-length codes (the hole of a zero has no
-polygon); boxes are the masks' extents. Training and validation share neither
-digits nor parts of the photographs. The same options and seed give the same
-images.
+Masks are the strokes, stored as run-length codes because polygons cannot
+express the hole of a zero. Boxes are the bounding boxes of the masks. Training
+and validation share neither digits nor parts of the photographs. The same
+options and seed give the same images.
 """
 
 import argparse
@@ -34,17 +34,25 @@ from digit_scenes import (
 )
 from PIL import Image
 
-NAMES = (
-    'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight',
+NAMES = [
+    'zero',
+    'one',
+    'two',
+    'three',
+    'four',
+    'five',
+    'six',
+    'seven',
+    'eight',
     'nine',
-)  # fmt: skip
+]
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """COCO's code of a mask: lengths of runs down the columns, zeros first.
+    """Encode a mask as COCO does: lengths of runs, beginning with zeros.
 
     Args:
-        mask: ``(H, W)``, bool.
+        mask: ``(H, W)``, bool. The runs follow its columns.
     """
     pixels = np.concatenate([[False], mask.flatten(order='F')])
     changes = np.flatnonzero(pixels[1:] != pixels[:-1])
@@ -52,7 +60,7 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 
 
 def annotation(digit: Drawn, size: tuple[int, int]) -> dict:
-    """Category, box, mask and area of a digit in an image of ``size``."""
+    """Return the category, box, mask and area of a digit."""
     mask = np.zeros(size, bool)
     mask[digit.view] = digit.cover >= STROKE
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
@@ -73,7 +81,7 @@ def choose_digits(
     digit_sizes: tuple[int, int],
     max_per_image: int,
 ) -> list[tuple[np.ndarray, int, int]]:
-    """Ink, label and side of the digits of an image, each at random."""
+    """Draw the ink, label and side of each digit of an image at random."""
     number = rng.integers(1, max_per_image, endpoint=True)
     labels = rng.integers(len(material.inks), size=number)
     sides = rng.integers(*digit_sizes, size=number, endpoint=True)
@@ -138,32 +146,32 @@ def write_tiny_coco(
     max_per_image: int = 2,
     seed: int = 0,
 ) -> None:
-    """Write the set below ``root``.
+    """Write the dataset below ``root``.
 
     Args:
-        root: A folder, made if missing.
+        root: The folder to write to; it is created if it is missing.
         train: Number of training images.
         val: Number of validation images.
-        digits: Which digits occur; each is a category.
-        size: Height and width of the images.
-        digit_sizes: Smallest and largest side of a digit and its margin in
+        digits: The digits that occur; each is a category.
+        size: Height and width of the images in pixels.
+        digit_sizes: Smallest and largest side of a digit with its margin, in
             pixels.
-        max_per_image: Most digits in an image; each number from 1 is as
-            frequent.
-        seed: Any number.
+        max_per_image: Largest number of digits in an image; all numbers
+            from 1 are equally frequent.
+        seed: Random seed.
 
     Raises:
-        ValueError: If digits or sizes are impossible, or the root holds
-            images already.
+        ValueError: If digits or sizes are impossible, or the root has images
+            already.
     """
     smallest, largest = digit_sizes
     if not 10 <= smallest <= largest:
         raise ValueError(
-            f'digit_sizes={smallest} to {largest}: the smallest is at least '
-            '10 and comes first'
+            f'digit_sizes={smallest} {largest}: give the smallest size, at '
+            'least 10, and then the largest'
         )
     if max_per_image < 1:
-        raise ValueError(f'max_per_image must be positive: {max_per_image}')
+        raise ValueError(f'max_per_image={max_per_image} must be positive')
     check_options(digits, size, largest, max_per_image)
     root = Path(root)
     refuse_images(root, '*2017/*')
@@ -180,10 +188,20 @@ def main() -> None:
     )
     add_arguments(parser)
     parser.add_argument(
-        '--digit-sizes', type=int, nargs=2, default=[40, 60],
+        '--digit-sizes',
+        type=int,
+        nargs=2,
+        default=[40, 60],
         metavar=('MIN', 'MAX'),
-    )  # fmt: skip
-    parser.add_argument('--max-per-image', type=int, default=2)
+        help='smallest and largest side of a digit with its margin, in pixels '
+        '(default: 40 60)',
+    )
+    parser.add_argument(
+        '--max-per-image',
+        type=int,
+        default=2,
+        help='largest number of digits in an image (default: 2)',
+    )
     run_writer(parser, write_tiny_coco)
 
 

@@ -1,29 +1,29 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Convert DALL-E's tokenizer weights, reading them as data only.
+"""Convert the weights of DALL-E's tokenizer without executing the file.
 
-OpenAI's files are pickled module objects, which an ordinary loader executes.
-This one knows the few names they consist of and refuses every other.
+OpenAI's files are pickled module objects, and an ordinary loader runs the code
+that such a file names. This tool reads the few names that these files need and
+refuses a file with any other name.
 
     wget https://cdn.openai.com/dall-e/encoder.pkl
     python tools/model_converters/dalle_to_mmcae.py \\
         encoder.pkl checkpoints/dalle_encoder.safetensors
 
-``decoder.pkl`` (needed for pictures only) is converted in the same way.
-OpenMMLab's ``dalle_encoder.pth`` and ``.safetensors`` files are checked and
-rewritten.
+decoder.pkl, which is needed only to draw reconstructions, is converted in the
+same way. OpenMMLab's dalle_encoder.pth and .safetensors files are checked and
+written again.
 """
 
-import argparse
 import re
 import sys
-from pathlib import Path
 
 import torch
+from converter_cli import converter_parser, parse_paths, refuse
 from torch import Tensor
 
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
 from mmcae.checkpoint.file_header import file_header
-from mmcae.checkpoint.printable import printable, printable_lines
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.reading import (
     read_checkpoint,
     sha256_of,
@@ -33,30 +33,17 @@ from mmcae.checkpoint.weights import compare_state_dicts, weights_of
 from mmcae.models import DALLEDecoder, DALLEEncoder
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        'src', help="OpenAI's encoder.pkl or decoder.pkl, or a .pth/"
-        '.safetensors file with the same tensors',
-    )  # fmt: skip
-    parser.add_argument('dst', help='the .pth or .safetensors file to write')
-    return parser.parse_args()
-
-
 def read_source(path: str) -> dict[str, Tensor]:
-    """Read a state dict from any of the accepted files.
+    """Read the tensors of any of the accepted files.
 
     Args:
-        path (str): The file.
+        path: The file.
 
     Returns:
-        dict[str, Tensor]: Names and tensors.
+        The tensors by name.
 
     Raises:
-        ValueError: If the file is refused or of another kind.
+        ValueError: If the file is refused, or holds something else.
     """
     try:
         checkpoint = read_checkpoint(path)
@@ -68,16 +55,16 @@ def read_source(path: str) -> dict[str, Tensor]:
 
 
 def matching_module(state_dict: dict[str, Tensor]) -> torch.nn.Module:
-    """Build, without memory, the module that the tensors belong to.
+    """Build the module that the tensors belong to, on the meta device.
 
     Args:
-        state_dict (dict[str, Tensor]): Names and tensors.
+        state_dict: The tensors by name.
 
     Returns:
-        nn.Module: An encoder or decoder of the sizes found.
+        An encoder or a decoder of the same sizes.
 
     Raises:
-        ValueError: If there is no first and last convolution.
+        ValueError: If there is no first or no last convolution.
     """
     first = state_dict.get('blocks.input.w')
     last = state_dict.get('blocks.output.conv.w')
@@ -112,36 +99,55 @@ def matching_module(state_dict: dict[str, Tensor]) -> torch.nn.Module:
         )
 
 
-def main() -> None:
-    args = parse_args()
-    src, dst = Path(args.src).expanduser(), Path(args.dst).expanduser()
-    if dst.suffix.lower() not in ('.pth', '.safetensors'):
-        sys.exit(f'{dst} must end in .pth or .safetensors.')
-    if src.exists() and dst.exists() and src.samefile(dst):
-        sys.exit(f'{dst} is the source; give another name.')
+def read_checked(path: str) -> tuple[dict[str, Tensor], str]:
+    """Read the tensors, and check that they are an encoder or a decoder.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The tensors by name, and the name of their class.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is refused, or is of another model.
+    """
+    state_dict = read_source(path)
     try:
-        state_dict = read_source(str(src))
-        try:
-            module = matching_module(state_dict)
-            problems = compare_state_dicts(module.state_dict(), state_dict)
-        except (ValueError, ArithmeticError, IndexError) as error:
-            problems = [str(error)]
-        if problems:
-            raise ValueError(
-                f'{src} is not a DALL-E encoder or decoder: '
-                f'{"; ".join(problems)}.'
-            )
+        module = matching_module(state_dict)
+        problems = compare_state_dicts(module.state_dict(), state_dict)
+    except (ValueError, ArithmeticError, IndexError) as error:
+        problems = [str(error)]
+    if problems:
+        raise ValueError(
+            f'{path} is not a DALL-E encoder or decoder: '
+            f'{"; ".join(problems)}.'
+        )
+    return state_dict, type(module).__name__
+
+
+def main() -> int:
+    args = parse_paths(
+        converter_parser(
+            __doc__,
+            "OpenAI's encoder.pkl or decoder.pkl, or a .pth or .safetensors "
+            'file with the same tensors',
+        )
+    )
+    try:
+        state_dict, name = read_checked(str(args.src))
     except (OSError, ValueError) as error:
-        sys.exit(printable_lines(str(error)))
-    header = file_header(state_dict, src, sha256_of(src), {})
-    header['model'] = type(module).__name__
-    digest = write_weights(state_dict, dst, header)
+        return refuse(args.src, error)
+    header = file_header(state_dict, args.src, sha256_of(args.src), {})
+    header['model'] = name
+    digest = write_weights(state_dict, args.dst, header)
     count = sum(value.numel() for value in state_dict.values())
     print(
-        f'{type(module).__name__}: {len(state_dict)} tensors, {count:,} '
-        f'numbers, written to {dst}\nSHA-256 {digest}'
+        f'{name}: {len(state_dict)} tensors, {count:,} numbers, written to '
+        f'{args.dst}\nSHA-256 {digest}'
     )
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -3,17 +3,23 @@
 
     python tools/model_converters/mmcae_to_mmpretrain.py SRC DST
 
-For where mmcae is not installed. SRC is a checkpoint of CAE pretraining (its
-encoder is taken), of fine-tuning or of a linear probe, in mmcae's,
-OpenMMLab's or the authors' names. DST ends in ``.pth`` or ``.safetensors``;
-mmpretrain without mmcae reads the former only. The lines of a config that
-build and load the model are printed.
+Use it where mmcae is not installed. SRC is a checkpoint of CAE pretraining
+(its encoder is converted), of fine-tuning or of a linear probe. Its tensors
+have the names of mmcae, of OpenMMLab or of the authors. DST ends in .pth or
+.safetensors; mmpretrain without mmcae reads only .pth. The tool prints the
+lines of a config that build and load the model.
 """
 
 import pprint
 import sys
 
-from converter_cli import converter_parser, parse_paths, refuse
+from converter_cli import (
+    add_encoder_arguments,
+    converter_parser,
+    parse_paths,
+    refuse,
+)
+from encoder_tensors import encoder_tensors, model_tensors, refuse_probes
 from torch import Tensor
 
 from mmcae.checkpoint.encoder_args import encoder_args
@@ -22,80 +28,61 @@ from mmcae.checkpoint.load_report import conversion_report
 from mmcae.checkpoint.normalization import IMAGENET
 from mmcae.checkpoint.reading import read_with_digest, write_weights
 from mmcae.checkpoint.weights import weights_of
-from mmcae.utils import convert_if_official
 
-# mmpretrain's sizes of these names are the authors'; its small is another.
-NAMED = {768: 'base', 1024: 'large'}
+# Sizes that mmpretrain and the authors share; mmpretrain's 'small' differs.
+SIZES = {
+    name: dict(
+        embed_dims=dims,
+        num_layers=layers,
+        num_heads=heads,
+        feedforward_channels=4 * dims,
+    )
+    for name, dims, layers, heads in (
+        ('base', 768, 12, 12),
+        ('large', 1024, 24, 16),
+    )
+}
 
 
-def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:
-    """Take an encoder's tensors and leave everything else out.
-
-    Args:
-        state: Tensors of `CAE`.
-        pool: ``'avg'``: the final norm becomes the norm of the mean, which
-            mmpretrain would leave at its initial values; ``'token'``: it
-            stays the final norm.
+def classifier_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a fine-tuned classifier or a linear probe.
 
     Raises:
-        ValueError: If there is no encoder with a final norm.
+        ValueError: If mmpretrain has no model for them.
     """
+    refuse_probes(state, 'mmpretrain', 'head.query_token')
+    known = ('backbone.', 'head.fc.', 'neck.bn.')
     kept = {
         key: value
         for key, value in state.items()
-        if key.startswith('backbone.') and not key.startswith('backbone.ln2.')
+        if not key.startswith('data_preprocessor.')
     }
-    if 'backbone.ln1.weight' not in kept:
-        raise ValueError(
-            'found neither a CAE encoder with its final norm '
-            '(backbone.ln1.weight) nor a classifier (head.fc.weight) among '
-            f'{len(state)} tensors: {", ".join(list(state)[:3])}, ...'
-        )
-    if pool == 'avg':
-        for leaf in ('weight', 'bias'):
-            kept[f'backbone.ln2.{leaf}'] = kept.pop(f'backbone.ln1.{leaf}')
-    return kept
-
-
-def classifier_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the tensors of a fine-tuned classifier or a linear probe.
-
-    Raises:
-        ValueError: If it is a model that mmpretrain does not have.
-    """
-    if 'head.query_token' in state:
-        raise ValueError(
-            'an attentive probe (head.query_token) has no form in '
-            'mmpretrain; convert the checkpoint of the pretraining'
-        )
-    known = ('backbone.', 'head.fc.', 'neck.bn.')
-    kept = {k: v for k, v in state.items() if not k.startswith('data_pre')}
     foreign = [key for key in kept if not key.startswith(known)]
     if foreign:
-        raise ValueError(f'unknown tensors: {", ".join(foreign[:5])}')
+        raise ValueError(
+            f'mmpretrain has no model with the tensors '
+            f'{", ".join(foreign[:5])}'
+        )
     return kept
 
 
 def model_config(
     state: dict[str, Tensor], num_heads: int | None = None
 ) -> dict:
-    """Config of mmpretrain's ``ImageClassifier`` for converted tensors.
+    """Return the config of mmpretrain's ``ImageClassifier``.
 
     Args:
-        state: What :func:`convert` writes.
-        num_heads: Number of heads, where no tensor tells it.
+        state: The converted tensors.
+        num_heads: Number of attention heads; None if the width tells it.
 
     Raises:
-        ValueError: If sizes do not follow from the tensors.
+        ValueError: If the sizes do not follow from the tensors.
     """
     args = encoder_args(state, num_heads)
     dims = args['arch']['embed_dims']
-    sizes = dict(embed_dims=dims, num_layers=12, num_heads=12,
-                 feedforward_channels=4 * dims)  # fmt: skip
-    if dims == 1024:
-        sizes.update(num_layers=24, num_heads=16)
-    if dims in NAMED and sizes == args['arch']:
-        args['arch'] = NAMED[dims]
+    for name, size in SIZES.items():
+        if args['arch'] == size:
+            args['arch'] = name
     pooled = 'backbone.ln2.weight' in state
     model = dict(
         type='ImageClassifier',
@@ -120,10 +107,10 @@ def model_config(
 
 
 def preprocessor(normalization: dict[str, list[float]]) -> dict:
-    """Arguments of mmpretrain's ``ClsDataPreprocessor``.
+    """Return the arguments of mmpretrain's ``ClsDataPreprocessor``.
 
     Args:
-        normalization: ``mean`` and ``std`` of RGB in 0..1.
+        normalization: ``mean`` and ``std`` of RGB values from 0 to 1.
     """
     pixels = {
         name: [round(255 * value, 4) for value in values]
@@ -140,7 +127,9 @@ def convert(
     Args:
         checkpoint: A checkpoint of pretraining, fine-tuning or linear
             probing.
-        pool: For an encoder: ``'avg'`` or ``'token'``.
+        pool: For an encoder: with ``'avg'``, its final norm becomes the norm
+            of the mean patch token, which mmpretrain would otherwise leave
+            at its initial values; with ``'token'``, it stays the final norm.
         num_heads: See :func:`model_config`.
 
     Returns:
@@ -149,29 +138,22 @@ def convert(
     Raises:
         ValueError: If it cannot be converted; the message says why.
     """
-    state = dict(weights_of(convert_if_official(checkpoint)))
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    state = model_tensors(checkpoint)
     if 'head.fc.weight' in state:
-        state = classifier_state(state)
+        state = classifier_tensors(state)
     else:
-        state = encoder_state(state, pool)
+        state = encoder_tensors(state)
+        if pool == 'avg':
+            for leaf in ('weight', 'bias'):
+                state[f'backbone.ln2.{leaf}'] = state.pop(
+                    f'backbone.ln1.{leaf}'
+                )
     return state, model_config(state, num_heads)
 
 
 def main() -> int:
     parser = converter_parser(__doc__)
-    parser.add_argument(
-        '--pool',
-        choices=('avg', 'token'),
-        default='avg',
-        help='output of an encoder: the normalised mean of the patch tokens, '
-        'as for fine-tuning (default), or the normalised class token',
-    )
-    parser.add_argument(
-        '--num-heads',
-        type=int,
-        help="attention heads, for sizes other than the authors'",
-    )
+    add_encoder_arguments(parser, ('avg', 'token'))
     args = parse_paths(parser)
     try:
         checkpoint, digest = read_with_digest(args.src)
@@ -187,15 +169,16 @@ def main() -> int:
     )
     print('# ' + str(report).replace('\n', '\n# '))
     print(
-        '# Equal outputs in evaluation. In training, BEiTViT drops a branch '
-        'twice\n# and learns its position table; mmcae.CAEViT does neither.'
+        '# The outputs are equal in evaluation mode. In training, BEiTViT '
+        'applies\n# drop path twice per branch and trains its position table; '
+        'mmcae.CAEViT\n# does neither.'
     )
     print(f'model = {pprint.pformat(config, sort_dicts=False, width=79)}')
     recorded = header.get('normalization')
     if recorded is None:
         print(
-            f'# How images were normalized is not recorded in {args.src}; '
-            "these are ImageNet's:"
+            f'# {args.src} does not record how images were normalized; this '
+            "is\n# ImageNet's normalization:"
         )
     print(f'data_preprocessor = {preprocessor(recorded or IMAGENET)}')
     print(f'load_from = {str(args.dst)!r}')

@@ -3,17 +3,23 @@
 
     python tools/model_converters/mmcae_to_timm.py SRC DST
 
-SRC is a checkpoint of CAE pretraining (its encoder is taken) or of
-fine-tuning, in mmcae's, OpenMMLab's or the authors' names. DST ends in
-``.safetensors`` or ``.pth``; it also holds the arguments of
-``timm.models.beit.Beit`` (metadata ``timm_args``), and the lines that build
-and load the model are printed. timm itself is not needed.
+SRC is a checkpoint of CAE pretraining (its encoder is converted) or of
+fine-tuning. Its tensors have the names of mmcae, of OpenMMLab or of the
+authors. DST ends in .safetensors or .pth; its metadata `timm_args` holds the
+arguments of `timm.models.beit.Beit`. The tool prints the lines that build and
+load the model. It does not need timm.
 """
 
 import json
 import sys
 
-from converter_cli import converter_parser, parse_paths, refuse
+from converter_cli import (
+    add_encoder_arguments,
+    converter_parser,
+    parse_paths,
+    refuse,
+)
+from encoder_tensors import encoder_tensors, model_tensors, refuse_probes
 from torch import Tensor
 
 from mmcae.checkpoint.encoder_args import encoder_args
@@ -25,58 +31,11 @@ from mmcae.checkpoint.weights import weights_of
 from mmcae.utils import convert_if_official, to_official
 
 
-def encoder_state(state: dict[str, Tensor], pool: str) -> dict[str, Tensor]:
-    """Rename an encoder's tensors and leave everything else out.
-
-    Args:
-        state: Tensors of `CAE`.
-        pool: ``'token'``: the final norm is applied to all tokens;
-            ``'avg'``: it becomes the norm of the mean, as for fine-tuning.
-
-    Raises:
-        ValueError: If there is no encoder with a final norm.
-    """
-    kept = {
-        k: v
-        for k, v in state.items()
-        if k.startswith('backbone.') and not k.startswith('backbone.ln2.')
-    }
-    if 'backbone.ln1.weight' not in kept:
-        raise ValueError(
-            'found neither a CAE encoder with its final norm '
-            '(backbone.ln1.weight) nor a fine-tuned classifier '
-            f'(head.fc.weight) among {len(state)} tensors: '
-            f'{", ".join(list(state)[:3])}, ...'
-        )
-    renamed = {
-        k.removeprefix('encoder.'): v for k, v in to_official(kept).items()
-    }
-    if pool == 'avg':
-        for leaf in ('weight', 'bias'):
-            renamed[f'fc_norm.{leaf}'] = renamed.pop(f'norm.{leaf}')
-    return renamed
-
-
-def classifier_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a fine-tuned classifier's tensors.
-
-    Raises:
-        ValueError: If it is a classifier that ``Beit`` cannot express.
-    """
-    for key in ('neck.bn.running_mean', 'head.query_token'):
-        if key in state:
-            raise ValueError(
-                f'a linear or attentive probe ({key}) has no form in timm; '
-                'convert the checkpoint of the pretraining'
-            )
-    return to_official(state)
-
-
 def split_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace full biases of queries, keys and values by those ``Beit`` has.
+    """Replace each bias of queries, keys and values by the two of ``Beit``.
 
-    The bias of the keys adds the same number to all scores of a query, which
-    the softmax cancels: leaving it out changes nothing.
+    ``Beit`` has no bias of the keys. It would add the same number to all
+    scores of a query, which the softmax cancels, so the outputs stay equal.
     """
     split = {}
     for key, value in state.items():
@@ -91,16 +50,16 @@ def split_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def timm_args(
     state: dict[str, Tensor], pool: str, num_heads: int | None
 ) -> dict[str, object]:
-    """Read the arguments of ``Beit`` off an encoder's tensors.
+    """Derive the arguments of ``Beit`` from an encoder's tensors.
 
     Args:
         state: Tensors with mmcae's names.
         pool: ``'token'`` or ``'avg'``.
-        num_heads: Number of heads, where no tensor tells it.
+        num_heads: Number of attention heads; None if the width tells it.
 
     Raises:
-        ValueError: If the number of heads, or the size of the images, does
-            not follow from the tensors.
+        ValueError: If the number of heads or the size of the images does not
+            follow from the tensors.
     """
     args = encoder_args(state, num_heads)
     arch = args['arch']
@@ -129,7 +88,9 @@ def convert(
 
     Args:
         checkpoint: A checkpoint of pretraining or of fine-tuning.
-        pool: For an encoder: ``'token'`` or ``'avg'``.
+        pool: For an encoder: with ``'token'``, its final norm is applied to
+            all tokens; with ``'avg'``, it becomes the norm of the mean patch
+            token, as in fine-tuning.
         num_heads: See :func:`timm_args`.
 
     Returns:
@@ -138,13 +99,19 @@ def convert(
     Raises:
         ValueError: If it cannot be converted; the message says why.
     """
-    state = dict(weights_of(convert_if_official(checkpoint)))
-    state = {k.removeprefix('module.'): v for k, v in state.items()}
+    state = model_tensors(checkpoint)
     if 'head.fc.weight' in state:
+        refuse_probes(
+            state, 'timm', 'neck.bn.running_mean', 'head.query_token'
+        )
         pool = 'avg'
-        renamed = classifier_state(state)
+        renamed = to_official(state)
     else:
-        renamed = encoder_state(state, pool)
+        official = to_official(encoder_tensors(state))
+        renamed = {k.removeprefix('encoder.'): v for k, v in official.items()}
+        if pool == 'avg':
+            for leaf in ('weight', 'bias'):
+                renamed[f'fc_norm.{leaf}'] = renamed.pop(f'norm.{leaf}')
     renamed = {
         k: v
         for k, v in split_biases(renamed).items()
@@ -155,18 +122,7 @@ def convert(
 
 def main() -> int:
     parser = converter_parser(__doc__)
-    parser.add_argument(
-        '--pool',
-        choices=('token', 'avg'),
-        default='token',
-        help='output of an encoder: the normalised class token (default), or '
-        'the normalised mean of the patch tokens, as for fine-tuning',
-    )
-    parser.add_argument(
-        '--num-heads',
-        type=int,
-        help="attention heads, for sizes other than the authors'",
-    )
+    add_encoder_arguments(parser, ('token', 'avg'))
     args = parse_paths(parser)
     try:
         checkpoint, digest = read_with_digest(args.src)
@@ -195,8 +151,8 @@ def main() -> int:
     recorded = meta.get('normalization')
     if recorded is None:
         print(
-            f'# How images were normalized is not recorded in {args.src}; '
-            f"ImageNet's\n# recipes take RGB in 0..1, then {IMAGENET}"
+            f'# {args.src} does not record how images were normalized.\n'
+            f'# For ImageNet: RGB in 0..1, then {IMAGENET}'
         )
     else:
         print(f'# Images: RGB in 0..1, then {recorded}')

@@ -4,10 +4,10 @@
     python tools/model_converters/official_to_mmcae.py SRC DST
     python tools/model_converters/official_to_mmcae.py --reverse SRC DST
 
-SRC is any file of the authors' repositories (whole, wrapped in ``model``, or
-the encoder only) or, with ``--reverse``, an mmcae checkpoint. DST ends in
-``.pth`` or ``.safetensors``. Configs read the authors' files without this
-tool too: ``load_from`` and ``Pretrained`` convert on the fly.
+SRC is a checkpoint of the authors' repositories (a whole model, a dict with
+the key `model`, or only an encoder) or, with --reverse, an mmcae checkpoint.
+DST ends in .pth or .safetensors. Configs do not need this tool: `load_from`
+and `Pretrained` read the authors' files and convert them while loading.
 """
 
 import sys
@@ -24,7 +24,9 @@ from mmcae.utils import from_official, to_official
 def main() -> int:
     parser = converter_parser(__doc__)
     parser.add_argument(
-        '--reverse', action='store_true', help="from mmcae to the authors'"
+        '--reverse',
+        action='store_true',
+        help="from mmcae's names to the authors'",
     )
     args = parse_paths(parser)
     convert = to_official if args.reverse else from_official
@@ -41,7 +43,7 @@ def main() -> int:
         checkpoint,
         names='authors' if args.reverse else 'mmcae',
     )
-    # The authors' programs look for `model`.
+    # The authors' programs read the tensors from the key `model`.
     key = 'model' if args.reverse else 'state_dict'
     write_weights(state_dict, args.dst, header, key)
     print(conversion_report(f'Written to {args.dst}', source, state_dict))

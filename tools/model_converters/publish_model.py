@@ -1,12 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Make a training checkpoint fit to be published.
+"""Write a checkpoint for publication from one of training.
 
     python tools/model_converters/publish_model.py SRC DST
 
-Optimizer, schedules, logs, copied teacher and tokenizer are left out; what
-says where the weights come from (version, epoch, classes, tokenizer) stays.
-DST ends in .pth or .safetensors and gets the first 8 digits of the file's
-SHA-256 before its ending, which mmcae and torch.hub check after a download.
+The published file has no optimizer, schedules, logs, teacher or tokenizer. It
+keeps what describes the weights: version, epoch, classes, name of the
+tokenizer. DST ends in .pth or .safetensors. The tool adds the first 8 digits
+of the file's SHA-256 to the name; mmcae and torch.hub check them after a
+download.
 """
 
 import os
@@ -33,7 +34,7 @@ KEPT_META = (
 
 
 def published_weights(checkpoint: dict) -> tuple[dict, dict]:
-    """Weights without what is only of use in training, and their origin."""
+    """Return the weights to publish, and the metadata that describes them."""
     checkpoint = convert_if_official(checkpoint)
     state_dict = {
         key: value
@@ -48,12 +49,11 @@ def publish(source: Path, target: Path) -> tuple[Path, LoadReport]:
     """Write the published file.
 
     Returns:
-        Its name with the hash, and what became of the tensors.
+        Its path with the hash in the name, and a report on the tensors.
     """
     checkpoint, digest = read_with_digest(source)
     state_dict, meta = published_weights(checkpoint)
     meta = {**meta, **file_header(state_dict, source, digest, checkpoint)}
-    target.parent.mkdir(parents=True, exist_ok=True)
     digest = write_weights(state_dict, target, meta)
     final = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
     os.replace(target, final)

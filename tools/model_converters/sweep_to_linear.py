@@ -1,20 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Take one classifier out of a sweep of learning rates.
+"""Write one classifier of a sweep of learning rates as a plain checkpoint.
 
     python tools/model_converters/sweep_to_linear.py SRC DST [--lr 3.2]
 
 SRC is a checkpoint of a linear probe with mmcae.SweepLinearHead. DST, a .pth
-or .safetensors file, has the weights of the same probe with one learning
-rate: a checkpoint for the config without the sweep. Without --lr it is the
+or .safetensors file, gets the classifier of one learning rate and fits the
+config without the sweep. Without --lr, the tool takes the classifier that was
 best in the last evaluation before SRC was written.
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
-from converter_cli import refuse
+from converter_cli import converter_parser, parse_paths, refuse
 from torch import Tensor
 
 from mmcae.checkpoint.reading import read_checkpoint, write_weights
@@ -25,13 +22,13 @@ KEPT_META = ('epoch', 'iter', 'dataset_meta')
 
 
 def accuracies(state: dict[str, Tensor]) -> dict[str, float]:
-    """Read the names of a sweep's classifiers, and their top-1.
+    """Return the top-1 accuracy of each classifier of a sweep, by name.
 
     Args:
         state: Tensors of a classifier with a `SweepLinearHead`.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If the head is another one.
     """
     names = [
         key.removeprefix(HEADS).removesuffix('.weight').replace('_', '.')
@@ -48,11 +45,11 @@ def accuracies(state: dict[str, Tensor]) -> dict[str, float]:
 
 
 def take(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Keep one classifier, with the names of ``LinearClsHead``.
+    """Keep one classifier, under the names of ``LinearClsHead``.
 
     Args:
-        state: As for :func:`accuracies`.
-        name: Which, e.g. ``'lr0.8'``.
+        state: Tensors of a classifier with a `SweepLinearHead`.
+        name: Name of the classifier to keep, e.g. ``'lr0.8'``.
     """
     kept = HEADS + name.replace('.', '_')
     return {
@@ -64,43 +61,40 @@ def take(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def choose(found: dict[str, float], lr: float | None) -> str:
-    """Name of the classifier to take.
+    """Return the name of the classifier to take.
 
     Args:
-        found: What :func:`accuracies` returns.
-        lr: Its learning rate, or None for the best.
+        found: The accuracies that :func:`accuracies` returns.
+        lr: The learning rate of the classifier, or None for the best one.
 
     Raises:
-        ValueError: If there is none with that rate, or none was evaluated.
+        ValueError: If no classifier has that learning rate, or none was
+            evaluated.
     """
     if lr is None:
         if not any(found.values()):
             raise ValueError(
-                f'was written before an evaluation: give --lr, one of '
+                'this checkpoint was written before an evaluation, so the '
+                'best learning rate is not known: choose one with --lr, from '
                 f'{", ".join(found)}'
             )
         return max(found, key=lambda name: found[name])
     for name in found:
         if float(name.removeprefix('lr')) == float(f'{lr:g}'):
             return name
-    raise ValueError(f'has no --lr {lr:g}, only {", ".join(found)}')
+    raise ValueError(
+        f'there is no classifier for --lr {lr:g}, only {", ".join(found)}'
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('src', type=Path, help='checkpoint of a sweep')
+    parser = converter_parser(__doc__, 'checkpoint of a sweep')
     parser.add_argument(
-        'dst', type=Path, help='file to write: .pth or .safetensors'
+        '--lr',
+        type=float,
+        help='peak learning rate of the classifier (default: the best)',
     )
-    parser.add_argument(
-        '--lr', type=float, help='peak learning rate (default: the best)'
-    )
-    args = parser.parse_args()
-    if args.dst.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{args.dst} must end in .pth or .safetensors')
+    args = parse_paths(parser)
     try:
         checkpoint = read_checkpoint(args.src)
         state = dict(weights_of(checkpoint))
@@ -108,11 +102,8 @@ def main() -> int:
         name = choose(found, args.lr)
     except (ValueError, FileNotFoundError) as error:
         return refuse(args.src, error)
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
     meta = meta_of(checkpoint)
     meta = {key: meta[key] for key in KEPT_META if key in meta}
-    if args.dst.suffix == '.safetensors':
-        meta = {key: json.dumps(value) for key, value in meta.items()}
     write_weights(take(state, name), args.dst, meta)
     for other, accuracy in found.items():
         mark = '  <- taken' if other == name else ''

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Labelled emoji for classifiers, normalized as the tiny CAE sees them.
+"""Labeled emoji for classifiers, normalized as the tiny CAE sees them.
 
 The images are written by tools/dataset_converters/emoji.py.
 """

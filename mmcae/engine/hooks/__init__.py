@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Hooks: what mmengine and mmpretrain lack."""
+"""Hooks that mmengine and mmpretrain do not have."""
 
 from .checkpoint_hook import CheckpointHook
 from .data_health_hook import DataHealthHook

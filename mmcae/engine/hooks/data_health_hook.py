@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Hook that keeps the number of unreadable files in the log."""
+"""Hook that logs the number of unreadable files."""
 
 import logging
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from mmcae.datasets.inner_datasets import inner_datasets
 from mmcae.datasets.skip_unreadable import SkipUnreadableMixin
 from mmcae.registry import HOOKS
 
@@ -17,23 +18,17 @@ _MAX_LISTED = 20
 
 
 def find_datasets(dataset: Any) -> Iterator[SkipUnreadableMixin]:
-    """Look through wrappers for data sets that count unreadable files.
+    """Find the datasets that count unreadable files, also in wrappers.
 
     Args:
-        dataset: A data set or a wrapper such as ``ConcatDataset``.
+        dataset: A dataset or a wrapper such as ``ConcatDataset``.
 
     Yields:
-        Each data set built on :class:`SkipUnreadableMixin`.
+        Each dataset built on :class:`SkipUnreadableMixin`.
     """
-    if isinstance(dataset, SkipUnreadableMixin):
-        yield dataset
-        return
-    own = getattr(dataset, '__dict__', {})
-    for name in ('dataset', '_dataset'):
-        if name in own:
-            yield from find_datasets(own[name])
-    for inner in own.get('datasets', ()):
-        yield from find_datasets(inner)
+    for inner in inner_datasets(dataset):
+        if isinstance(inner, SkipUnreadableMixin):
+            yield inner
 
 
 def require_batches(loader: DataLoader) -> None:
@@ -49,15 +44,16 @@ def require_batches(loader: DataLoader) -> None:
 
 @HOOKS.register_module()
 class DataHealthHook(Hook):
-    """Log how many files of the training data were found unreadable.
+    """Log how many files of the training data could not be read.
 
-    It also refuses a data loader that yields no batch (``drop_last`` with
-    fewer images than a batch), with which mmengine would "train" silently.
+    The hook also refuses a data loader that yields no batch (``drop_last``
+    with fewer images than a batch): mmengine would run such a training to its
+    end without an error.
 
-    The scalar ``unreadable`` appears once there is such a file. At the end of
-    each epoch the processes of a distributed run agree on the files (the
-    first process also names those that only others met); at the end of
-    training a summary is logged.
+    The scalar ``unreadable`` is logged from the first such file on. At the
+    end of each epoch, the processes of a distributed run merge their lists of
+    files, and the first process also logs the files that only others have
+    found. At the end of training, a summary is logged.
     """
 
     priority = 'NORMAL'
@@ -67,7 +63,7 @@ class DataHealthHook(Hook):
         self._logged = 0
 
     def before_train(self, runner: Any) -> None:
-        """Find the data sets to watch."""
+        """Find the datasets that count unreadable files."""
         loader = runner.train_loop.dataloader
         require_batches(loader)
         self._datasets = list(find_datasets(loader.dataset))
@@ -87,7 +83,7 @@ class DataHealthHook(Hook):
             runner.message_hub.update_scalar('train/unreadable', count)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Agree on the files with the other processes."""
+        """Merge the lists of files of all processes."""
         if get_world_size() > 1:
             for dataset in self._datasets:
                 self._merge(runner, dataset)
@@ -95,7 +91,7 @@ class DataHealthHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Log a summary."""
         for dataset in self._datasets:
-            self._summarise(runner, dataset)
+            self._summarize(runner, dataset)
 
     @staticmethod
     def _merge(runner: Any, dataset: SkipUnreadableMixin) -> None:
@@ -110,7 +106,7 @@ class DataHealthHook(Hook):
             )
 
     @staticmethod
-    def _summarise(runner: Any, dataset: SkipUnreadableMixin) -> None:
+    def _summarize(runner: Any, dataset: SkipUnreadableMixin) -> None:
         total = len(dataset.unreadable_flags)
         count = dataset.num_unreadable
         names = dataset.unreadable_files(_MAX_LISTED)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Makes the random draws of an iteration follow its number."""
+"""Seeds the random generators before each iteration."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ from mmcae.registry import HOOKS
 
 @HOOKS.register_module()
 class IterationSeedHook(Hook):
-    """Seed the global generators from (run seed, iteration).
+    """Seed the global generators from the run's seed and the iteration.
 
-    What is drawn in the main process (mixup, cutmix, drop path) is then the
-    same in a run that was interrupted and resumed. With
-    ``randomness.diff_rank_seed=True`` the run seed, and so the draws, differ
-    between processes.
+    A run that was interrupted and resumed then draws the same random numbers
+    in the main process (for mixup, cutmix and drop path) as one that was not.
+    With ``randomness.diff_rank_seed=True`` each process has its own seed, and
+    so its own random numbers.
     """
 
-    # before hooks that may draw
+    # Other hooks may draw random numbers, so this one runs before them.
     priority = 'VERY_HIGH'
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Seed for the iteration that begins."""
+        """Seed the generators for the next iteration."""
         sequence = np.random.SeedSequence((runner.seed, runner.iter))
         set_random_seed(int(sequence.generate_state(1)[0]))

@@ -1,16 +1,17 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Says what a probe measures before it begins."""
+"""Logs what a probe measures, before its first iteration."""
 
 import logging
 from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 _FEATURES = dict(
     cls_token='the class token',
@@ -21,14 +22,14 @@ _FEATURES = dict(
 
 
 def describe_feature(backbone: Any) -> str:
-    """Say which output of a ViT is measured, e.g. with `CAEViT`.
+    """Describe which output of a ViT, such as `CAEViT`, a probe measures.
 
     Args:
-        backbone: Has ``out_type``, ``out_indices``, ``num_layers`` and
+        backbone: A ViT with ``out_type``, ``out_indices``, ``num_layers`` and
             ``final_norm``.
 
     Returns:
-        Layer, token and norm in words.
+        The layer, the tokens and the norm in words.
     """
     layers = '?'
     last = False
@@ -47,10 +48,11 @@ def describe_feature(backbone: Any) -> str:
 class ProbeSummaryHook(Hook):
     """Log what a probe measures, and how it is trained.
 
-    Layer, token, head, trainable parameters, optimizer, learning rate, the
-    batch of one step (processes and accumulation included) and epochs. An
-    encoder that is not frozen, or not in evaluation mode, gets a warning: it
-    would be fine-tuning.
+    The line has the layer, the tokens, the head, the number of trainable
+    parameters, the optimizer, the learning rate, the batch size of one
+    optimizer step (over all processes and accumulated batches) and the number
+    of epochs. If the encoder is not frozen, or not in evaluation mode, the
+    hook logs a warning, because that would be fine-tuning.
     """
 
     priority = 'NORMAL'
@@ -61,13 +63,11 @@ class ProbeSummaryHook(Hook):
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Log at the first iteration, when the model is in its mode."""
+        """Log before the first iteration, when training modes are set."""
         if self._done:
             return
         self._done = True
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         runner.logger.info(self.summary(runner, model))
         trained = [
             name
@@ -85,7 +85,7 @@ class ProbeSummaryHook(Hook):
         if trained or moving:
             runner.logger.log(
                 logging.WARNING,
-                'This is no probe: of the encoder, '
+                'This is no probe: in the encoder, '
                 f'{len(trained)} tensors are trained and {len(moving)} '
                 f'layers are in training mode (e.g. '
                 f'{(trained + moving)[0]}); set backbone.frozen_stages to '
@@ -94,9 +94,9 @@ class ProbeSummaryHook(Hook):
 
     @staticmethod
     def summary(runner: Any, model: Any) -> str:
-        """One line with everything that a reported number depends on."""
+        """Return one line with all settings that the accuracy depends on."""
         wrapper = runner.optim_wrapper
-        # in order of first appearance: a sweep has several
+        # A sweep has several rates; `dict.fromkeys` keeps their order.
         rates = dict.fromkeys(
             f'{group.get("initial_lr", group["lr"]):g}'
             for group in wrapper.optimizer.param_groups

@@ -1,53 +1,53 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""mmengine's hook that brings losses to the log, without waiting for them."""
+"""Passes losses to the log without waiting for the GPU."""
 
 import math
 from typing import Any
 
 from mmengine.hooks import LoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from mmcae.registry import HOOKS
 
-from ..late_scalars import LateScalars
+from ..deferred_scalars import DeferredScalars
 from ..optimizers.optim_wrapper import ClipInStep
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
 class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     """mmengine's ``RuntimeInfoHook`` that reads losses when they are logged.
 
-    mmengine reads every loss of every iteration from the GPU, and the GPU
-    then waits for the host. Here they are read once an interval of the
-    logger, before it logs, with every iteration's values; the log is the
-    same. Other readers of training scalars in the message hub see those of
-    the last time.
+    mmengine reads every loss from the GPU in every iteration, so the host
+    waits for the GPU each time. This hook keeps the losses and reads them once
+    in each interval of the logger, just before it logs. The log has the values
+    of all iterations and is the same as mmengine's. Other code that reads
+    training scalars from the message hub sees those of the last reading.
 
-    For the same reason `CAE` leaves the search for a loss that is not
-    finite to this hook on GPUs, if the optimizer's step skips such
-    gradients by itself.
+    For the same reason, this hook takes over the check for a loss that is
+    not finite from `CAE`. It does so only on GPUs, and only if the optimizer
+    skips steps with gradients that are not finite. See
+    `mmcae.engine.deferred_scalars`.
     """
 
     def before_train(self, runner: Any) -> None:
-        """Prepare for values that wait."""
+        """Create the deferred scalars; give them to the optimizer wrapper."""
         super().before_train(runner)
-        self._scalars = LateScalars(runner.message_hub)
+        self._scalars = DeferredScalars(runner.message_hub)
         loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
         self._interval = min((h.interval for h in loggers), default=1)
         wrapper = runner.optim_wrapper
         if isinstance(wrapper, ClipInStep):
-            wrapper.late_scalars = self._scalars
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+            wrapper.deferred_scalars = self._scalars
+        model = unwrap(runner.model)
         self._checks = (
             getattr(model, 'check_every_step', False)
             and is_asynchronous(model)
             and getattr(wrapper, 'skips_broken_steps', False)
         )
         if self._checks:
-            model.check_every_step = False
+            model.defer_loss_check()
 
     def after_train_iter(
         self,
@@ -56,7 +56,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Keep the losses; read all of them before the logger logs.
+        """Keep the losses; read them in iterations in which the logger logs.
 
         Raises:
             FloatingPointError: If a loss was not finite.
@@ -74,7 +74,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             self._read()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Save what has been waiting, too."""
+        """Read the values kept so far, so that the checkpoint has them."""
         if getattr(self, '_scalars', None):
             self._read()
             checkpoint['message_hub'] = runner.message_hub.state_dict()

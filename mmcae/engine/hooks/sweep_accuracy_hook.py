@@ -1,36 +1,36 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Keeps the result of a sweep with its weights."""
+"""Saves the accuracies of a sweep in the checkpoint."""
 
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
 class SweepAccuracyHook(Hook):
-    """Tell a `SweepLinearHead` the accuracies of an evaluation.
+    """Store the accuracies of an evaluation in a `SweepLinearHead`.
 
-    They are saved with the weights, so a checkpoint says which classifier is
-    the best; the log does, too. The checkpoint that ends an epoch is written
-    before the evaluation of that epoch and has those of the one before.
+    They are saved with the weights, so that a checkpoint says which classifier
+    is the best. The log says it, too. The checkpoint at the end of an epoch is
+    written before that epoch is evaluated, so it has the accuracies of the
+    previous evaluation.
 
     Raises:
-        ValueError: If an evaluation has no top-1 of each classifier.
+        ValueError: If an evaluation has no top-1 accuracy of a classifier.
     """
 
-    # before a checkpoint of the best is written
+    # This runs before the hook that saves the best checkpoint.
     priority = 'NORMAL'
 
     def after_val_epoch(
         self, runner: Any, metrics: dict[str, float] | None = None
     ) -> None:
         """Store the accuracies in the head."""
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         head = model.head
         found = metrics or {}
         for i, name in enumerate(head.names):

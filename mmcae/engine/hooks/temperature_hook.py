@@ -1,13 +1,14 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Drives what anneals over a run, e.g. the tokenizer's temperature."""
+"""Anneals a setting of the model, such as the tokenizer's temperature."""
 
 from collections.abc import Callable
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.registry import HOOKS
+
+from ..unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -16,7 +17,7 @@ class TemperatureHook(Hook):
 
     The model's ``set_progress(fraction)`` is called with
     ``iteration / total iterations``. The fraction depends on nothing else,
-    so a resumed run continues where it stood and nothing has to be saved.
+    so a resumed run continues correctly and nothing has to be saved.
 
     Raises:
         TypeError: At the start, if the model has no ``set_progress``.
@@ -25,19 +26,17 @@ class TemperatureHook(Hook):
     priority = 'NORMAL'
 
     def before_train(self, runner: Any) -> None:
-        """Set the state of the first iteration (of a resumed run too)."""
-        self._advance(runner)
+        """Set the progress of the first iteration, also in a resumed run."""
+        self._set_progress(runner)
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Set the state of the iteration that begins."""
-        self._advance(runner)
+        """Set the progress of the next iteration."""
+        self._set_progress(runner)
 
-    def _advance(self, runner: Any) -> None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+    def _set_progress(self, runner: Any) -> None:
+        model = unwrap(runner.model)
         set_progress: Callable | None = getattr(model, 'set_progress', None)
         if set_progress is None:
             raise TypeError(

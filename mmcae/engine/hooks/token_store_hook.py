@@ -1,12 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Fills a token store while a run computes its tokens."""
+"""Writes the tokens that a run computes to a token store."""
 
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
@@ -15,26 +14,28 @@ from mmcae.datasets import SampleIndex, TokenStore
 from mmcae.datasets.token_store.header import run_header
 from mmcae.registry import HOOKS
 
+from ..unwrap import unwrap
+
 
 @HOOKS.register_module()
 class TokenStoreHook(Hook):
-    """Check that a store is this run's, and keep the tokens it lacks.
+    """Check that a store fits the run, and write the tokens it lacks.
 
-    ``mmcae.LoadTokens`` in the pipeline reads what is kept here; the entry
-    ``token_store`` of a config adds both (see
+    ``mmcae.LoadTokens`` in the pipeline reads the tokens that this hook
+    writes. The entry ``token_store`` of a config adds both (see
     :func:`mmcae.launch.token_store.use_token_store`). Every process checks the
     store and writes its own samples. If a write fails, the run goes on and
-    computes what is not stored.
+    computes the tokens that are not stored.
 
     Args:
-        path: Folder of the store; created if it is not there.
+        path: Folder of the store. It is created if it does not exist.
 
     Raises:
-        ConfigError: Before training, if the store's tokens are not this
-            run's; the message has every difference.
+        ConfigError: Before training, if the store was made with other
+            settings than the run has; the message names every difference.
     """
 
-    # Before the hooks that take the start for done.
+    # A store that does not fit stops the run before other hooks begin.
     priority = 'VERY_HIGH'
 
     def __init__(self, path: str) -> None:
@@ -46,11 +47,9 @@ class TokenStoreHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Open the store, or create it."""
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         if getattr(model, 'target_generator', None) is None or not hasattr(
-            model, 'keep_tokens'
+            model, 'add_token_listener'
         ):
             raise ConfigError(
                 'token_store needs model.type=mmcae.CAE with a '
@@ -69,7 +68,7 @@ class TokenStoreHook(Hook):
             f'view, {self._store.file_bytes:,} bytes '
             + ('a slot of the pool' if header['view_pool'] else 'an epoch')
         )
-        model.keep_tokens = self._collect
+        model.add_token_listener(self._collect)
 
     def after_train_iter(
         self,
@@ -87,11 +86,12 @@ class TokenStoreHook(Hook):
                 self._write(runner, samples, tokens)
 
     def after_train_epoch(self, runner: Any) -> None:
-        """Log how many tokens were stored already."""
+        """Log how many views came with stored tokens."""
         self._report(runner)
 
     def after_train(self, runner: Any) -> None:
-        """Log it for a loop without epochs."""
+        """Stop listening, and log the number if the loop has no epochs."""
+        unwrap(runner.model).remove_token_listener(self._collect)
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             self._report(runner)
 
@@ -111,8 +111,8 @@ class TokenStoreHook(Hook):
             self._failed = True
             runner.logger.log(
                 logging.WARNING,
-                f'Tokens are not stored from here on: {error}. The run goes '
-                'on and computes them.',
+                f'No more tokens are stored: {error}. The run goes on and '
+                'computes them.',
             )
 
     def _report(self, runner: Any) -> None:

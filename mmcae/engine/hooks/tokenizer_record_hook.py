@@ -1,30 +1,31 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Keeps a run and its tokenizer together."""
+"""Makes sure that a resumed run has the same tokenizer as before."""
 
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import HOOKS
 
+from ..unwrap import unwrap
+
 
 @HOOKS.register_module()
 class TokenizerRecordHook(Hook):
-    """Record in each checkpoint which tokenizer made the targets.
+    """Record in each checkpoint which tokenizer computed the targets.
 
     The tokenizer itself is not stored in training checkpoints.
     ``checkpoint['meta']['tokenizer']`` gets its ``type``, ``vocab_size``,
-    ``file``, ``sha256`` (of that file) and ``weights`` (of the tensors, the
-    same for a ``.pth`` and a ``.safetensors`` file). A model without
-    ``target_generator`` is left alone.
+    ``file``, ``sha256`` (the digest of that file) and ``weights`` (a digest
+    of the tensors, the same for a ``.pth`` and a ``.safetensors`` file). The
+    hook does nothing if the model has no ``target_generator``.
 
     Raises:
-        RuntimeError: On resuming with other tensors than before: the
-            meaning of all targets would change in the middle of a run.
+        RuntimeError: If a run is resumed with a tokenizer of other weights,
+            because all targets would change in the middle of the run.
     """
 
     priority = 'VERY_LOW'
@@ -51,19 +52,17 @@ class TokenizerRecordHook(Hook):
             f'the checkpoint was trained on the tokens of {_name(then)}, '
             f'this run has {_name(now)}'
         )
-        # Only a resumed run promises to go on with the same task.
+        # Only a resumed run must have the same targets as before.
         if getattr(runner, '_resume', False):
             raise RuntimeError(
-                f'Cannot resume with another tokenizer: {difference}. Point '
-                'model.target_generator.init_cfg.checkpoint to the former '
-                'weights, or begin a new run with load_from.'
+                f'Cannot resume with another tokenizer: {difference}. Set '
+                'model.target_generator.init_cfg.checkpoint to the previous '
+                'weights, or start a new run with load_from.'
             )
         runner.logger.info(f'Another tokenizer than before: {difference}.')
 
     def _describe(self, runner: Any) -> dict | None:
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(runner.model)
         tokenizer = getattr(model, 'target_generator', None)
         if tokenizer is None:
             return None
@@ -84,6 +83,6 @@ def _name(record: dict) -> str:
     file = record.get('file') or 'random weights'
     return (
         f'{printable(record.get("type"))} with '
-        f'{printable(record.get("vocab_size"))} words from {printable(file)} '
+        f'{printable(record.get("vocab_size"))} codes from {printable(file)} '
         f'(SHA-256 {printable(str(digest)[:12])}...)'
     )

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Optimizers: what mmengine and mmpretrain lack."""
+"""Optimizers, their wrappers and constructors."""
 
 from .amp_optim_wrapper import AmpOptimWrapper
 from .lars import LARS

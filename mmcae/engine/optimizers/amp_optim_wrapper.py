@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Mixed precision through one wrapper, with and without a GPU."""
+"""Mixed precision with the same config on GPUs and CPUs."""
 
 import logging
 
@@ -16,11 +16,11 @@ from .optim_wrapper import ClipInStep
 
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(ClipInStep, MMEngineAmpOptimWrapper):
-    """mmengine's wrapper that also runs where there is no GPU.
+    """mmengine's ``AmpOptimWrapper`` that also runs without a GPU.
 
-    On a GPU it is mmengine's: float16 with a loss scaler, or bfloat16,
-    which needs none. Without a GPU mmengine's wrapper refuses to start;
-    here the same config runs in bfloat16 autocast on the CPU.
+    On a GPU it works as mmengine's: in float16 with a loss scaler, or in
+    bfloat16, which needs no scaler. Without a GPU, mmengine's wrapper raises
+    an error; this one uses bfloat16 autocast on the CPU.
 
     Args:
         loss_scale: See mmengine. Not used with bfloat16.

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Gradient clipping that leaves the scaling to a fused optimizer."""
+"""Gradient clipping inside the step of a fused optimizer."""
 
 from typing import Any
 
@@ -11,22 +11,24 @@ from torch.optim import Optimizer
 def clip_in_step(
     optimizer: Optimizer, max_norm: float, norm_type: float = 2.0
 ) -> Tensor | None:
-    """Have the optimizer's next step clip its gradients.
+    """Make the next step of an optimizer clip the gradients.
 
     A fused optimizer divides gradients by ``grad_scale`` as it reads them,
-    and changes nothing where ``found_inf`` is set (PyTorch's protocol of
-    loss scalers). So clipping needs no pass over the gradients but the
-    norm, and a gradient that is not finite destroys no weight.
+    and changes no weight if ``found_inf`` is set. PyTorch's loss scalers use
+    these two attributes. With them, clipping only has to compute the norm; it
+    does not have to write scaled gradients. A step with a gradient that is
+    not finite leaves all weights as they are.
 
     Args:
-        optimizer: The optimizer; its next step takes the two tensors, and
-            `unclip` removes them.
-        max_norm: Largest norm of all gradients together.
-        norm_type: Which norm.
+        optimizer: The optimizer. It gets the two attributes, and `unclip`
+            removes them after the step.
+        max_norm: Largest norm of all gradients, taken as one vector.
+        norm_type: Order of the norm; 2 is the Euclidean norm.
 
     Returns:
-        The norm before clipping; None, and nothing done, if the optimizer
-        or a gradient is not of the kind.
+        The norm before clipping. None, without any change, if the optimizer
+        is not fused, or the gradients are not plain float32 tensors on one
+        device.
     """
     grads = [
         p.grad
@@ -41,7 +43,8 @@ def clip_in_step(
     norm = torch.nn.utils.get_total_norm(grads, norm_type)
     state: Any = optimizer
     scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)
-    # A scale is a pass of writing gradients. (On GPUs, to ask would wait.)
+    # With a scale, the optimizer also writes the scaled gradients, so leave it
+    # out where it is 1. On GPUs, reading the scale would wait for the GPU.
     if not (scale.is_cpu and scale == 1):
         state.grad_scale = scale
     state.found_inf = (~norm.isfinite()).float()
@@ -49,12 +52,12 @@ def clip_in_step(
 
 
 def is_fused(optimizer: Optimizer) -> bool:
-    """Whether every parameter group has the fused kernel."""
+    """Whether every parameter group uses the fused kernel."""
     return all(group.get('fused') for group in optimizer.param_groups)
 
 
 def unclip(optimizer: Optimizer) -> None:
-    """Forget what `clip_in_step` left."""
+    """Remove the attributes that `clip_in_step` set."""
     for name in ('grad_scale', 'found_inf'):
         if hasattr(optimizer, name):
             delattr(optimizer, name)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""LARS as linear probing uses it (MAE's protocol; arXiv 1708.03888)."""
+"""LARS (arXiv 1708.03888) as MAE's protocol of linear probing uses it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,30 +14,31 @@ from mmcae.registry import OPTIMIZERS
 def trust_ratio(
     parameter: Tensor, update: Tensor, trust_coefficient: float
 ) -> Tensor:
-    """Scale that relates an update's length to its parameter's.
+    """Compute the scale of an update from the norm of its parameter.
 
     Args:
         parameter: The parameter, of any shape.
         update: Its gradient plus weight decay, of the same shape.
-        trust_coefficient: Length of the scaled update, as a share of the
-            parameter's.
+        trust_coefficient: Norm of the scaled update, divided by the norm of
+            the parameter.
 
     Returns:
-        A scalar on the parameter's device; 1 where either length is 0.
+        A scalar on the parameter's device; 1 if either norm is 0.
     """
-    length, step = parameter.norm(), update.norm()
-    ratio = trust_coefficient * length / step
-    return torch.where((length > 0) & (step > 0), ratio, ratio.new_ones(()))
+    norm, step = parameter.norm(), update.norm()
+    ratio = trust_coefficient * norm / step
+    return torch.where((norm > 0) & (step > 0), ratio, ratio.new_ones(()))
 
 
 @OPTIMIZERS.register_module()
 class LARS(Optimizer):
-    """SGD with momentum whose updates are scaled tensor by tensor.
+    """SGD with momentum that scales the update of each tensor.
 
     Tensors with one dimension (biases, norms) are neither scaled nor
-    decayed. The learning rate multiplies the momentum buffer's content, not
-    what enters it, so a schedule acts at once. mmpretrain's ``LARS`` differs
-    in all three, and adds an epsilon to the ratio.
+    decayed. The learning rate multiplies the momentum buffer, not the updates
+    that are added to it, so a change of the rate has its full effect at once.
+    mmpretrain's ``LARS`` differs in all three points, and adds an epsilon to
+    the ratio.
 
     Args:
         params: Parameters or groups of them.
@@ -74,7 +75,8 @@ class LARS(Optimizer):
         """Take one step.
 
         Args:
-            closure: Evaluates the model anew and returns the loss.
+            closure: A function that evaluates the model again and returns the
+                loss.
 
         Returns:
             The loss, if there is a closure.

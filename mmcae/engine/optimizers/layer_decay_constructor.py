@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Layer-wise learning-rate decay with one group for each pair of settings."""
+"""Layer-wise learning-rate decay with few parameter groups."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,16 +20,17 @@ from .merged_constructor import merge_groups
 class LayerDecayOptimWrapperConstructor(
     LearningRateDecayOptimWrapperConstructor
 ):
-    """mmpretrain's layer-wise decay with its groups merged by settings.
+    """mmpretrain's layer-wise decay, with equal groups merged.
 
     The learning rate of a tensor is scaled by ``layer_decay_rate`` to the
-    power of the number of layers above its own. mmpretrain makes a group of
-    each tensor (some 220 for a base-size encoder); here there are two for
-    each depth, with and without weight decay. Frozen tensors are left out.
+    power of the number of layers above its own. mmpretrain makes one group for
+    each tensor (about 220 for a base-size encoder). This constructor makes two
+    groups for each depth, one with weight decay and one without. It leaves
+    frozen tensors out.
 
-    A model without depths of its own, such as mmsegmentation's and
-    mmdetection's, takes those of its ``backbone``; everything else of it
-    (necks, heads) is trained with the full learning rate.
+    Models of mmsegmentation and mmdetection have no ``get_layer_depth``. The
+    constructor then asks their ``backbone``, and trains all other modules
+    (necks, heads) with the full learning rate.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
@@ -47,7 +48,7 @@ class LayerDecayOptimWrapperConstructor(
     ) -> None:
         """Add a module's parameters; the root call merges the groups."""
         if get_layer_depth is None and not hasattr(module, 'get_layer_depth'):
-            # Segmentors and detectors do not know depths, their encoder does.
+            # Segmentors and detectors lack it, but their encoder has it.
             encoder: Any = getattr(module, 'backbone', None)
             if hasattr(encoder, 'get_layer_depth'):
                 get_layer_depth = partial(

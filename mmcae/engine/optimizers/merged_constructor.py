@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Few parameter groups, and none for what is frozen."""
+"""Optimizers with few parameter groups and without frozen parameters."""
 
 import logging
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups: Parameter groups as PyTorch's optimizers take them.
 
     Returns:
-        As few groups as there are settings, in order of first appearance,
-        without parameters that need no gradient.
+        One group for each combination of settings, in the order in which
+        they first appear, without parameters that need no gradient.
     """
     merged: dict[tuple, dict[str, Any]] = {}
     for group in groups:
@@ -48,12 +48,12 @@ def merge_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's constructor with its groups merged by their settings.
+    """mmengine's constructor; groups with equal settings are merged.
 
-    mmengine makes a group of each tensor (410 for a base-size CAE), which
-    fused optimizers and schedulers then visit one by one. Parameters that
-    need no gradient (position table, tokenizer, copied teacher) are left
-    out of the optimizer.
+    mmengine makes one group for each tensor (410 for a base-size CAE), and
+    fused optimizers and schedulers process the groups one by one. Parameters
+    that need no gradient (position table, tokenizer, teacher) are left out of
+    the optimizer.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
@@ -63,7 +63,7 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __init__(
         self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None
     ) -> None:
-        # Without any rule mmengine would pass on frozen parameters as well.
+        # Without any rule, mmengine gives frozen parameters to the optimizer.
         rules = paramwise_cfg or dict(bypass_duplicate=False)
         super().__init__(optim_wrapper_cfg, rules)
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""mmengine's optimizer wrapper with clipping inside the step."""
+"""mmengine's optimizer wrapper, with clipping inside the step."""
 
 from typing import Any
 
@@ -9,22 +9,23 @@ from torch import Tensor
 
 from mmcae.registry import OPTIM_WRAPPERS
 
-from ..late_scalars import LateScalars
+from ..deferred_scalars import DeferredScalars
 from .clip import clip_in_step, is_fused, unclip
 
 
 class ClipInStep:
-    """Mixin of optimizer wrappers: see `clip_in_step`.
+    """Mixin of optimizer wrappers that clips with `clip_in_step`.
 
-    Optimizers that are not fused, and loss scalers, clip as in mmengine.
+    With an optimizer that is not fused, or with a loss scaler, gradients are
+    clipped before the step, as mmengine does it.
     """
 
-    #: Set by `RuntimeInfoHook`: takes the norm without waiting for it.
-    late_scalars: LateScalars | None = None
+    #: Set by `RuntimeInfoHook`; keeps the norm without reading it.
+    deferred_scalars: DeferredScalars | None = None
 
     @property
     def skips_broken_steps(self: Any) -> bool:
-        """Whether a gradient that is not finite leaves weights alone."""
+        """Whether steps with gradients that are not finite are skipped."""
         return self._scales_loss() or (
             self._clips_norm() and is_fused(self.optimizer)
         )
@@ -49,16 +50,17 @@ class ClipInStep:
             params = [p for p in params if p.grad is not None]
             if params:
                 norm = self.clip_func(params, **self.clip_grad_kwargs)
-        if norm is None:  # nothing to clip, or values were clipped
+        if norm is None:  # no gradients, or `clip_func` returns no norm
             return
         key = f'train/{self.grad_name}'
-        if self.late_scalars is None:
+        if self.deferred_scalars is None:
             self.message_hub.update_scalar(key, float(norm))
         else:
-            self.late_scalars.add(key, norm)
+            self.deferred_scalars.add(key, norm)
 
-    # The optimizer is fused already. Compiling this fails on groups of
-    # parameters that are mmengine's ConfigDict, and repeats at every step.
+    # Compiling would gain nothing, because the optimizer is fused already. It
+    # fails where parameter groups are a ConfigDict of mmengine, and is
+    # repeated at every step.
     @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients and take a step."""

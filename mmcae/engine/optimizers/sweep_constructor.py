@@ -8,6 +8,7 @@ from torch import nn
 
 from mmcae.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
+from ..unwrap import unwrap
 from .merged_constructor import MergedOptimWrapperConstructor
 
 
@@ -15,7 +16,8 @@ from .merged_constructor import MergedOptimWrapperConstructor
 class SweepOptimWrapperConstructor(MergedOptimWrapperConstructor):
     """One parameter group for each classifier of a `SweepLinearHead`.
 
-    The rates are ``model.head.lrs``; the optimizer's config has none.
+    The learning rates are ``model.head.lrs``. The optimizer's config must not
+    have one.
 
     Args:
         optim_wrapper_cfg: Config of the optimizer wrapper.
@@ -39,12 +41,12 @@ class SweepOptimWrapperConstructor(MergedOptimWrapperConstructor):
         """Build the optimizer wrapper.
 
         Args:
-            model: Its ``head`` is a `SweepLinearHead`.
+            model: A model whose ``head`` is a `SweepLinearHead`.
 
         Raises:
             TypeError: If it has another head.
         """
-        head: Any = getattr(getattr(model, 'module', model), 'head', None)
+        head: Any = getattr(unwrap(model), 'head', None)
         if not hasattr(head, 'lrs'):
             raise TypeError(
                 'SweepOptimWrapperConstructor needs a model with '
@@ -60,6 +62,6 @@ class SweepOptimWrapperConstructor(MergedOptimWrapperConstructor):
             **self.paramwise_cfg,
             'custom_keys': custom,
         }
-        # For what is not the head's. mmengine needs a number.
+        # mmengine needs a learning rate for parameters outside of the head.
         self.base_lr = self.optimizer_cfg['lr'] = max(head.lrs)
         return super().__call__(model)

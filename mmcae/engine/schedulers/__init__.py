@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Schedules: what mmengine lacks."""
+"""Learning-rate schedules that mmengine does not have."""
 
 from .full_warmup_lr import FullWarmupLR
 

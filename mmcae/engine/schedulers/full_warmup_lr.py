@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A warm-up that lasts as long as it says (MAE's protocol of probing)."""
+"""Warm-up that reaches the peak at its end (MAE's probing protocol)."""
 
 from typing import Any
 
@@ -12,10 +12,11 @@ from mmcae.registry import PARAM_SCHEDULERS
 class FullWarmupLR(LinearLR):
     """mmengine's ``LinearLR`` that reaches the peak at step ``end``.
 
-    At step ``i`` the learning rate is ``i / end`` of the peak (for ``begin``
-    and ``start_factor`` zero). mmengine's own reaches the peak one step
-    earlier, at ``end - 1``, as the authors' pretraining does; in short
-    epochs the two differ visibly. A schedule that follows begins at ``end``.
+    With ``begin`` and ``start_factor`` zero, the learning rate at step ``i``
+    is ``i / end`` of the peak. mmengine's ``LinearLR`` reaches the peak one
+    step earlier, at ``end - 1``, and so does the authors' pretraining. The
+    difference matters if an epoch has few steps. The next schedule must begin
+    at ``end``.
 
     Args:
         optimizer: The optimizer or its wrapper.

@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Context Autoencoder for self-supervised representation learning.
 
-Paper: arXiv 2202.03026. `CAE.loss` walks through the paper's figure.
+Paper: arXiv 2202.03026. `CAE.loss` follows the paper's figure step by step.
 """
 
 import copy
@@ -18,36 +18,38 @@ from mmcae.registry import MODELS
 from ..backbones.cae_vit import PatchEmbedding
 from ..layers import PatchSplit, split_patches
 from .health import TokenHealth, latent_health
-from .tokens import KeepTokens, check_pixel_norm, masked_tokens
+from .tokens import TokenListener, check_pixel_norm, masked_tokens
 
 TARGET_ENCODERS = ('shared', 'copy')
 
 
 @MODELS.register_module()
 class CAE(BaseSelfSupervisor):
-    """Mask, encode what is visible, regress, align and decode.
+    """Encode visible patches; predict latents and tokens of masked ones.
 
     Args:
         backbone: Config of the encoder, `CAEPretrainViT`.
         neck: Config of regressor and decoder, `CAENeck`. Its
-            ``in_channels`` follows the encoder.
+            ``in_channels`` defaults to the width of the encoder.
         head: Config of the head, `CAEHead`.
         target_generator: Config of the tokenizer: a module with
             ``tokenize(images) -> (B, L)``, or one that returns logits
-            ``(B, K, h, w)``. It is frozen, in evaluation mode, not in the
-            optimizer and not in checkpoints.
-        target_encoder: Where alignment targets come from. ``'shared'``: the
-            encoder itself without gradient, as the paper defines it.
-            ``'copy'``: a second encoder, ``teacher``, refreshed after its
-            targets were computed, as in the authors' released code.
-        base_momentum: What the copied teacher keeps of itself at each
-            refresh; 0 makes it the encoder of one step before.
+            ``(B, K, h, w)``. It is frozen and stays in evaluation mode;
+            neither the optimizer nor checkpoints contain it.
+        target_encoder: The encoder that computes the alignment targets.
+            ``'shared'``: the encoder itself without gradient, as the paper
+            defines it. ``'copy'``: a second encoder, ``teacher``, which is
+            updated after it has computed the targets, as in the authors'
+            released code.
+        base_momentum: Share of its own weights that the teacher keeps at
+            each update. With 0, the teacher is the encoder of the previous
+            step.
         data_preprocessor: Config of the data preprocessor. Defaults to
             mmpretrain's ``SelfSupDataPreprocessor``.
         init_cfg: Initialization config of mmengine. Defaults to None.
 
     Raises:
-        ValueError: If arguments contradict each other; the message names
+        ValueError: If arguments contradict each other. The message names
             them.
     """
 
@@ -94,9 +96,8 @@ class CAE(BaseSelfSupervisor):
         if self.target_generator is not None:
             check_pixel_norm(self.target_generator, self.data_preprocessor)
             self.target_generator.requires_grad_(False).eval()
-        #: Set by `TokenStoreHook`; is given the tokens that were computed.
-        self.keep_tokens: KeepTokens | None = None
-        #: `RuntimeInfoHook` takes the check over where it would cost time.
+        self._token_listeners: list[TokenListener] = []
+        #: Whether `parse_losses` checks the loss; see `defer_loss_check`.
         self.check_every_step = True
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)
@@ -104,7 +105,7 @@ class CAE(BaseSelfSupervisor):
         self.register_load_state_dict_post_hook(_excuse_tokenizer)
 
     def init_weights(self) -> None:
-        """Draw the initial weights; the teacher starts as the encoder."""
+        """Initialize the weights; copy the encoder's to the teacher."""
         super().init_weights()
         if self.target_encoder == 'copy':
             self.teacher.load_state_dict(self.backbone.state_dict())
@@ -115,6 +116,34 @@ class CAE(BaseSelfSupervisor):
         if self.target_generator is not None:
             self.target_generator.eval()
         return self
+
+    def add_token_listener(self, listener: TokenListener) -> None:
+        """Have a function called with the tokens that `loss` computes.
+
+        The tokenizer then computes the tokens of all patches, not only those
+        of masked patches.
+
+        Args:
+            listener: Called once for each batch that had tokens to compute,
+                with the samples, B' of them, and their tokens ``(B', L)``.
+                Adding it twice has no further effect.
+        """
+        if listener not in self._token_listeners:
+            self._token_listeners.append(listener)
+
+    def remove_token_listener(self, listener: TokenListener) -> None:
+        """Stop calling a function that `add_token_listener` added."""
+        if listener in self._token_listeners:
+            self._token_listeners.remove(listener)
+
+    def defer_loss_check(self) -> None:
+        """Leave the check for a loss that is not finite to the caller.
+
+        `parse_losses` checks the loss of each iteration, which makes the host
+        wait for the GPU. `RuntimeInfoHook` checks it later, when it reads the
+        losses for the log.
+        """
+        self.check_every_step = False
 
     def extract_feat(self, inputs: Tensor | list[Tensor]) -> Any:
         """Encode whole images ``(B, 3, H, W)``; see `CAEViT.forward`."""
@@ -128,19 +157,19 @@ class CAE(BaseSelfSupervisor):
 
         Args:
             inputs: Images for the encoder, ``(B, 3, H, W)``, and the same
-                crops for the tokenizer, ``(B, 3, H', W')``, without those
-                of samples that bring their tokens.
-            data_samples: Samples whose ``mask`` ``(h, w)`` or ``(L,)`` is
-                true where a patch is masked; perhaps with stored ``tokens``
-                ``(L,)``.
+                crops for the tokenizer, ``(B', 3, H', W')``. Samples with
+                stored tokens have no image for the tokenizer.
+            data_samples: Samples with ``mask`` ``(h, w)`` or ``(L,)``, which
+                is true where a patch is masked, and optionally with stored
+                ``tokens`` ``(L,)``.
 
         Returns:
-            ``loss`` and its terms ``main`` and ``align``; and, not part of
-            the loss, the health of the run: ``acc``, ``acc_position``,
+            ``loss`` and its terms ``main`` and ``align``, and five metrics
+            that are not part of the loss: ``acc``, ``acc_position``,
             ``perplexity``, ``cosine`` and ``latent_std``.
 
         Raises:
-            ValueError: If samples hide different numbers of patches, or
+            ValueError: If samples have different numbers of masked patches, or
                 mask, image and tokenizer do not have the same grid.
         """
         images, token_images = inputs
@@ -153,7 +182,7 @@ class CAE(BaseSelfSupervisor):
             token_images,
             split,
             data_samples,
-            self.keep_tokens,
+            self._token_listeners,
         )
         patches = self.backbone.embed(images)
         visible = self.backbone.encode(patches, split)[:, 1:]
@@ -171,12 +200,13 @@ class CAE(BaseSelfSupervisor):
     def parse_losses(
         self, losses: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses as mmengine does, and stop on a broken one.
+        """Sum the losses as mmengine does, and stop if one is not finite.
 
         Raises:
-            FloatingPointError: If the loss is not finite: before the
-                optimizer's step, so that no weight is lost. On GPUs
-                `RuntimeInfoHook` raises it, at the next line of the log.
+            FloatingPointError: If the loss is not finite. It is raised before
+                the optimizer's step, so the weights are still good. After
+                `defer_loss_check`, `RuntimeInfoHook` raises it instead, at
+                the next line of the log.
         """
         total, log_vars = super().parse_losses(losses)
         if self.check_every_step and not torch.isfinite(total):
@@ -197,17 +227,18 @@ class CAE(BaseSelfSupervisor):
     ) -> Tensor:
         """Encode the masked patches, Zbar_m = F(X_m), without gradient.
 
-        Drop path stays as in training, as in the authors' code.
+        Drop path stays active in training, as in the authors' code.
 
         Args:
             images: ``(B, 3, H, W)``.
-            mask: ``True`` where a patch is masked, ``(B, L)``, or what
-                `split_patches` made of that.
-            patches: What the encoder's ``embed`` made of the images; not
-                computed again if the encoder is shared.
+            mask: ``True`` where a patch is masked, ``(B, L)``, or the result
+                of `split_patches`.
+            patches: The result of the encoder's ``embed`` for the images. If
+                given, a shared encoder does not compute it again.
 
         Returns:
-            Latents of the masked patches at the neck's width, ``(B, M, D)``.
+            Latents of the masked patches, ``(B, M, D)``, where ``D`` is the
+            width of the neck.
         """
         shared = self.target_encoder == 'shared'
         encoder = self.backbone if shared else self.teacher
@@ -218,7 +249,7 @@ class CAE(BaseSelfSupervisor):
 
     @torch.no_grad()
     def refresh_teacher(self) -> None:
-        """Move the copied teacher to the encoder; no-op when shared."""
+        """Update the teacher from the encoder, if there is a teacher."""
         if self.target_encoder == 'shared' or not self.training:
             return
         pairs = zip(
@@ -239,10 +270,12 @@ def _forget_tokenizer(
 def _fit_state_dict(
     module: CAE, state_dict: dict, prefix: str, *_: Any
 ) -> None:
-    """Accept checkpoints with other parts than the model, by design.
+    """Fit a checkpoint to the parts that the model has.
 
-    A tokenizer comes from its own file; a teacher is dropped where the
-    encoder is shared, and made from the encoder where the file has none.
+    The weights of a tokenizer are dropped, because it loads its own file. The
+    weights of a teacher are dropped if the target encoder is shared. If the
+    model has a teacher and the checkpoint has none, the teacher gets the
+    weights of the encoder.
     """
     teacher, encoder = prefix + 'teacher.', prefix + 'backbone.'
     dropped = [_tokenizer(prefix)]
@@ -256,7 +289,7 @@ def _fit_state_dict(
 
 
 def _excuse_tokenizer(module: CAE, incompatible: Any) -> None:
-    """A checkpoint without tokenizer lacks nothing."""
+    """Do not report the weights of the tokenizer as missing."""
     missing = incompatible.missing_keys
     missing[:] = [k for k in missing if 'target_generator.' not in k]
 

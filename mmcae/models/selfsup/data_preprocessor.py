@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Normalises both views on the device, and leaves masks on the host."""
+"""Normalizes both views on the GPU, and leaves masks on the host."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from mmcae.registry import MODELS
 class CAEDataPreprocessor(TwoNormDataPreprocessor):
     """mmpretrain's ``TwoNormDataPreprocessor`` that never waits for a GPU.
 
-    mmpretrain moves the mask of each sample by itself, 256 small copies,
-    and `CAE` could then not split masks without waiting for the GPU. Here
-    samples stay on the host, where `CAE` splits all masks at once. The
-    images are the same, bit for bit.
+    mmpretrain copies the mask of each sample to the GPU, one by one, and
+    `CAE` would then have to wait for the GPU to split the masks. This
+    preprocessor leaves the samples on the host, where `CAE` splits all masks
+    at once. The images are bit for bit the same as mmpretrain's.
 
     Args:
         *args: Arguments of ``TwoNormDataPreprocessor``.
-        non_blocking (bool): Whether the host goes on while images are
-            copied, which needs pinned memory (``pin_memory`` of the
-            loader). Defaults to True.
+        non_blocking: Whether the host continues while images are copied.
+            That needs pinned memory (``pin_memory`` of the data loader).
+            Defaults to True.
         **kwargs: Further arguments of ``TwoNormDataPreprocessor``.
     """
 
@@ -31,7 +31,7 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
         super().__init__(*args, non_blocking=non_blocking, **kwargs)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Move and normalise the images of a batch.
+        """Move and normalize the images of a batch.
 
         Args:
             data: ``inputs``, the two views ``(B, 3, H, W)``, and
@@ -39,7 +39,8 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
             training: Not used.
 
         Returns:
-            The same, the views in float32 on the device.
+            The same dict, with the views normalized, in float32 and on the
+            device of the model.
 
         Raises:
             ValueError: If there are not two views.
@@ -53,7 +54,7 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
             )
         views = self.cast_data(views)
         if self._channel_conversion:
-            # Not by a list of indices, which would be copied to a GPU.
+            # Indexing with a list would copy the list to the GPU.
             views = [view.flip(1) for view in views]
         views = [view.float() for view in views]
         norms = (self.mean, self.std), (self.second_mean, self.second_std)

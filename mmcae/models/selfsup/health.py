@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Numbers that tell a healthy pretraining from a collapsing one."""
+"""Metrics that show whether a pretraining collapses."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from ..layers import PatchSplit
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Exponential of the entropy of a histogram of codes ``(K,)``."""
+    """Compute exp(entropy) of a histogram of codes, ``(K,)``."""
     share = counts / counts.sum().clamp_min(1)
     return torch.exp(-torch.special.xlogy(share, share).sum())
 
@@ -17,7 +17,7 @@ def perplexity(counts: Tensor) -> Tensor:
 def latent_health(
     latent_pred: Tensor, latent_target: Tensor
 ) -> dict[str, Tensor]:
-    """Describe how well latents are predicted, and whether they collapse.
+    """Measure how well latents are predicted, and whether they collapse.
 
     Args:
         latent_pred: Regressor output, ``(B, M, D)``.
@@ -26,7 +26,7 @@ def latent_health(
     Returns:
         ``cosine``, the mean cosine between prediction and target, and
         ``latent_std``, the standard deviation of the target over batch and
-        patches, averaged over channels (near 0: collapse).
+        patches, averaged over channels (a value near 0 means collapse).
     """
     pred, target = latent_pred.float(), latent_target.float()
     return dict(
@@ -36,25 +36,24 @@ def latent_health(
 
 
 class TokenHealth(nn.Module):
-    """Token accuracy beside what position alone would give.
+    """Measures the token accuracy, and that of a guess from the position.
 
-    Accuracy means little without its reference: a tokenizer that collapsed
-    to a few codes shows the *highest* accuracy. The reference predicts, for
-    each position, the code seen there most often so far in this run.
+    The accuracy alone says little: it is *highest* with a tokenizer that has
+    collapsed to a few codes. So it is logged beside a baseline, which predicts
+    for each position the code that was most frequent there so far in the run.
 
     Args:
-        num_classes: Vocabulary ``K``.
+        num_classes: Number ``K`` of codes.
     """
-
-    counts: Tensor
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # Not in the state dict: a statistic of the run, not of the model.
-        self.register_buffer('counts', torch.zeros(0), persistent=False)
+        # A statistic of the run, not a part of the model, so no buffer:
+        # mmengine's EMAHook copies buffers and fails on one that grows.
+        self.counts = torch.zeros(0)
 
-    @torch.compiler.disable  # its table takes its size from the first batch
+    @torch.compiler.disable  # `counts` gets its shape from the first batch
     @torch.no_grad()
     def forward(
         self, logits: Tensor, tokens: Tensor, split: PatchSplit
@@ -75,9 +74,10 @@ class TokenHealth(nn.Module):
             self.counts = torch.zeros(
                 num_patches, self.num_classes, device=tokens.device
             )
+        self.counts = self.counts.to(tokens.device)
         positions = split.masked.flatten()
         usual = self.counts.argmax(dim=1)[positions]
-        # In bfloat16 on CPUs six times as fast as `argmax`.
+        # For bfloat16 on CPUs, `max` is six times as fast as `argmax`.
         predicted = logits.flatten(0, -2).max(dim=-1).indices
         index = positions * self.num_classes + tokens
         self.counts.view(-1).scatter_add_(

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from ..layers import PatchSplit, split_patches
 
-#: Is given the samples whose tokens were computed, and the tokens (B', L).
-KeepTokens = Callable[[Sequence[Any], Tensor], None]
+#: Called with the samples whose tokens were computed, and the tokens (B', L).
+TokenListener = Callable[[Sequence[Any], Tensor], None]
 
 
 def check_pixel_norm(
     target_generator: nn.Module, data_preprocessor: nn.Module
 ) -> None:
-    """Check that the second view is normalised as the tokenizer wants it.
+    """Check that the second view is normalized as the tokenizer needs it.
 
-    Tokens of wrongly scaled pixels look like any others, so nothing else
-    would tell.
+    Wrongly scaled pixels also give valid tokens, so no later check could
+    find the mistake.
 
     Args:
-        target_generator: A tokenizer; without ``pixel_norm = (mean, std)``
-            there is nothing to check.
-        data_preprocessor: What normalises the views; likewise without
-            ``second_mean`` and ``second_std``.
+        target_generator: The tokenizer. Nothing is checked if it has no
+            ``pixel_norm = (mean, std)``.
+        data_preprocessor: The module that normalizes the views. Nothing is
+            checked if it has no ``second_mean`` and ``second_std``.
 
     Raises:
         ValueError: If they differ.
@@ -52,9 +52,9 @@ def all_tokens(target_generator: nn.Module | None, images: Tensor) -> Tensor:
     """Compute the token of every patch, without gradient and autocast.
 
     Args:
-        target_generator: The tokenizer. Without ``tokenize(images)`` its
-            output is taken as logits ``(B, K, h, w)``, mmpretrain's contract.
-        images: Images as the tokenizer wants them, ``(B, 3, H, W)``.
+        target_generator: The tokenizer. If it has no ``tokenize(images)``,
+            it must return logits ``(B, K, h, w)``, as in mmpretrain.
+        images: Images normalized for the tokenizer, ``(B, 3, H, W)``.
 
     Returns:
         Tokens, row-major, int64, ``(B, L)``.
@@ -74,32 +74,33 @@ def all_tokens(target_generator: nn.Module | None, images: Tensor) -> Tensor:
         return tokenize(images)
 
 
-@torch.compiler.disable  # frozen, and with kernels of its own
+@torch.compiler.disable  # frozen, and has its own kernels
 @torch.no_grad()
 def masked_tokens(
     target_generator: nn.Module | None,
     images: Tensor,
     mask: Tensor | PatchSplit,
     samples: Sequence[Any] = (),
-    keep: KeepTokens | None = None,
+    listeners: Sequence[TokenListener] = (),
 ) -> Tensor:
     """Take or compute the tokens of the masked patches.
 
     The tokenizer runs without gradient and outside autocast, see
-    :func:`all_tokens`. If its ``tokenize`` also takes ``mask``, it is asked
-    for the masked positions only, unless tokens are stored.
+    :func:`all_tokens`. If its ``tokenize`` has an argument ``mask``, it
+    computes the tokens of masked patches only, unless some samples have stored
+    tokens or there are listeners.
 
     Args:
         target_generator: The tokenizer; not needed if all samples have
             tokens.
-        images: Images as the tokenizer wants them, ``(B', 3, H, W)``, of
-            those samples that have no tokens.
-        mask: ``True`` where a patch is masked, ``(B, L)``, or what
-            `split_patches` made of that.
-        samples: The samples; ``tokens`` ``(L,)`` of a sample, if it has
-            some, are taken as they are.
-        keep: Is given the samples whose tokens were computed, and all their
-            tokens ``(B', L)``.
+        images: Images normalized for the tokenizer, ``(B', 3, H, W)``, of
+            the samples that have no tokens.
+        mask: ``True`` where a patch is masked, ``(B, L)``, or the result of
+            `split_patches`.
+        samples: The samples. If a sample has ``tokens`` ``(L,)``, these are
+            used and not computed.
+        listeners: Functions that are called with the samples whose tokens
+            were computed, and all their tokens ``(B', L)``.
 
     Returns:
         Tokens of all masked patches, row-major, int64, ``(B * M,)``.
@@ -110,7 +111,7 @@ def masked_tokens(
     """
     stored = [getattr(sample, 'tokens', None) for sample in samples]
     computed = [i for i, tokens in enumerate(stored) if tokens is None]
-    if keep is None and len(computed) == len(stored):
+    if not listeners and len(computed) == len(stored):
         return _ask_masked(target_generator, images, mask)
     if len(images) != len(computed):
         raise ValueError(
@@ -127,8 +128,8 @@ def masked_tokens(
     if computed:
         new = all_tokens(target_generator, images)
         _check_grid(new.shape[1], images, split.num_patches)
-        if keep is not None:
-            keep([samples[i] for i in computed], new)
+        for listener in listeners:
+            listener([samples[i] for i in computed], new)
         parts.append(new)
     tokens = torch.cat(parts)
     if len(parts) > 1:
@@ -162,8 +163,8 @@ def _ask_masked(
 def _check_grid(num_tokens: int, images: Tensor, num_patches: int) -> None:
     if num_tokens != num_patches:
         raise ValueError(
-            f'the tokenizer gives {num_tokens} tokens an image of '
+            f'the tokenizer gives {num_tokens} tokens for an image of '
             f'{tuple(images.shape[-2:])}, the mask has {num_patches} '
-            'patches: set the size of the second view to patch grid x '
-            'downsampling of the tokenizer'
+            'patches: the size of the second view must be the patch grid '
+            'times the downsampling of the tokenizer'
         )

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Losses reach the log late, and none is lost."""
+"""Deferred losses reach the log, and none is lost."""
 
 import json
 
@@ -17,7 +17,7 @@ THEIRS = dict(type='mmengine.RuntimeInfoHook')
 
 
 class Watcher(Hook):
-    """Keeps how many losses the message hub has after each iteration."""
+    """Records how many losses the message hub has after each iteration."""
 
     def __init__(self):
         self.known = []
@@ -60,14 +60,14 @@ def run(photos, work_dir, hook, *others, epochs=2, **options):
 
 
 def logged(work_dir):
-    """What the log has, without times."""
+    """Return the records of the log, without times."""
     (file,) = work_dir.glob('*/vis_data/scalars.json')
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     timed = {'time', 'data_time', 'memory'}
     return [{k: v for k, v in row.items() if k not in timed} for row in rows]
 
 
-def test_after_train_iter__the_log_is_mmengines(photos, tmp_path):
+def test_after_train_iter__gives_the_same_log_as_mmengine(photos, tmp_path):
     for hook, name in ((OURS, 'ours'), (THEIRS, 'theirs')):
         run(photos, tmp_path / name, hook)
     ours, theirs = logged(tmp_path / 'ours'), logged(tmp_path / 'theirs')
@@ -93,7 +93,7 @@ def test_after_train_iter__reads_once_an_interval(photos, tmp_path):
     assert scalar.data[0].tolist() == pytest.approx(recorder.losses)
 
 
-def test_before_save_checkpoint__saves_what_has_been_waiting(photos, tmp_path):
+def test_before_save_checkpoint__saves_deferred_scalars(photos, tmp_path):
     runner = run(photos, tmp_path, OURS)
     hook = next(
         h
@@ -108,7 +108,7 @@ def test_before_save_checkpoint__saves_what_has_been_waiting(photos, tmp_path):
 
 
 class Poison(Hook):
-    """Breaks one batch."""
+    """Replaces the images of one batch by NaN."""
 
     def __init__(self, at):
         self.at = at
@@ -120,7 +120,7 @@ class Poison(Hook):
 
 
 class Weights(Hook):
-    """Keeps the encoder's class token after each iteration."""
+    """Records the encoder's class token after each iteration."""
 
     def __init__(self):
         self.tokens = []
@@ -131,7 +131,7 @@ class Weights(Hook):
         self.tokens.append(runner.model.backbone.cls_token.detach().clone())
 
 
-def test_read__a_broken_loss_stops_the_run_and_spoils_nothing(
+def test_read__stops_at_a_broken_loss_and_no_weight_changes(
     photos, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
@@ -145,7 +145,7 @@ def test_read__a_broken_loss_stops_the_run_and_spoils_nothing(
     assert second.isfinite().all()
 
 
-def test_before_train__leaves_the_check_where_steps_are_not_skipped(
+def test_before_train__keeps_the_check_if_steps_are_not_skipped(
     photos, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(

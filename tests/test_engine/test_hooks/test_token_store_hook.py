@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Training with stored tokens is training with computed ones."""
+"""Training with stored tokens equals training with computed tokens."""
 
 import os
 
@@ -26,7 +26,9 @@ def tokenizer_calls(monkeypatch):
     return calls
 
 
-def test_training__is_bit_for_bit_the_same(photos, tmp_path, tokenizer_calls):
+def test_training__is_bit_for_bit_the_same_with_stored_tokens(
+    photos, tmp_path, tokenizer_calls
+):
     store = str(tmp_path / 'store')
     plain = train(config(photos, tmp_path / 'plain'))
     filling = train(config(photos, tmp_path / 'fill', token_store=store))
@@ -47,7 +49,7 @@ def test_training__mixes_stored_and_computed_tokens(
     store = tmp_path / 'store'
     plain = train(config(photos, tmp_path / 'plain'))
     train(config(photos, tmp_path / 'fill', epochs=2, token_store=str(store)))
-    # every other record of the second epoch is gone
+    # Every second record of the second epoch is missing.
     file = store / 'views_00001.bin'
     records = np.fromfile(file, np.uint8).reshape(11, -1)
     complete = records.copy()
@@ -166,7 +168,7 @@ def test_before_train__allows_another_model_and_schedule(
     assert tokenizer_calls == []
 
 
-def test_after_train_iter__goes_on_when_the_disk_is_full(
+def test_after_train_iter__continues_when_the_disk_is_full(
     photos, tmp_path, monkeypatch
 ):
     plain = train(config(photos, tmp_path / 'plain', epochs=2))
@@ -181,4 +183,4 @@ def test_after_train_iter__goes_on_when_the_disk_is_full(
         plain, train(config(photos, work_dir, epochs=2, token_store=store))
     )
     (log,) = work_dir.glob('*/*.log')
-    assert log.read_text().count('not stored from here on') == 1
+    assert log.read_text().count('No more tokens are stored') == 1

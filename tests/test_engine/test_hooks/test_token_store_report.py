@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What the hook of the token store keeps and tells, without a training."""
+"""What `TokenStoreHook` stores and logs, tested without a training."""
 
 import logging
 from types import SimpleNamespace
@@ -40,13 +40,22 @@ class Lines(logging.Logger):
         self.lines.append(record.getMessage())
 
 
+class Model:
+    """The part of a CAE that the hook uses."""
+
+    data_preprocessor = None
+
+    def __init__(self):
+        self.target_generator = 1
+        self.listeners = {}
+        self.add_token_listener = self.listeners.setdefault
+        self.remove_token_listener = lambda key: self.listeners.pop(key, None)
+
+
 @pytest.fixture
 def runner(monkeypatch):
     monkeypatch.setattr(f'{MODULE}.run_header', lambda *_: HEADER)
-    model = SimpleNamespace(
-        target_generator=1, keep_tokens=None, data_preprocessor=None
-    )
-    return SimpleNamespace(model=model, train_loop=Loop(), logger=Lines())
+    return SimpleNamespace(model=Model(), train_loop=Loop(), logger=Lines())
 
 
 def sample(index, stands_in=False):
@@ -55,16 +64,17 @@ def sample(index, stands_in=False):
 
 
 def iterate(hook, runner, computed, stored=()):
-    """One iteration, with samples whose tokens are computed, or stored."""
+    """Run one iteration with computed and with stored tokens."""
     tokens = torch.arange(4).expand(len(computed), 4)
     if computed:
-        runner.model.keep_tokens(computed, tokens)
+        (listener,) = runner.model.listeners
+        listener(computed, tokens)
     hook.after_train_iter(
         runner, 0, dict(data_samples=[*computed, *stored]), {}
     )
 
 
-def test_after_train_iter__keeps_what_has_an_identity(runner, tmp_path):
+def test_after_train_iter__stores_samples_with_an_identity(runner, tmp_path):
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
     foreign = DataSample(metainfo=dict(sample_idx=3))
@@ -76,7 +86,7 @@ def test_after_train_iter__keeps_what_has_an_identity(runner, tmp_path):
 
 
 @pytest.mark.parametrize('by_epoch', [True, False])
-def test_report__counts_each_epoch_anew(runner, tmp_path, by_epoch):
+def test_report__counts_each_epoch_separately(runner, tmp_path, by_epoch):
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
     if not by_epoch:
@@ -96,7 +106,7 @@ def test_report__counts_each_epoch_anew(runner, tmp_path, by_epoch):
     ]
 
 
-def test_after_train_iter__writes_no_more_after_a_failure(
+def test_after_train_iter__stops_writing_after_a_failure(
     runner, tmp_path, monkeypatch
 ):
     tried = []
@@ -115,15 +125,25 @@ def test_after_train_iter__writes_no_more_after_a_failure(
     assert '0 of 3 views' in runner.logger.lines[-1]
 
 
+def test_after_train__removes_the_listener(runner, tmp_path):
+    hook = TokenStoreHook(str(tmp_path / 'store'))
+    hook.before_train(runner)
+    assert len(runner.model.listeners) == 1
+    hook.after_train(runner)
+    assert not runner.model.listeners
+
+
 def test_before_train__looks_into_a_wrapper(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        f'{MODULE}.is_model_wrapper', lambda model: hasattr(model, 'module')
+        'mmcae.engine.unwrap.is_model_wrapper',
+        lambda model: hasattr(model, 'module'),
     )
     inner = runner.model
     runner.model = SimpleNamespace(module=inner)
     hook = TokenStoreHook(str(tmp_path / 'store'))
     hook.before_train(runner)
-    inner.keep_tokens([sample(1)], torch.zeros(1, 4, dtype=torch.int64))
+    (listener,) = inner.listeners
+    listener([sample(1)], torch.zeros(1, 4, dtype=torch.int64))
     hook.after_train_iter(runner, 0, dict(data_samples=[sample(1)]), {})
     assert TokenStore.open(tmp_path / 'store').missing(0, [1]) == []
     assert runner.logger.lines[0].endswith(
@@ -131,7 +151,7 @@ def test_before_train__looks_into_a_wrapper(runner, tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize('lacking', ['target_generator', 'keep_tokens'])
+@pytest.mark.parametrize('lacking', ['target_generator', 'add_token_listener'])
 def test_before_train__needs_a_cae_with_a_tokenizer(runner, tmp_path, lacking):
     delattr(runner.model, lacking)
     hook = TokenStoreHook(str(tmp_path / 'store'))

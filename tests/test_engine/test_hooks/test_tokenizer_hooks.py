@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The hooks that keep tokenizer, temperature and checkpoints in step."""
+"""The hooks for the tokenizer of a run and for its temperature."""
 
 import logging
 from types import SimpleNamespace
@@ -53,16 +53,16 @@ def test_before_save_checkpoint__records_the_tokenizer(tmp_path):
     }
 
 
-def test_after_load_checkpoint__refuses_to_resume_with_another():
+def test_after_load_checkpoint__refuses_another_tokenizer():
     checkpoint = record_of(tokenizer(0))
     same, other = tokenizer(0), tokenizer(1)
     hook = TokenizerRecordHook
     hook().after_load_checkpoint(runner_of(same, resume=True), checkpoint)
-    with pytest.raises(RuntimeError, match=r'another tokenizer.*8 words'):
+    with pytest.raises(RuntimeError, match=r'another tokenizer.*8 codes'):
         hook().after_load_checkpoint(runner_of(other, resume=True), checkpoint)
 
 
-def test_after_load_checkpoint__only_mentions_it_in_a_new_run(caplog):
+def test_after_load_checkpoint__only_logs_it_in_a_new_run(caplog):
     checkpoint = record_of(tokenizer(0))
     with caplog.at_level(logging.INFO):
         TokenizerRecordHook().after_load_checkpoint(
@@ -88,7 +88,7 @@ def test_after_load_checkpoint__file_format_does_not_matter(tmp_path):
     )
 
 
-def test_tokenizer_record_hook__leaves_other_models_alone():
+def test_tokenizer_record_hook__ignores_other_models():
     hook, checkpoint = TokenizerRecordHook(), {'meta': {}}
     hook.before_save_checkpoint(runner_of(None), checkpoint)
     assert checkpoint == {'meta': {}}

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Behaviour of `CAE` beyond the recorded numbers."""
+"""Behavior of `CAE` beyond the recorded numbers."""
 
 import pytest
 import torch
@@ -95,14 +95,14 @@ def test_tokens__are_computed_outside_autocast():
     assert losses['loss'].dtype == torch.float32
 
 
-def test_tokens__of_another_grid_are_refused():
+def test_tokens__with_another_grid_raise():
     dvae = MODELS.build(dict(type='mmcae.DVAE', vocab_size=24))
     for tokenizer in (LogitsTokenizer(), dvae):
         with pytest.raises(ValueError, match=r'64 tokens .* 16 patches'):
             step(with_tokenizer(build(), tokenizer), token_size=64)
 
 
-def test_loss__rows_masking_different_numbers_are_refused():
+def test_loss__samples_with_different_mask_counts_raise():
     mask = masks()
     mask[1, mask[1].nonzero()[0]] = False
     with pytest.raises(ValueError, match=r'\[8, 7\] masked of 16'):
@@ -137,7 +137,7 @@ def test_loss__another_size_than_the_configured_one():
     assert model(inputs, samples, mode='loss')['loss'].isfinite()
 
 
-def test_encoder__hidden_pixels_cannot_influence_visible_features():
+def test_encoder__masked_pixels_do_not_change_visible_features():
     model, mask = build(), masks(batch=1)
     images = torch.randn(1, 3, 64, 64)
     hidden = mask.view(1, 1, 4, 4).repeat_interleave(16, 2)
@@ -150,7 +150,7 @@ def test_encoder__hidden_pixels_cannot_influence_visible_features():
 
 
 @pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
-def test_gradient__reaches_neither_target_nor_tokenizer(target_encoder):
+def test_gradient__does_not_reach_target_or_tokenizer(target_encoder):
     model = with_tokenizer(build(target_encoder=target_encoder))
     images = torch.randn(2, 3, 64, 64)
     assert not model.latent_target(images, masks()).requires_grad
@@ -217,6 +217,22 @@ def test_train__keeps_the_tokenizer_in_evaluation_mode():
     assert not model.target_generator.training
 
 
+def test_add_token_listener__is_called_once_until_it_is_removed():
+    model, heard = with_tokenizer(build()), []
+
+    def listener(samples, tokens):
+        heard.append((len(samples), tuple(tokens.shape)))
+
+    model.add_token_listener(listener)
+    model.add_token_listener(listener)
+    step(model)
+    assert heard == [(2, (2, 16))]
+    model.remove_token_listener(listener)
+    model.remove_token_listener(listener)
+    step(model)
+    assert len(heard) == 1
+
+
 def test_extract_feat__and_forward_take_plain_images():
     model, images = build().eval(), torch.randn(2, 3, 64, 64)
     (tokens,) = model(images)
@@ -232,7 +248,7 @@ def test_mask__may_be_a_grid_of_any_type():
     assert torch.equal(flat['loss'], grid['loss'])
 
 
-def test_state_dict__has_no_tokenizer_and_misses_none():
+def test_state_dict__has_no_tokenizer_and_needs_none():
     model = with_tokenizer(build())
     state = model.state_dict()
     assert not any('target_generator' in key for key in state)
@@ -351,7 +367,7 @@ def test_train_step__stops_before_the_step_on_a_broken_loss():
 
 
 @pytest.mark.parametrize('tokenizer', ['DALLEEncoder', 'DVAE'])
-def test_init__a_second_view_of_wrong_pixels_is_refused(tokenizer):
+def test_init__wrong_pixel_norm_of_the_second_view_raises(tokenizer):
     norms = dict(DALLEEncoder=(-31.875, 318.75), DVAE=(0.0, 255.0))
     target_generator = dict(type=f'mmcae.{tokenizer}', vocab_size=24)
 

@@ -15,7 +15,7 @@ NORMS = dict(
 
 
 @pytest.mark.parametrize('to_rgb', [True, False])
-def test_forward__images_are_those_of_mmpretrain(to_rgb):
+def test_forward__images_equal_those_of_mmpretrain(to_rgb):
     torch.manual_seed(0)
     views = [
         torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
@@ -36,7 +36,7 @@ def test_forward__images_are_those_of_mmpretrain(to_rgb):
         assert torch.equal(one, two)
 
 
-def test_forward__samples_stay_where_they_are():
+def test_forward__samples_stay_on_the_host():
     preprocessor = MODELS.build(
         dict(type='mmcae.CAEDataPreprocessor', **NORMS)
     )
@@ -50,7 +50,7 @@ def test_forward__samples_stay_where_they_are():
 
 
 @pytest.mark.parametrize('number', [1, 3])
-def test_forward__other_than_two_views_are_refused(number):
+def test_forward__raises_unless_there_are_two_views(number):
     preprocessor = MODELS.build(
         dict(type='mmcae.CAEDataPreprocessor', **NORMS)
     )

@@ -42,7 +42,7 @@ def test_token_health__reference_knows_position_only():
     assert math.isclose(second['perplexity'].item(), 2.0, rel_tol=1e-6)
 
 
-def test_token_health__follows_another_grid():
+def test_token_health__starts_again_for_another_grid():
     health = TokenHealth(num_classes=4)
     for length in (3, 5):
         mask = torch.ones(1, length, dtype=torch.bool)

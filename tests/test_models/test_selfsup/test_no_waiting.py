@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A training step that never asks the device for a number.
+"""A training step that never reads a value from the device.
 
 Fake tensors have shapes but no numbers: whatever would make the host wait for
 a GPU (reading a value, picking by a boolean mask) raises.
@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 import mmcae.models.selfsup.cae as cae
-from mmcae.engine.late_scalars import LateScalars
+from mmcae.engine.deferred_scalars import DeferredScalars
 from mmcae.engine.optimizers import OptimWrapper
 from mmcae.models.layers import split_patches
 
@@ -33,17 +33,17 @@ def masks(monkeypatch):
     return mask
 
 
-def train(masks, late=True, **config):
+def train(masks, deferred=True, **config):
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = MODELS.build(
             cae_config(TINY, target_generator=TOKENIZER, **config)
         )
         model.train()
-        model.check_every_step = not late
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         wrapper = OptimWrapper(optimizer, clip_grad=dict(max_norm=3.0))
-        if late:
-            wrapper.late_scalars = LateScalars(wrapper.message_hub)
+        if deferred:
+            model.defer_loss_check()
+            wrapper.deferred_scalars = DeferredScalars(wrapper.message_hub)
         batch = dict(
             inputs=[torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)],
             data_samples=[DataSample(mask=mask) for mask in masks],
@@ -52,17 +52,17 @@ def train(masks, late=True, **config):
 
 
 @pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
-def test_train_step__waits_for_no_number(masks, target_encoder):
+def test_train_step__reads_no_value_from_the_device(masks, target_encoder):
     log = train(masks, target_encoder=target_encoder)
     assert {'loss', 'main', 'align', 'acc'} <= set(log)
 
 
-def test_train_step__reads_the_loss_where_that_is_free(masks):
+def test_train_step__reads_the_loss_unless_deferred(masks):
     with pytest.raises(DataDependentOutputException):
-        train(masks, late=False)
+        train(masks, deferred=False)
 
 
-def test_split_patches__is_what_would_wait():
+def test_split_patches__would_wait_on_a_device():
     with (
         FakeTensorMode(),
         pytest.raises(

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""What is missing from ImageNet, and what cannot be read."""
+"""Find missing and unreadable images of ImageNet."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from helpers.tiny_imagenet import DEVKIT, WNIDS
 
 @pytest.fixture(scope='module')
 def complete(tmp_path_factory):
-    """1,000 classes of 2 training images and 1 validation image."""
+    """Write 1,000 classes with 2 training images and 1 validation image."""
     root = tmp_path_factory.mktemp('complete')
     tiny.write_tree(root, 'train', dict.fromkeys(WNIDS, 2))
     tiny.write_tree(root, 'val', dict.fromkeys(WNIDS, 1))
@@ -20,7 +20,7 @@ def complete(tmp_path_factory):
 
 @pytest.fixture
 def numbers(monkeypatch):
-    """The numbers of `complete` in place of ImageNet's."""
+    """Replace ImageNet's numbers of images by those of `complete`."""
     layout = tiny.tool('imagenet_layout')
     for split, size in (('train', 2), ('val', 1)):
         monkeypatch.setitem(layout.NUM_IMAGES, split, 1000 * size)
@@ -29,14 +29,14 @@ def numbers(monkeypatch):
 
 @pytest.fixture
 def part(tmp_path):
-    """Three classes of three images."""
+    """Write three classes of three images."""
     return tiny.write_tree(
         tmp_path / 'part', 'train', dict.fromkeys(WNIDS[:3], 3)
     )
 
 
 def check(root, *args, split='train'):
-    """Run the check; returns its exit status and the report of a split."""
+    """Run the check, and return its exit status and the report of a split."""
     report = root / 'report.json'
     arguments = ['check', root, '--workers', 2, '--json', report, *args]
     if split:
@@ -47,7 +47,7 @@ def check(root, *args, split='train'):
     return status, report['splits'][split] if split else report['splits']
 
 
-def test_check__all_is_well(complete, numbers, capsys):
+def test_check__complete_dataset_has_no_problems(complete, numbers, capsys):
     status, splits = check(complete, split=None)
     assert status == 0
     assert splits['train']['images'] == 2000
@@ -57,7 +57,7 @@ def test_check__all_is_well(complete, numbers, capsys):
     assert 'train: 2,000 images of 1,000 classes' in capsys.readouterr().out
 
 
-def test_check__names_what_differs(complete, numbers, tmp_path, capsys):
+def test_check__reports_every_difference(complete, numbers, tmp_path, capsys):
     root = shutil.copytree(complete, tmp_path / 'imagenet')
     train = root / 'train'
     shutil.rmtree(train / WNIDS[5])
@@ -79,14 +79,14 @@ def test_check__names_what_differs(complete, numbers, tmp_path, capsys):
     assert "2 images fewer than ImageNet's 2,000" in error
 
 
-def test_check__without_the_kit_uses_the_known_limits(part):
+def test_check__without_devkit_compares_with_known_limits(part):
     status, report = check(part, '--images', 'skip')
     assert status == 1
     assert report['short_classes'][0] == f'{WNIDS[0]} (3 of at least 732)'
     assert len(report['missing_classes']) == 997
 
 
-def test_check__the_kit_knows_the_sizes(part, tmp_path):
+def test_check__devkit_gives_exact_class_sizes(part, tmp_path):
     sizes = {WNIDS[0]: 3, WNIDS[1]: 4, WNIDS[2]: 2}
     kit = tiny.write_devkit(tmp_path / DEVKIT, [], sizes)
     _, report = check(part, '--images', 'skip', '--devkit', kit)
@@ -95,7 +95,7 @@ def test_check__the_kit_knows_the_sizes(part, tmp_path):
 
 
 def damage(root):
-    """One sound CMYK image and three unreadable files."""
+    """Write one readable CMYK image and three unreadable files."""
     folder = root / 'train' / WNIDS[1]
     (folder / f'{WNIDS[1]}_0.JPEG').write_bytes(tiny.jpeg(1, mode='CMYK'))
     whole = tiny.jpeg(2, side=64)
@@ -152,25 +152,26 @@ def test_check__list_files(part):
     }
 
 
-@pytest.mark.parametrize('line', ['', 'name_only.JPEG', 'a.JPEG one', 'a -1'])
-def test_check__a_malformed_list_is_named(part, line):
+def test_check__names_the_malformed_line(part, subtests):
     (part / 'meta').mkdir()
     file = part / 'meta' / 'some.txt'
-    file.write_text(f'{WNIDS[0]}/{WNIDS[0]}_0.JPEG 0\n{line}\n')
-    status, report = check(part, '--ann-file', 'meta/some.txt')
-    assert status == 1
-    (problem,) = report['problems']
-    assert f"{file}, line 2: expected 'path label'" in problem
+    for line in ('', 'name_only.JPEG', 'a.JPEG one', 'a -1'):
+        file.write_text(f'{WNIDS[0]}/{WNIDS[0]}_0.JPEG 0\n{line}\n')
+        with subtests.test(line=line):
+            status, report = check(part, '--ann-file', 'meta/some.txt')
+            assert status == 1
+            (problem,) = report['problems']
+            assert f"{file}, line 2: expected 'path label'" in problem
 
 
-def test_check__what_is_not_there(part):
+def test_check__reports_missing_folders_and_images(part):
     status, splits = check(part, '--subset', split=None)
     assert status == 1
     assert splits['train']['problems'] == []
     assert splits['val']['problems'] == [f'{part / "val"} is not a folder']
     (part / 'val').mkdir()
     _, report = check(part, '--subset', split='val')
-    assert report['problems'] == [f'there is no image in {part / "val"}']
+    assert report['problems'] == [f'there are no images in {part / "val"}']
     (part / 'val' / tiny.val_name(1)).write_bytes(tiny.jpeg(1))
     _, report = check(part, '--subset', split='val')
     assert 'are not in class folders' in report['problems'][0]

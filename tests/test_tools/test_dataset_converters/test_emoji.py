@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The emoji of npm packages become labelled folders."""
+"""Write the emoji of npm packages as labeled folders."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def entry(number: int, category: str = 'Food & Drink') -> dict:
 
 
 def make_package(path, entries, name='emoji-datasource-google'):
-    """A package as ``npm pack`` leaves it, with a red dot for each emoji."""
+    """Write a package like that of ``npm pack``; each emoji is a red dot."""
     image = Image.new('RGBA', (64, 64), (0, 0, 0, 0))
     image.putpixel((3, 5), (255, 0, 0, 255))
     png = io.BytesIO()
@@ -37,7 +37,7 @@ def make_package(path, entries, name='emoji-datasource-google'):
     files = {
         f'package/img/{style}/64/{e["image"]}': png.getvalue() for e in entries
     }
-    # A skin tone, which emoji.json lists inside its emoji.
+    # emoji.json lists a skin tone inside the entry of its emoji.
     files[f'package/img/{style}/64/1f300-1f3fb.png'] = png.getvalue()
     files['package/package.json'] = json.dumps(dict(name=name)).encode()
     files['package/emoji.json'] = json.dumps(entries).encode()
@@ -67,7 +67,7 @@ def test_write_emoji__classes_and_splits(tmp_path):
     }
 
 
-def test_write_emoji__transparent_is_white(tmp_path):
+def test_write_emoji__transparent_pixels_become_white(tmp_path):
     package = make_package(tmp_path / 'a.tgz', [entry(0)])
     write_emoji(tmp_path, package)
     (path,) = tmp_path.rglob('*.png')
@@ -89,5 +89,7 @@ def test_main__refuses_other_files(tmp_path, monkeypatch):
     with tarfile.open(path, 'w:gz'):
         pass
     monkeypatch.setattr(sys, 'argv', ['emoji.py', str(tmp_path), str(path)])
-    with pytest.raises(ValueError, match=r'no emoji-datasource-NAME package'):
+    with pytest.raises(
+        ValueError, match=r'not an emoji-datasource-NAME package'
+    ):
         main()

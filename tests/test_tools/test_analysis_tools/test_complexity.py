@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Counted parameters and multiply-adds against formulas and real passes."""
+"""Compare the counted multiply-adds with formulas and real passes."""
 
 import copy
 from pathlib import Path
@@ -32,7 +32,7 @@ def config_of(name):
 
 
 def blocks(tokens, width, depth):
-    """Multiply-adds of transformer blocks of MLP ratio 4, by hand."""
+    """Compute the multiply-adds of transformer blocks with MLP ratio 4."""
     return depth * (12 * tokens * width**2 + 2 * tokens**2 * width)
 
 
@@ -44,7 +44,9 @@ def patches(width):
     ('name', 'width', 'depth', 'giga'),
     [(SMALL, 384, 12, 4.60), (BASE, 768, 12, 17.56), (LARGE, 1024, 24, 61.55)],
 )
-def test_measure__pretraining_is_the_formulas_sum(name, width, depth, giga):
+def test_measure__pretraining_equals_the_sum_of_formulas(
+    name, width, depth, giga
+):
     whole = blocks(197, width, depth) + patches(width)
     assert whole / 1e9 == pytest.approx(giga, abs=0.005)
     found = {
@@ -52,24 +54,26 @@ def test_measure__pretraining_is_the_formulas_sum(name, width, depth, giga):
         for part in measure_complexity(config_of(name)).parts
     }
     seen = blocks(99, width, depth) + patches(width)
-    # Queries and the rest of 98 tokens, keys and values of 196.
+    # 98 tokens have queries and all other layers, 196 keys and values.
     square = 98 * (2 + 8) * width**2 + 2 * 196 * width**2
     regressor = 4 * (square + 2 * 98 * 196 * width)
     assert found['encoder'] == seen
-    assert found['target pass'] == seen - patches(width)  # embedded once
+    assert found['target pass'] == seen - patches(
+        width
+    )  # patches are embedded once
     assert found['regressor'] == regressor
     assert found['decoder'] == blocks(98, width, 4)
     assert found['head'] == 98 * width * 8192
 
 
-def test_measure__pretraining_is_a_real_step_without_its_tokenizer():
+def test_measure__pretraining_equals_a_real_step_without_tokenizer():
     cfg = config_of(TINY)
     listed = measure_complexity(cfg)
     cfg.model.target_generator.pop('init_cfg')
     model = MODELS.build(cfg.model)
     images = torch.rand(1, 3, 32, 32)
     sample = DataSample(mask=torch.arange(16).view(4, 4) % 2 == 0)
-    # The CPU's fused attention has no counting rule.
+    # The counter does not know the fused attention of the CPU.
     with (
         sdpa_kernel(SDPBackend.MATH),
         FlopCounterMode(display=False) as counter,
@@ -87,7 +91,7 @@ def test_measure__pretraining_is_a_real_step_without_its_tokenizer():
     assert counted == trained
 
 
-def test_measure__tokenizer_is_a_real_step_without_its_monitoring():
+def test_measure__tokenizer_equals_a_real_step_without_monitoring():
     cfg = config_of(DVAE)
     listed = measure_complexity(cfg)
     model = MODELS.build(cfg.model)
@@ -101,7 +105,7 @@ def test_measure__tokenizer_is_a_real_step_without_its_monitoring():
     assert listed.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_measure__classifier_is_mmpretrains_up_to_the_norms():
+def test_measure__classifier_equals_mmpretrain_except_norms():
     listed = measure_complexity(config_of(FINETUNE))
     index = Path(mmpretrain.__file__).parent / '.mim/configs/cae/metafile.yml'
     models = yaml.safe_load(index.read_text('utf-8'))['Models']
@@ -111,7 +115,7 @@ def test_measure__classifier_is_mmpretrains_up_to_the_norms():
     assert listed.flops == blocks(197, 768, 12) + patches(768) + 768_000
 
 
-def test_measure__leaves_the_config_alone():
+def test_measure__does_not_change_the_config():
     cfg = config_of(FINETUNE)
     before = copy.deepcopy(cfg.to_dict())
     measure_complexity(cfg)
@@ -128,7 +132,7 @@ def test_measure__detectors_have_parameters_only(monkeypatch):
     assert found.parameters == 86_682_280
 
 
-def test_measure__detector_is_the_formulas_sum():
+def test_measure__detector_equals_the_sum_of_formulas():
     """A photograph of 640 x 480 gives 50 x 68 patches."""
     pytest.importorskip('mmdet.models')
     cfg = config_of('mask-rcnn_beit-base-p16_cae-300e-pre_16xb2-amp-12e_coco')

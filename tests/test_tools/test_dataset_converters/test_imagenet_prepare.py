@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""ImageNet's archives become class folders."""
+"""Unpack ImageNet's archives into class folders."""
 
 import hashlib
 import os
@@ -44,8 +44,8 @@ def expected():
     return found
 
 
-def test_prepare__makes_what_training_reads(tmp_path, root):
-    """All 1,000 classes: the data set's own check of their number holds."""
+def test_prepare__writes_folders_that_training_reads(tmp_path, root):
+    """With all 1,000 classes, the dataset accepts their number."""
     source = tmp_path / 'downloads'
     order = torch.randperm(1000).tolist()
     wnids = [WNIDS[i] for i in order]
@@ -63,7 +63,7 @@ def test_prepare__makes_what_training_reads(tmp_path, root):
         assert info['gt_label'] == order[number - 1]
 
 
-def test_prepare__as_a_script_keeps_the_bytes(source, root):
+def test_prepare__script_keeps_the_bytes_of_the_images(source, root):
     result = subprocess.run(
         [sys.executable, tiny.TOOL, 'prepare', source, root, '--subset'],
         capture_output=True,
@@ -75,7 +75,9 @@ def test_prepare__as_a_script_keeps_the_bytes(source, root):
     assert 'val: 4 images of 3 classes' in result.stdout
 
 
-def test_prepare__a_part_is_an_error_unless_meant(source, root, capsys):
+def test_prepare__incomplete_archive_is_an_error_without_subset(
+    source, root, capsys
+):
     assert tiny.run('prepare', source, root) == 1
     assert (
         'train: the archive holds 7 images of 3 classes, ImageNet has '
@@ -84,19 +86,22 @@ def test_prepare__a_part_is_an_error_unless_meant(source, root, capsys):
     assert tiny.files(root) == expected()
 
 
-def test_prepare__goes_on_after_a_truncated_archive(source, root, capsys):
+def test_prepare__resumes_after_a_truncated_archive(source, root, capsys):
     whole = (source / TRAIN).read_bytes()
     with tarfile.open(source / TRAIN) as tar:
         last = tar.getmembers()[-1]
-    # in the middle of the pixels of the last class's second image
+    # Cut within the pixels of the second image of the last class.
     data = tiny.train_images(WNIDS[900], 1)[0][1]
     cut = last.offset_data + 512 * (3 + len(data) // 512) + 20
     (source / TRAIN).write_bytes(whole[:cut])
     assert tiny.run('prepare', source, root, '--subset') == 1
     error = capsys.readouterr().err
-    assert f'{TRAIN}:{WNIDS[900]}.tar is damaged or not complete' in error
+    assert f'{TRAIN} is damaged or incomplete' in error
     partial = tiny.files(root)
-    assert len(partial) in (5, 6)  # a buffer may hold the cut already
+    assert len(partial) in (
+        5,
+        6,
+    )  # the image at the cut may still be in a buffer
     assert partial.items() <= expected().items()
     times = {path: (root / path).stat().st_mtime_ns for path in partial}
     (source / TRAIN).write_bytes(whole)
@@ -109,7 +114,7 @@ def test_prepare__goes_on_after_a_truncated_archive(source, root, capsys):
         assert (root / path).stat().st_mtime_ns == time
 
 
-def test_prepare__goes_on_after_a_kill(source, root, monkeypatch):
+def test_prepare__resumes_after_a_kill(source, root, monkeypatch):
     replace, done = os.replace, []
 
     def killed(*paths):
@@ -123,11 +128,11 @@ def test_prepare__goes_on_after_a_kill(source, root, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             tiny.run('prepare', source, root, '--subset')
     assert len(tiny.files(root)) == 3
-    # what is left when there is no time to clean up
+    # A killed process leaves this file.
     name = f'{WNIDS[900]}_1.JPEG'
     (root / 'train' / WNIDS[900]).mkdir()
     (root / 'train' / WNIDS[900] / f'.{name}.part').write_bytes(b'half')
-    # and after a power failure
+    # A power failure leaves an empty file.
     (root / 'train' / WNIDS[0] / f'{WNIDS[0]}_1.JPEG').write_bytes(b'')
     assert tiny.run('prepare', source, root, '--subset') == 0
     assert tiny.files(root) == expected()
@@ -139,7 +144,10 @@ def test_prepare__never_overwrites(source, root, capsys):
     mine.write_bytes(b'a smaller version of it')
     assert tiny.run('prepare', source, root, '--subset') == 1
     error = capsys.readouterr().err
-    assert f"1 files differ in size from the archive's, e.g. {mine}" in error
+    assert (
+        f'1 files exist already with another size than in the archive, e.g. '
+        f'{mine}'
+    ) in error
     assert mine.read_bytes() == b'a smaller version of it'
     assert len(tiny.files(root)) == len(expected())
 
@@ -149,45 +157,50 @@ HARD = dict(type=tarfile.LNKTYPE, linkname='../../../outside')
 PIPE = dict(type=tarfile.FIFOTYPE)
 
 
-@pytest.mark.parametrize(
-    ('member', 'message'),
-    [
-        (('../../../evil.JPEG', b'x'), 'not a plain file name'),
-        (('/tmp/evil_of_mmcae.JPEG', b'x'), 'not a plain file name'),
-        (('..', b'x'), 'not a plain file name'),
-        (('folder/evil.JPEG', b'x'), 'not a plain file name'),
-        (('evil.JPEG', b'', LINK), 'a link or a device'),
-        (('evil.JPEG', b'', HARD), 'a link or a device'),
-        (('evil.JPEG', b'', PIPE), 'a link or a device'),
-    ],
-)
-def test_prepare__refuses_hostile_members(
-    source, tmp_path, root, capsys, member, message
-):
-    inner = tiny.archive([*tiny.train_images(WNIDS[0], 1), member])
-    tiny.archive([(f'{WNIDS[0]}.tar', inner)], source / TRAIN)
-    before = {path for path in tmp_path.rglob('*') if root not in path.parents}
-    assert tiny.run('prepare', source, root, '--subset') == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert f"'{member[0]}'" in error
-    after = {path for path in tmp_path.rglob('*') if root not in path.parents}
-    assert after - before == {root}
-    assert not os.path.lexists('/tmp/evil_of_mmcae.JPEG')
-    assert list(tiny.files(root)) == [f'train/{WNIDS[0]}/{WNIDS[0]}_0.JPEG']
+HOSTILE = [
+    (('../../../evil.JPEG', b'x'), 'not a plain file name'),
+    (('{outside}/evil.JPEG', b'x'), 'not a plain file name'),
+    (('..', b'x'), 'not a plain file name'),
+    (('folder/evil.JPEG', b'x'), 'not a plain file name'),
+    (('symbolic.JPEG', b'', LINK), 'a link or a device'),
+    (('hard.JPEG', b'', HARD), 'a link or a device'),
+    (('pipe.JPEG', b'', PIPE), 'a link or a device'),
+]
 
 
-@pytest.mark.parametrize(
-    'name', ['../n01440764.tar', 'n99999999.tar', 'n01440764.zip', 'a/b.tar']
-)
-def test_prepare__refuses_strange_classes(source, root, capsys, name):
-    tiny.archive([(name, tiny.archive([('a.JPEG', b'x')]))], source / TRAIN)
-    assert tiny.run('prepare', source, root, '--subset') == 1
-    assert f"'{name}' is not " in capsys.readouterr().err
-    assert not root.exists()
+def test_prepare__refuses_hostile_members(source, tmp_path, capsys, subtests):
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    for number, ((name, *content), message) in enumerate(HOSTILE):
+        root = tmp_path / f'imagenet{number}'
+        name = name.format(outside=outside)
+        member = (name, *content)
+        inner = tiny.archive([*tiny.train_images(WNIDS[0], 1), member])
+        tiny.archive([(f'{WNIDS[0]}.tar', inner)], source / TRAIN)
+        before = {p for p in tmp_path.rglob('*') if root not in p.parents}
+        with subtests.test(member=name):
+            assert tiny.run('prepare', source, root, '--subset') == 1
+            error = capsys.readouterr().err
+            assert message in error
+            assert f"'{name}'" in error
+            after = {p for p in tmp_path.rglob('*') if root not in p.parents}
+            assert after - before == {root}
+            image = f'train/{WNIDS[0]}/{WNIDS[0]}_0.JPEG'
+            assert list(tiny.files(root)) == [image]
 
 
-def test_prepare__needs_labels_before_it_begins(source, root, capsys):
+def test_prepare__refuses_unknown_classes(source, root, capsys, subtests):
+    names = '../n01440764.tar', 'n99999999.tar', 'n01440764.zip', 'a/b.tar'
+    images = tiny.archive([('a.JPEG', b'x')])
+    for name in names:
+        tiny.archive([(name, images)], source / TRAIN)
+        with subtests.test(name=name):
+            assert tiny.run('prepare', source, root, '--subset') == 1
+            assert f"'{name}' is not " in capsys.readouterr().err
+            assert not root.exists()
+
+
+def test_prepare__checks_labels_before_writing(source, root, capsys):
     (source / DEVKIT).unlink()
     assert tiny.run('prepare', source, root, '--subset') == 1
     assert DEVKIT in capsys.readouterr().err
@@ -200,11 +213,11 @@ def test_prepare__needs_labels_before_it_begins(source, root, capsys):
     assert f'there is no {TRAIN} or {VAL} in' in capsys.readouterr().err
 
 
-def test_prepare__a_name_without_label_is_refused(source, root, capsys):
+def test_prepare__refuses_an_image_without_label(source, root, capsys):
     tiny.write_val(source / VAL, 5)
     assert tiny.run('prepare', source, root, '--subset') == 1
     error = capsys.readouterr().err
-    assert 'val_00000005.JPEG: the labels name 4 images, not this' in error
+    assert 'val_00000005.JPEG has no label: the labels name 4 images' in error
 
 
 def test_prepare__md5(source, root, capsys, monkeypatch):
@@ -243,22 +256,24 @@ def label_files():
     }
 
 
-@pytest.mark.parametrize('name', [*label_files(), 'kit', 'inner', DEVKIT])
-def test_validation_wnids__from_any_source(source, name):
-    path = source / name
-    if name in ('kit', 'inner'):
-        with tarfile.open(source / DEVKIT) as tar:
-            tar.extractall(source / 'kit')
-        path = source / 'kit'
-        path /= 'ILSVRC2012_devkit_t12' if name == 'inner' else ''
-    elif name != DEVKIT:
-        path.write_text(label_files()[name])
-    wnids = tiny.tool('imagenet_labels').validation_wnids(path)
-    assert wnids == dict(enumerate(VAL_WNIDS, 1))
+def test_validation_wnids__reads_every_source(source, subtests):
+    for name, text in label_files().items():
+        (source / name).write_text(text)
+    with tarfile.open(source / DEVKIT) as tar:
+        tar.extractall(source / 'kit')
+    unpacked = ('kit', 'kit/ILSVRC2012_devkit_t12')
+    for name in (*label_files(), *unpacked, DEVKIT):
+        with subtests.test(source=name):
+            wnids = tiny.tool('imagenet_labels').validation_wnids(
+                source / name
+            )
+            assert wnids == dict(enumerate(VAL_WNIDS, 1))
 
 
-def test_validation_wnids__numbers_alone_are_no_labels(source):
+def test_validation_wnids__refuses_plain_numbers(source):
     path = source / 'ILSVRC2012_validation_ground_truth.txt'
     path.write_text('490\n361\n')
-    with pytest.raises(ValueError, match=r"line 1: no class in '490'.*kit"):
+    with pytest.raises(
+        ValueError, match=r"line 1: found no class in '490'.*kit"
+    ):
         tiny.tool('imagenet_labels').validation_wnids(path)

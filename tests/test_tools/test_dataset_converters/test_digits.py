@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The digits as folders, and the configs that read them."""
+"""Write the digits as folders, and read them with the configs."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ import pytest
 from mmcae.config.search_path import list_configs
 from mmcae.utils import load_config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(monkeypatch, *args):
@@ -20,20 +20,22 @@ def run(monkeypatch, *args):
 
 
 @pytest.mark.parametrize('first', [(), ('--class-folders',)])
-def test_digits__one_layout_a_folder(tmp_path, monkeypatch, capsys, first):
+def test_digits__refuses_two_layouts_in_one_folder(
+    tmp_path, monkeypatch, capsys, first
+):
     root = tmp_path / 'digits'
     assert run(monkeypatch, root, *first) == 0
     assert len(list(root.rglob('*.png'))) == 1797
     assert len(list(root.glob('train/*/*.png'))) == (1400 if first else 0)
-    # again: the same files
+    # A second run writes the same files.
     assert run(monkeypatch, root, *first) == 0
     assert len(list(root.rglob('*.png'))) == 1797
-    # the other layout would double them
+    # In the other layout, each image would exist twice.
     other = () if first else ('--class-folders',)
     capsys.readouterr()
     assert run(monkeypatch, root, *other) == 1
     text = capsys.readouterr().err
-    assert text.startswith(f'error: {root}/train holds the images in ')
+    assert text.startswith(f'error: {root}/train has the images in ')
     assert len(text.splitlines()) == 1
     assert len(list(root.rglob('*.png'))) == 1797
 

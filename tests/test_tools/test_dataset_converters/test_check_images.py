@@ -10,7 +10,7 @@ import pytest
 from helpers.toy_project import run_script
 from PIL import Image
 
-TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/check_images.py'
+TOOL = Path(__file__).parents[3] / 'tools/dataset_converters/check_images.py'
 
 
 def save(path: Path, height: int, width: int, gray: bool = False) -> Path:

@@ -1,4 +1,5 @@
-"""The converter of the authors' checkpoints, and loading them on the fly."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Convert the authors' checkpoints, by the tool and while loading."""
 
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from mmcae.utils import from_official
 
-TOOL = Path(__file__).parents[2] / 'tools/model_converters'
+TOOL = Path(__file__).parents[3] / 'tools/model_converters'
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def run(*args):
     )
 
 
-def test_tool__there_and_back(official_file, recording, tmp_path):
+def test_tool__round_trip_keeps_the_tensors(
+    official_file, recording, tmp_path
+):
     ours, back = tmp_path / 'ours.safetensors', tmp_path / 'back.pth'
     result = run(official_file, ours)
     assert result.returncode == 0, result.stderr
@@ -53,7 +56,7 @@ def test_tool__there_and_back(official_file, recording, tmp_path):
     assert all(torch.equal(source[k], written[k]) for k in source)
 
 
-def test_tool__foreign_file_is_refused_by_its_keys(tmp_path):
+def test_tool__refusal_names_the_keys_of_the_file(tmp_path):
     source, target = tmp_path / 'resnet.pth', tmp_path / 'out.pth'
     torch.save({'state_dict': {'conv1.weight': torch.zeros(1)}}, source)
     result = run(source, target)

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The small detection set: layout, boxes, masks, and what it refuses."""
+"""Write the small detection dataset: layout, boxes, masks and errors."""
 
 import json
 import subprocess
@@ -46,7 +46,7 @@ def test_write__layout_of_coco(root, split, count):
     assert len({item['category_id'] for item in coco.anns.values()}) == 2
 
 
-def test_write__boxes_are_the_extents_of_the_masks(root):
+def test_write__boxes_bound_the_masks(root):
     coco, _ = read(root, 'train')
     for item in coco.anns.values():
         mask = coco.annToMask(item)
@@ -60,7 +60,7 @@ def test_write__boxes_are_the_extents_of_the_masks(root):
 
 
 def test_write__masks_are_the_strokes(root):
-    """Inside a mask the image has one colour, unlike around it."""
+    """The image has one color inside a mask, and several around it."""
     coco, folder = read(root, 'train')
     inside, outside = [], []
     for item in coco.anns.values():
@@ -93,8 +93,8 @@ def test_run_lengths__decode_to_the_mask(name):
     assert np.array_equal(decoded.astype(bool), mask)
 
 
-def test_metric__the_truth_has_full_marks(root):
-    """mmdetection reads the set, masks and all."""
+def test_metric__ground_truth_has_the_full_score(root):
+    """mmdetection reads the dataset with its masks."""
     pytest.importorskip('mmdet.models')
     import torch
     from mmdet.datasets import CocoDataset
@@ -150,24 +150,22 @@ def test_write__is_the_same_for_a_seed(tmp_path):
     assert not any(first[name] == other[name] for name in first)
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
+def test_write__refuses_impossible_options(tmp_path, subtests):
+    for options, words in (
         (dict(digits=(1, 10)), 'from 0 to 9'),
         (dict(digits=()), 'from 0 to 9'),
         (dict(digit_sizes=(40, 97)), 'do not fit into 96 x 128'),
-        (dict(digit_sizes=(50, 40)), 'comes first'),
-        (dict(max_per_image=0), 'must be positive: 0'),
+        (dict(digit_sizes=(50, 40)), 'and then the largest'),
+        (dict(max_per_image=0), 'max_per_image=0 must be positive'),
         (dict(size=(96, 400)), 'room for at most 427 x 160'),
-    ],
-)
-def test_write__refuses_the_impossible(tmp_path, options, words):
-    with pytest.raises(ValueError, match=words):
-        tiny_coco.write_tiny_coco(tmp_path, **options)
-    assert not list(tmp_path.iterdir())
+    ):
+        with subtests.test(**options):
+            with pytest.raises(ValueError, match=words):
+                tiny_coco.write_tiny_coco(tmp_path, **options)
+            assert not list(tmp_path.iterdir())
 
 
-def test_command__keeps_what_is_there(tmp_path):
+def test_command__keeps_existing_images(tmp_path):
     command = [sys.executable, str(WRITER), str(tmp_path), '--train', '2']
     command += ['--val', '1']
     first = subprocess.run(command, capture_output=True, text=True)

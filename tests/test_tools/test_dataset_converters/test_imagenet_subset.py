@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Lists and parts of ImageNet, read through the configs."""
+"""Write lists and parts of ImageNet, and read them with the configs."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def root(tmp_path):
 
 
 def options(output):
-    """The options that a command told the user to give."""
+    """Return the config options that a command printed."""
     words = [
         line.split('--cfg-options ')[1]
         if '--cfg-options' in line
@@ -36,7 +36,7 @@ def options(output):
 
 
 def read(config, output, split='train'):
-    """The labels of a split as a config with the told options reads it."""
+    """Return config and labels of a split, read with the printed options."""
     init_default_scope('mmpretrain')
     told = {
         key: int(value) if value.isdecimal() else value
@@ -57,7 +57,7 @@ def test_lists__of_the_flat_validation_folder(tmp_path, capsys):
     kit = tiny.write_devkit(tmp_path / DEVKIT, wnids)
     root = tmp_path / 'imagenet'
     (root / 'val').mkdir(parents=True)
-    for number in (1, 2, 4, 5):  # one is missing: names count, not places
+    for number in (1, 2, 4, 5):  # Image 3 is missing: the names decide.
         (root / 'val' / tiny.val_name(number)).write_bytes(tiny.jpeg(number))
     assert tiny.run('lists', root, 'val', '--labels', kit) == 0
     output = capsys.readouterr().out
@@ -71,7 +71,7 @@ def test_lists__of_the_flat_validation_folder(tmp_path, capsys):
     assert tiny.run('check', root, '--subset', '--split', 'val') == 0
 
 
-def test_lists__elsewhere_for_a_root_that_is_read_only(tmp_path, capsys):
+def test_lists__writes_out_file_for_a_read_only_root(tmp_path, capsys):
     wnids = [WNIDS[i] for i in (65, 970)]
     kit = tiny.write_devkit(tmp_path / DEVKIT, wnids)
     root = tmp_path / 'imagenet'
@@ -90,7 +90,7 @@ def test_lists__without_labels_is_refused(root, capsys):
     (root / 'val').mkdir()
     (root / 'val' / tiny.val_name(1)).write_bytes(tiny.jpeg(1))
     assert tiny.run('lists', root, 'val') == 1
-    assert 'give the development kit' in capsys.readouterr().err
+    assert 'pass the development kit' in capsys.readouterr().err
     assert not (root / 'meta').exists()
 
 
@@ -122,11 +122,11 @@ def test_lists__never_overwrites(root, capsys):
     assert f'{mine} exists and has other lines' in capsys.readouterr().err
     assert mine.read_text() == 'mine 1\n'
     mine.unlink()
-    for _ in range(2):  # the same again is no error
+    for _ in range(2):  # the same list again is not an error
         assert tiny.run('lists', root, 'train', '--subset') == 0
 
 
-def test_subset__list_is_what_configs_read(root, capsys):
+def test_subset__configs_read_the_list(root, capsys):
     command = ['subset', root, 'train', '--per-class', 2, '--classes', 3]
     assert tiny.run(*command) == 0
     output = capsys.readouterr().out
@@ -154,7 +154,7 @@ def lines_of(root, *args, per_class=2, seed=0):
 
 
 def test_subset__draw_is_fixed(root):
-    """Recorded: another draw would silently change published numbers."""
+    """The draw is recorded, because another would change published numbers."""
     drawn = lines_of(root)
     numbers = [int(line.split()[0][-6]) for line in drawn]
     assert numbers == [2, 5, 0, 3, 1, 3, 0, 5]
@@ -163,7 +163,7 @@ def test_subset__draw_is_fixed(root):
     assert len(lines_of(root, per_class=9)) == 24
 
 
-def test_subset__draw_depends_on_names_alone(root, tmp_path):
+def test_subset__draw_depends_only_on_names(root, tmp_path):
     drawn = lines_of(root)
     flat = tmp_path / 'flat'
     (flat / 'train').mkdir(parents=True)
@@ -174,7 +174,7 @@ def test_subset__draw_depends_on_names_alone(root, tmp_path):
     shuffled = sorted(list_file.read_text().splitlines(), key=hash)
     list_file.write_text('\n'.join(shuffled))
     assert lines_of(flat) == [line.split('/')[1] for line in drawn]
-    # what was not drawn may as well not exist
+    # The images that were not drawn do not influence the draw.
     kept = {line.split()[0] for line in drawn}
     for path in (root / 'train').rglob('*.JPEG'):
         if path.relative_to(root / 'train').as_posix() not in kept:
@@ -191,20 +191,20 @@ def test_subset__classes_of_a_file(root, tmp_path, capsys):
     file.write_text(f'{WNIDS[7]}\n')
     assert tiny.run('subset', root, 'train', '--classes', file) == 1
     assert (
-        f'1 of its 1 classes have no image in {root}'
+        f'1 of its 1 classes have no images in {root}'
         in capsys.readouterr().err
     )
-    for count, message in ((0, 'names no class'), (4, f'e.g. {WNIDS[3]}')):
+    for count, message in ((0, 'names no classes'), (4, f'e.g. {WNIDS[3]}')):
         assert tiny.run('subset', root, 'train', '--classes', count) == 1
         assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('how', ['--copy', '--link'])
-def test_subset__files_of_its_own(root, tmp_path, capsys, how):
+def test_subset__copies_or_links_images(root, tmp_path, capsys, how):
     before = tiny.files(root)
     part = tmp_path / 'part'
     command = ['subset', root, 'train', '--per-class', 2, how, part]
-    for _ in range(2):  # once more is no error
+    for _ in range(2):  # a second run is not an error
         assert tiny.run(*command) == 0
     assert tiny.files(root) == before
     output = capsys.readouterr().out
@@ -222,10 +222,10 @@ def test_subset__files_of_its_own(root, tmp_path, capsys, how):
     assert (part / image).read_bytes() == b'mine'
 
 
-def test_subset__needs_a_choice(root, capsys):
+def test_subset__needs_classes_or_per_class(root, capsys):
     with pytest.raises(SystemExit):
         tiny.run('subset', root, 'train')
     assert '--per-class, --classes or both' in capsys.readouterr().err
     (root / 'val').mkdir()
     assert tiny.run('subset', root, 'val', '--per-class', 1) == 1
-    assert 'there is no image in' in capsys.readouterr().err
+    assert 'there are no images in' in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""Export to timm: equal outputs of the model that timm builds."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Convert to timm, whose own model gives equal outputs."""
 
 import importlib.util
 import json
@@ -15,7 +16,7 @@ from safetensors import safe_open
 from mmcae.models import CAEViT
 from mmcae.utils import from_official
 
-TOOL = Path(__file__).parents[2] / 'tools/model_converters/mmcae_to_timm.py'
+TOOL = Path(__file__).parents[3] / 'tools/model_converters/mmcae_to_timm.py'
 spec = importlib.util.spec_from_file_location('mmcae_to_timm', TOOL)
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
@@ -42,7 +43,7 @@ def encoder(sizes, **kwargs):
 
 
 def rebuilt(printed):
-    """Run what the tool prints."""
+    """Run the lines that the tool prints."""
     beit = pytest.importorskip('timm.models.beit')
     assert beit.Beit
     names = {}
@@ -97,11 +98,11 @@ def test_tool__encoder_of_an_authors_file(pool, tmp_path):
         assert relative_error(value, expected) < 1e-5
 
 
-def test_tool__header_tells_how_to_rebuild(tmp_path):
+def test_tool__header_has_the_arguments_of_the_model(tmp_path):
     beit = pytest.importorskip('timm.models.beit')
     recording = Recording('evaluation_tiny')
     source, target = tmp_path / 'ft.pth', tmp_path / 'timm.safetensors'
-    # The authors' own file of fine-tuning, converted on the way.
+    # A file of the authors' fine-tuning is converted while it is read.
     torch.save({'model': recording.group('finetune/weights')}, source)
     assert run(source, target).returncode == 0
     with safe_open(target, 'pt') as file:
@@ -116,7 +117,7 @@ def test_tool__header_tells_how_to_rebuild(tmp_path):
     assert relative_error(logits, reference) < 1e-5
 
 
-def test_convert__full_biases_lose_the_keys_and_nothing_else():
+def test_convert__full_biases_lose_only_the_bias_of_keys():
     beit = pytest.importorskip('timm.models.beit')
     sizes = Recording('pretrain_tiny').config
     ours = encoder(
@@ -169,11 +170,13 @@ def test_convert__full_size_arguments(name, heads, numbers):
     }
 
 
-def test_convert__says_what_it_cannot_do():
+def test_convert__refuses_unsupported_checkpoints():
     recording = Recording('evaluation_tiny')
     for kind in ('linear', 'attentive'):
         state = from_official(recording.group(f'{kind}/weights'))
-        with pytest.raises(ValueError, match=r'probe .* no form in timm'):
+        with pytest.raises(
+            ValueError, match=r'timm has no model for .* probe'
+        ):
             tool.convert(state)
     weights = Recording('pretrain_tiny').group('weights')
     with pytest.raises(ValueError, match=r'width 32 .*--num-heads'):
@@ -184,7 +187,7 @@ def test_convert__says_what_it_cannot_do():
         tool.convert({'conv1.weight': torch.zeros(1)})
 
 
-def test_tool__foreign_file_leaves_no_trace(tmp_path):
+def test_tool__refused_file_writes_nothing(tmp_path):
     source, target = tmp_path / 'resnet.pth', tmp_path / 'out.pth'
     torch.save({'state_dict': {'conv1.weight': torch.zeros(1)}}, source)
     result = run(source, target)

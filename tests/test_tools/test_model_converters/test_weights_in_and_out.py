@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Files of others give their outputs here; ours come back unchanged."""
+"""Exchange checkpoints with other packages: outputs and tensors stay equal."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def randomize(model):
 
 @pytest.fixture
 def theirs():
-    """mmpretrain's own CAE, its positions as after its ``init_weights``."""
+    """Build mmpretrain's CAE with the positions of its ``init_weights``."""
     config = cae_config(TINY)
     for part in (config, config['backbone'], config['neck'], config['head']):
         part['type'] = part['type'].replace('mmcae.', 'mmpretrain.')
@@ -44,7 +44,7 @@ def theirs():
 
 @pytest.fixture(params=['.pth', '.safetensors'])
 def published(theirs, request, tmp_path):
-    """A file with all that mmpretrain's training leaves in it."""
+    """Write a file with everything that mmpretrain's training saves."""
     state = dict(theirs.state_dict())
     assert any(key.startswith('teacher.') for key in state)
     state['target_generator.blocks.input.w'] = torch.zeros(3)
@@ -90,7 +90,7 @@ def test_mmpretrain__encoder_in_evaluations(theirs, published, kind):
         value = model.eval().backbone(images)[0]
         tokens = theirs.backbone(images, None)[0]
     if kind == 'finetune':
-        # Their final norm is the norm of the mean, and not their unused one.
+        # Their final norm is that of the mean token, not the unused one.
         assert torch.equal(
             model.backbone.ln2.weight, theirs.backbone.ln1.weight
         )
@@ -127,7 +127,7 @@ def test_round_trip__pretraining_over_the_authors_names(suffix, tmp_path):
         assert part in printed
     run_tool('official_to_mmcae', *names[1:])
     state = model.state_dict()
-    for name in names:  # the middle one is converted on the fly
+    for name in names:  # the second one is converted while loading
         again = MODELS.build(cae_config(TINY))
         load_checkpoint(again, str(name), strict=True)
         found = again.state_dict()
@@ -137,7 +137,7 @@ def test_round_trip__pretraining_over_the_authors_names(suffix, tmp_path):
 
 @pytest.mark.parametrize('kind', ['finetune', 'linear'])
 def test_round_trip__training_in_mmpretrain(kind, tmp_path):
-    """A classifier that mmpretrain trained: its outputs, in our classes."""
+    """Our classes give the outputs of a classifier that mmpretrain trained."""
     config = classifier_config(kind, TINY, use_abs_pos_emb=True)
     config['backbone']['type'] = 'mmpretrain.BEiTViT'
     theirs = randomize(MMPRETRAIN_MODELS.build(config))

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The small segmentation set: layout, labels, and what it refuses."""
+"""Write the small segmentation dataset: layout, labels and errors."""
 
 import runpy
 import subprocess
@@ -20,7 +20,7 @@ def write():
 
 
 def read(root, split):
-    """Images and label maps by file name, without suffix."""
+    """Return images and label maps by file name without suffix."""
     images = sorted((root / 'images' / split).glob('*.jpg'))
     labels = sorted((root / 'annotations' / split).glob('*.png'))
     assert [i.stem for i in images] == [i.stem for i in labels]
@@ -42,13 +42,13 @@ def test_write__layout_and_labels_of_ade20k(write, tmp_path):
             assert image.shape == (80, 130, 3)
             assert labels.shape == (80, 130)
             assert labels.dtype == np.uint8
-            # other, photograph, and both digits
+            # not labeled, photograph and both digits
             assert set(np.unique(labels)) == {0, 1, 2, 3}
             assert (labels == 1).mean() > 0.5
 
 
 def test_write__masks_are_the_strokes(write, tmp_path):
-    """Inside a mask the image has one colour, unlike around it."""
+    """The image has one color inside a mask, and several around it."""
     write(tmp_path, train=12, val=0, per_image=1, digits=(0, 7))
     inside, outside = [], []
     for image, labels in read(tmp_path, 'training').values():
@@ -71,22 +71,20 @@ def test_write__is_the_same_for_a_seed(write, tmp_path):
         assert not np.array_equal(labels, other[name][1])
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
+def test_write__refuses_impossible_options(write, tmp_path, subtests):
+    for options, words in (
         (dict(digits=(1, 10)), 'from 0 to 9'),
-        (dict(digits=(1, 1)), 'names one twice'),
+        (dict(digits=(1, 1)), 'contains a digit twice'),
         (dict(digit_size=97), 'do not fit into 96 x 128'),
         (dict(size=(96, 400)), 'room for at most 427 x 160'),
-    ],
-)
-def test_write__refuses_the_impossible(write, tmp_path, options, words):
-    with pytest.raises(ValueError, match=words):
-        write(tmp_path, **options)
-    assert not list(tmp_path.iterdir())
+    ):
+        with subtests.test(**options):
+            with pytest.raises(ValueError, match=words):
+                write(tmp_path, **options)
+            assert not list(tmp_path.iterdir())
 
 
-def test_command__keeps_what_is_there(tmp_path):
+def test_command__keeps_existing_images(tmp_path):
     command = [sys.executable, str(WRITER), str(tmp_path), '--train', '2']
     command += ['--val', '1']
     first = subprocess.run(command, capture_output=True, text=True)

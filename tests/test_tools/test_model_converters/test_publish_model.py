@@ -1,4 +1,5 @@
-"""Publishing a checkpoint."""
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Write a checkpoint for publication."""
 
 import hashlib
 import subprocess
@@ -13,7 +14,7 @@ from mmengine.runner import load_checkpoint
 
 from mmcae.checkpoint.reading import read_checkpoint
 
-TOOL = Path(__file__).parents[2] / 'tools/model_converters/publish_model.py'
+TOOL = Path(__file__).parents[3] / 'tools/model_converters/publish_model.py'
 
 
 def run(*args):
@@ -24,7 +25,7 @@ def run(*args):
 
 @pytest.fixture
 def training(tmp_path):
-    """A training checkpoint with everything that is not to be published."""
+    """Write a training checkpoint with parts that are not published."""
     torch.manual_seed(0)
     model = MODELS.build(cae_config(TINY, target_encoder='copy'))
     model.init_weights()
@@ -51,8 +52,9 @@ def test_publish__keeps_the_weights_and_names_their_hash(training, ending):
     assert set(published) == {'state_dict', 'meta'}
     meta = published['meta']
     assert (meta['epoch'], meta['dataset_meta']) in (
-        (3, {'classes': ()}), (3, {'classes': []})
-    )  # fmt: skip
+        (3, {'classes': ()}),
+        (3, {'classes': []}),
+    )
     assert not {'seed', 'cfg'} & set(meta)
     assert meta['source'] == 'epoch_3.pth'
     assert 'dropped: teacher.* (36), target_generator.' in result.stdout
@@ -66,7 +68,7 @@ def test_publish__keeps_the_weights_and_names_their_hash(training, ending):
         assert torch.equal(value, model.state_dict()[key]), key
 
 
-def test_publish__what_is_no_checkpoint_is_refused(tmp_path):
+def test_publish__refuses_a_file_that_is_no_checkpoint(tmp_path):
     source = tmp_path / 'text.pth'
     source.write_text('no weights')
     result = run(source, tmp_path / 'out.pth')

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The numbers of the metafiles are counted, not typed."""
+"""Compare the numbers in the metafiles with counted ones."""
 
 import runpy
 from pathlib import Path

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Export to mmpretrain: equal outputs of the classes that it has itself."""
+"""Convert to mmpretrain, whose own classes give equal outputs."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def run(*args):
 
 
 def rebuilt(printed):
-    """Build what the tool prints, with mmpretrain's classes."""
+    """Build the model that the tool prints, with mmpretrain's classes."""
     config = Config.fromstring(printed, '.py')
     model = MMPRETRAIN_MODELS.build(config.model)
     assert type(model.backbone).__name__ == 'BEiTViT'
@@ -49,7 +49,7 @@ def test_tool__classifier_gives_the_recorded_logits(kind, suffix, tmp_path):
     logits = outputs(rebuilt(printed), images)
     reference = recording[f'{kind}/outputs/logits_eval']
     assert relative_error(logits, reference) < 1e-5
-    # And back: the file is one for mmcae too.
+    # mmcae reads the file as well.
     ours = MODELS.build(classifier_config(kind, recording.config)).eval()
     load_checkpoint(ours, str(target), strict=True)
     assert relative_error(outputs(ours, images), reference) < 1e-5
@@ -61,7 +61,7 @@ def test_tool__encoder_of_pretraining(pool, tmp_path):
     sizes = recording.config
     source, target = tmp_path / 'ours.pth', tmp_path / 'mm.pth'
     state = from_official(recording.group('weights'))
-    # As in OpenMMLab's files: a pooled norm that was never used.
+    # OpenMMLab's files have a norm of the mean token that was never used.
     state['backbone.ln2.weight'] = torch.full((32,), 9.0)
     state['backbone.ln2.bias'] = torch.full((32,), 9.0)
     torch.save({'state_dict': state}, source)
@@ -128,15 +128,17 @@ def test_convert__full_sizes_have_names(name):
     }
 
 
-def test_convert__says_what_it_cannot_do():
+def test_convert__refuses_unsupported_checkpoints():
     attentive = Recording('evaluation_tiny').group('attentive/weights')
-    with pytest.raises(ValueError, match=r'attentive probe .* no form in'):
+    with pytest.raises(ValueError, match=r'no model for an attentive probe'):
         tool.convert(from_official(attentive))
     with pytest.raises(ValueError, match=r'width 32 .*--num-heads'):
         tool.convert(Recording('pretrain_tiny').group('weights'))
     with pytest.raises(ValueError, match=r'neither .* conv1\.weight'):
         tool.convert({'conv1.weight': torch.zeros(1)})
-    with pytest.raises(ValueError, match=r'unknown tensors: neck\.fpn\.w'):
+    with pytest.raises(
+        ValueError, match=r'no model with the tensors neck\.fpn\.w'
+    ):
         tool.convert(
             {'head.fc.weight': torch.zeros(1), 'neck.fpn.w': torch.zeros(1)}
         )
