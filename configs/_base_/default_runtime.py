@@ -9,15 +9,17 @@ default_hooks = dict(
     checkpoint=dict(
         type='mmcae.CheckpointHook', interval=10, max_keep_ckpts=3
     ),
+    # Saves a run that is told to stop. It is a default hook, because many
+    # configs replace the list of custom hooks.
+    signal=dict(type='mmcae.SignalHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because
 # the tokenizer's weights are not stored there. The second counts unreadable
-# images. The third saves a run that is told to stop.
+# images.
 custom_hooks = [
     dict(type='mmcae.TokenizerRecordHook'),
     dict(type='mmcae.DataHealthHook'),
-    dict(type='mmcae.SignalHook'),
 ]
 
 # Training numbers are printed as means over the last 50 iterations, numbers of

@@ -62,6 +62,7 @@ default_hooks = dict(
         save_best='mIoU',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    signal=dict(type='mmcae.SignalHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 
