@@ -6,9 +6,14 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 
-from mmcae.checkpoint.plain_values import ResumeError, require_count
+from mmcae.checkpoint.plain_values import (
+    ResumeError,
+    require_count,
+    require_dict,
+)
 from mmcae.checkpoint.printable import printable
 from mmcae.engine.random_state import check_random_state, get_random_state
+from mmcae.engine.unwrap import unwrap
 
 #: The key in a checkpoint.
 EXACT = 'exact_resume'
@@ -30,7 +35,7 @@ def position_of(runner: Any) -> dict[str, Any]:
     batches = len(runner.train_dataloader)
     gradients = {
         name: parameter.grad.detach().cpu()
-        for name, parameter in _model(runner).named_parameters()
+        for name, parameter in unwrap(runner.model).named_parameters()
         if parameter.grad is not None
     }
     return {
@@ -50,15 +55,18 @@ def restore_position(runner: Any, checkpoint: dict) -> None:
         checkpoint: What the file holds.
 
     Raises:
-        ResumeError: If the file was saved inside of an epoch, and the
-            epochs of this run have another number of batches.
+        ResumeError: If the file was saved inside of an epoch and the epochs
+            of this run have another number of batches, or if it does not
+            hold what `position_of` returns.
     """
     position = checkpoint.get(EXACT)
     if not isinstance(position, dict):
         return  # mmengine's own CheckpointHook wrote it
     loop = runner.train_loop
-    batch = require_count(position.get('batch'), f'{EXACT}.batch')
     batches = require_count(position.get('batches'), f'{EXACT}.batches')
+    batch = require_count(
+        position.get('batch'), f'{EXACT}.batch', below=batches + 1
+    )
     if batch:
         if not hasattr(loop, 'start_batch'):  # mmengine's own loop
             raise ResumeError(
@@ -77,12 +85,13 @@ def restore_position(runner: Any, checkpoint: dict) -> None:
     known = isinstance(states, list) and len(states) == get_world_size()
     if known and hasattr(loop, 'random_state'):
         loop.random_state = check_random_state(states[get_rank()])
-    _restore_gradients(runner, position.get('gradients'))
+    gradients = require_dict(position.get('gradients'), f'{EXACT}.gradients')
+    _restore_gradients(unwrap(runner.model), gradients)
 
 
-def _restore_gradients(runner: Any, gradients: Any) -> None:
-    parameters = dict(_model(runner).named_parameters())
-    for name, value in (gradients or {}).items():
+def _restore_gradients(model: torch.nn.Module, gradients: dict) -> None:
+    parameters = dict(model.named_parameters())
+    for name, value in gradients.items():
         parameter = parameters.get(name)
         if (
             parameter is None
@@ -95,7 +104,3 @@ def _restore_gradients(runner: Any, gradients: Any) -> None:
                 'gradient of a parameter of this model'
             )
         parameter.grad = value.to(parameter.device, parameter.dtype)
-
-
-def _model(runner: Any) -> torch.nn.Module:
-    return getattr(runner.model, 'module', runner.model)

@@ -10,6 +10,7 @@ from helpers.exact_runs import run
 
 from mmcae.checkpoint.plain_values import ResumeError
 from mmcae.checkpoint.work_dir import checkpoints_in
+from mmcae.engine.random_state import check_random_state, get_random_state
 
 
 def assert_equal(one: dict, other: dict) -> None:
@@ -84,3 +85,42 @@ def test_interim_checkpoint__goes_when_a_regular_one_follows(tmp_path):
     names = [path.name for path in checkpoints_in(tmp_path)]
     assert names == ['epoch_3.pth', 'epoch_2.pth', 'epoch_1.pth']
     assert not list(tmp_path.glob('*iter*'))
+
+
+def test_resume__refuses_a_malformed_position(tmp_path, subtests):
+    run(tmp_path / 'good', stop=7)
+    good = torch.load(tmp_path / 'good/epoch_1_iter_2.pth', weights_only=False)
+    weight = 'layers.0.weight'
+    cases = [
+        dict(batch=-1),
+        dict(batch=6),
+        dict(batch='2'),
+        dict(batches=None),
+        dict(gradients=[1]),
+        dict(gradients={weight: torch.zeros(2)}),
+        dict(gradients={weight: 'x'}),
+        dict(gradients={'nothing': torch.zeros(8, 3)}),
+        dict(random_states=[{}]),
+        dict(random_states=['x']),
+        dict(random_states=[{'torch': torch.zeros(3)}]),
+    ]
+    for number, change in enumerate(cases):
+        with subtests.test(str(change)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            position = {**good['exact_resume'], **change}
+            torch.save(
+                {**good, 'exact_resume': position},
+                folder / 'epoch_1_iter_2.pth',
+            )
+            with pytest.raises(ResumeError, match='Cannot resume from'):
+                run(folder, resume=True)
+
+
+def test_random_state__of_a_file_is_tried_before_it_is_used():
+    state = get_random_state()
+    wrong = {**state, 'numpy': torch.full_like(state['numpy'], -1)}
+    with pytest.raises(ResumeError, match='random states'):
+        check_random_state(wrong)
+    after = get_random_state()
+    assert all(torch.equal(state[name], after[name]) for name in state)

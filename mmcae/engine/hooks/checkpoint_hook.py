@@ -21,6 +21,7 @@ from mmcae.checkpoint.work_dir import (
     interim_checkpoints_in,
 )
 from mmcae.engine.position import EXACT, position_of, restore_position
+from mmcae.engine.unwrap import unwrap
 from mmcae.registry import HOOKS
 
 #: What a full disk, or one that cannot be written, raises.
@@ -304,7 +305,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
 def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
     """Name a weight or moment of the optimizer that is not finite."""
-    model = getattr(runner.model, 'module', runner.model)
+    model = unwrap(runner.model)
     weights = checkpoint['state_dict']
     for name, _ in model.named_parameters():
         if name in weights and not _is_finite(weights[name]):

@@ -10,6 +10,7 @@ from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
+from mmcae.checkpoint.printable import printable
 from mmcae.datasets.inner_datasets import inner_datasets
 from mmcae.datasets.skip_unreadable import SkipUnreadableMixin
 from mmcae.registry import HOOKS
@@ -102,7 +103,8 @@ class DataHealthHook(Hook):
         for index in torch.nonzero(merged > known).flatten().tolist():
             path = dataset.get_data_info(index)['img_path']  # type: ignore
             runner.logger.warning(
-                f'Skipping an unreadable file: {path}: met by another process'
+                'Skipping an unreadable file: '
+                f'{printable(path, 1000)}: met by another process'
             )
 
     @staticmethod
