@@ -91,6 +91,7 @@ def run(
     accumulate: int = 1,
     length: int | None = None,
     hook: dict | None = None,
+    loops: str = 'mmcae',
     hooks: tuple[Hook, ...] = (),
     **more: Any,
 ) -> tuple[Record, dict[str, torch.Tensor], Runner]:
@@ -105,6 +106,7 @@ def run(
         accumulate: Batches whose gradients are accumulated.
         length: Epochs or iterations, instead of 3 or 15.
         hook: Settings of the CheckpointHook.
+        loops: Whose loops: ``'mmcae'`` or ``'mmengine'``.
         hooks: Further hooks.
         **more: For the Runner.
 
@@ -118,9 +120,9 @@ def run(
     settings.update(hook or {})
     sampler = 'SeededSampler' if by_epoch else 'SeededInfiniteSampler'
     loop = (
-        dict(type='mmcae.EpochBasedTrainLoop', max_epochs=length)
+        dict(type=f'{loops}.EpochBasedTrainLoop', max_epochs=length)
         if by_epoch
-        else dict(type='mmcae.IterBasedTrainLoop', max_iters=length)
+        else dict(type=f'{loops}.IterBasedTrainLoop', max_iters=length)
     )
     record = Record(stop)
     torch.manual_seed(0)  # the model is made before the Runner seeds

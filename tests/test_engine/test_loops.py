@@ -7,6 +7,8 @@ import pytest
 import torch
 from helpers import exact_runs
 from helpers.exact_runs import run
+from helpers.resumed_runs import FallingMetric
+from mmengine.evaluator import Evaluator
 
 from mmcae.checkpoint.plain_values import ResumeError
 from mmcae.checkpoint.work_dir import checkpoints_in
@@ -53,6 +55,34 @@ def test_workers__change_nothing(tmp_path, subtests):
             two = run(tmp_path / f'2-{by_epoch}', by_epoch, workers=2)
             assert none[0].losses == two[0].losses
             assert_equal(none[1], two[1])
+
+
+def test_validation__changes_no_draw(tmp_path):
+    plain, weights, _ = run(tmp_path / 'plain')
+    validated, others, _ = run(
+        tmp_path / 'validated',
+        val_dataloader=dict(
+            batch_size=4,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=exact_runs.Rows(),
+        ),
+        val_cfg=dict(),
+        val_evaluator=Evaluator([FallingMetric()]),
+    )
+    assert validated.losses == plain.losses
+    assert_equal(weights, others)
+
+
+def test_loops__draw_the_numbers_of_mmengines_loops(tmp_path, subtests):
+    """An existing recipe gives the same weights as before."""
+    for by_epoch in (True, False):
+        with subtests.test(by_epoch=by_epoch):
+            ours = run(tmp_path / f'ours-{by_epoch}', by_epoch)
+            theirs = run(
+                tmp_path / f'theirs-{by_epoch}', by_epoch, loops='mmengine'
+            )
+            assert ours[0].losses == theirs[0].losses
 
 
 def test_resume__inside_an_epoch_decodes_nothing_twice(tmp_path):

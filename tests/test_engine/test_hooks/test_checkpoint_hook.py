@@ -6,6 +6,7 @@ import hashlib
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -234,6 +235,40 @@ def test_resume__says_which_file_was_damaged(tmp_path):
     assert record.losses == whole.losses[5:]
     text = ''.join(log.read_text() for log in folder.glob('*/*.log'))
     assert 'epoch_2.pth is damaged (it is empty); resuming from' in text
+
+
+def test_save__syncs_the_file_before_and_the_folder_after_its_name(
+    tmp_path, monkeypatch
+):
+    """Nothing shows a power cut here, so the order of calls is compared."""
+    path = tmp_path / 'epoch_1.pth'
+    events = []
+    sync, replace = os.fsync, os.replace
+
+    def record_sync(handle):
+        kind = 'folder' if stat.S_ISDIR(os.fstat(handle).st_mode) else 'file'
+        events.append(f'sync {kind}')
+        sync(handle)
+
+    def record_replace(source, target):
+        events.append(f'name {os.path.basename(target)}')
+        replace(source, target)
+
+    monkeypatch.setattr(os, 'fsync', record_sync)
+    monkeypatch.setattr(os, 'replace', record_replace)
+    DurableBackend().put(b'content', path)
+    record = [
+        'sync file',
+        'name epoch_1.pth.sha256',
+        'sync folder',
+    ]
+    assert events == [
+        'sync file',
+        *record,
+        'sync file',
+        'name epoch_1.pth',
+        'sync folder',
+    ]
 
 
 def test_replaced_file__fits_its_record_at_every_moment(tmp_path, monkeypatch):
