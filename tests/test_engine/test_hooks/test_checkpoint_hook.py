@@ -293,18 +293,16 @@ def test_replaced_file__fits_its_record_at_every_moment(tmp_path, monkeypatch):
 
 
 KILLED = """
-import sys, time
+import os, sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from helpers.exact_runs import Rows, run
 from helpers.resumed_runs import FallingMetric
-from mmcae.checkpoint.durable import DurableBackend
-import mmcae.checkpoint.download as download
-real = download.os.fsync
+real = os.fsync
 def slow(handle):  # a disk that takes most of the run's time
     time.sleep(0.003)
     real(handle)
-download.os.fsync = slow
+os.fsync = slow
 run(Path(sys.argv[1]), resume=True, length=10_000, hook=dict(
     max_keep_ckpts=int(sys.argv[2])))
 """

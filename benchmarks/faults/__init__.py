@@ -1,0 +1,2 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Faults that `reliability.py` injects, one file a kind."""
