@@ -14,7 +14,7 @@ from mmcae.apis import extract_features, reconstruct
 from mmcae.evaluation import probe
 from mmcae.models import CAE
 from mmcae.registry import MODELS
-from mmcae.visualization import hide_patches, picture_table, to_png
+from mmcae.visualization import paint_masked, picture_table, to_png
 
 LABEL_COUNTS = (100, 1400)
 NUM_PICTURES = 10
@@ -79,7 +79,7 @@ def draw_pictures(model: CAE, loader: DataLoader, path: Path) -> float:
     original = pick(token_images)
     rows = {
         'image': original,
-        'what the encoder sees': hide_patches(
+        'what the encoder sees': paint_masked(
             original, mask[:NUM_PICTURES].numpy()
         ),
         'CAE: masked patches predicted,\ndrawn by the tokenizer': pick(

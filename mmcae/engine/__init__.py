@@ -21,6 +21,7 @@ from .optimizers import (
     AmpOptimWrapper,
     LayerDecayOptimWrapperConstructor,
     MergedOptimWrapperConstructor,
+    OptimWrapper,
     SweepOptimWrapperConstructor,
 )
 from .schedulers import FullWarmupLR
@@ -36,6 +37,7 @@ __all__ = [
     'IterationSeedHook',
     'LayerDecayOptimWrapperConstructor',
     'MergedOptimWrapperConstructor',
+    'OptimWrapper',
     'ProbeSummaryHook',
     'RuntimeInfoHook',
     'SignalHook',

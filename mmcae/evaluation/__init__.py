@@ -2,6 +2,7 @@
 """Evaluation of frozen features and of tokenizers."""
 
 import mmcae.namespace_guard  # noqa: F401
+from mmcae.utils.old_names import old_names
 
 from .knn import knn_scores, knn_top1
 from .probe import (
@@ -9,7 +10,7 @@ from .probe import (
     label_subsets,
     logistic_accuracy,
     probe,
-    standardise,
+    standardize,
 )
 from .sweep_accuracy import SweepAccuracy
 from .tokenizer_metric import TokenizerMetric
@@ -23,5 +24,7 @@ __all__ = [
     'label_subsets',
     'logistic_accuracy',
     'probe',
-    'standardise',
+    'standardize',
 ]
+
+__getattr__ = old_names(__name__, {'standardise': 'standardize'})

@@ -36,7 +36,7 @@ def label_subsets(
     return [rng.choice(num_samples, size, replace=False) for _ in range(count)]
 
 
-def standardise(
+def standardize(
     train: np.ndarray, *others: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Shift and scale features by the statistics of ``train``.
@@ -103,7 +103,7 @@ def probe(
         label subsets (one where all labels are used). Features are
         standardized with statistics of all training images.
     """
-    train, test = standardise(train, test)
+    train, test = standardize(train, test)
     scores: dict[str, list[float]] = dict(logistic=[], knn=[])
     for subset in label_subsets(len(train), num_labels):
         part = (train[subset], train_labels[subset], test, test_labels)

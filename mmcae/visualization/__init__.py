@@ -3,6 +3,12 @@
 
 import mmcae.namespace_guard  # noqa: F401
 
-from .figures import curves, hide_patches, picture_table, to_png
+from .figures import (
+    curves,
+    hide_patches,
+    paint_masked,
+    picture_table,
+    to_png,
+)
 
-__all__ = ['curves', 'hide_patches', 'picture_table', 'to_png']
+__all__ = ['curves', 'hide_patches', 'paint_masked', 'picture_table', 'to_png']

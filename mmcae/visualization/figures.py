@@ -2,21 +2,22 @@
 """Figures of images and training curves."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 
-def hide_patches(
-    images: np.ndarray, mask: np.ndarray, colour: float = 0.55
+def paint_masked(
+    images: np.ndarray, mask: np.ndarray, gray: float = 0.55
 ) -> np.ndarray:
     """Paint masked patches gray.
 
     Args:
         images: RGB in [0, 1], ``(N, H, W, 3)``.
         mask: ``True`` where a patch is masked, ``(N, h, w)``.
-        colour: The level of gray, 0 to 1.
+        gray: The level of gray, 0 to 1.
 
     Returns:
         Copies of the images, ``(N, H, W, 3)``.
@@ -24,7 +25,20 @@ def hide_patches(
     rows = images.shape[1] // mask.shape[1]
     columns = images.shape[2] // mask.shape[2]
     masked = mask.repeat(rows, axis=1).repeat(columns, axis=2)
-    return np.where(masked[..., None], colour, images)
+    return np.where(masked[..., None], gray, images)
+
+
+def hide_patches(
+    images: np.ndarray, mask: np.ndarray, colour: float = 0.55
+) -> np.ndarray:
+    """Call `paint_masked`; the former name works until mmcae 0.2."""
+    warnings.warn(
+        'hide_patches is now called paint_masked; the old name works until '
+        'mmcae 0.2.',
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return paint_masked(images, mask, colour)
 
 
 def picture_table(rows: Mapping[str, np.ndarray]) -> Figure:

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Layer-wise learning-rate decay of the fine-tuning recipes."""
 
 import pytest

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Optimizer groups, mixed precision, and the recipe's learning rates."""
 
 import math

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Weighted nearest neighbors."""
 
 import pytest

@@ -1,3 +1,4 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Probes on features whose answers are known."""
 
 import numpy as np
@@ -8,7 +9,7 @@ from mmcae.evaluation import (
     label_subsets,
     logistic_accuracy,
     probe,
-    standardise,
+    standardize,
 )
 
 
@@ -39,10 +40,10 @@ def test_label_subsets__more_labels_than_samples_raise():
         label_subsets(50, 60)
 
 
-def test_standardise__uses_statistics_of_the_first():
+def test_standardize__uses_statistics_of_the_first():
     train = np.array([[0.0, 10.0], [2.0, 30.0]])
     test = np.array([[1.0, 40.0]])
-    train, test = standardise(train, test)
+    train, test = standardize(train, test)
     np.testing.assert_allclose(train, [[-1, -1], [1, 1]], atol=1e-5)
     np.testing.assert_allclose(test, [[0, 2]], atol=1e-5)
 
@@ -70,7 +71,7 @@ def test_probe__does_not_depend_on_the_features_scale(clusters):
 def test_probe__is_the_mean_over_the_fixed_subsets(clusters):
     train, train_labels, test, test_labels = clusters
     scores = probe(train, train_labels, test, test_labels, num_labels=40)
-    one, two = standardise(train, test)
+    one, two = standardize(train, test)
     each = [
         knn_accuracy(one[s], train_labels[s], two, test_labels)
         for s in label_subsets(200, 40)

@@ -1,21 +1,36 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Figures: what is drawn, not how it looks."""
 
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from mmcae.visualization import curves, hide_patches, picture_table, to_png
+from mmcae.visualization import (
+    curves,
+    hide_patches,
+    paint_masked,
+    picture_table,
+    to_png,
+)
 
 
-def test_hide_patches__paints_whole_patches():
+def test_paint_masked__paints_whole_patches():
     images = np.zeros((1, 4, 6, 3))
     mask = np.array([[[True, False, False], [False, False, True]]])
-    hidden = hide_patches(images, mask, colour=0.5)
+    painted = paint_masked(images, mask, gray=0.5)
     expected = np.zeros((4, 6))
     expected[:2, :2] = expected[2:, 4:] = 0.5
-    np.testing.assert_array_equal(hidden[0, ..., 0], expected)
+    np.testing.assert_array_equal(painted[0, ..., 0], expected)
     assert images.max() == 0
+
+
+def test_hide_patches__is_the_former_name():
+    images, mask = np.ones((1, 4, 4, 3)), np.eye(2, dtype=bool)[None]
+    with pytest.warns(DeprecationWarning, match='paint_masked'):
+        former = hide_patches(images, mask, colour=0.5)
+    np.testing.assert_array_equal(former, paint_masked(images, mask, 0.5))
 
 
 def test_picture_table__has_a_labelled_row_for_each_kind():
