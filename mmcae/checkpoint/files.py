@@ -45,6 +45,9 @@ def sha256_of(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+_TEMPORARY_SUFFIX = '.part'
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when it is complete.
@@ -58,7 +61,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """
     final = Path(path).expanduser()
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f'.{final.name}.{os.getpid()}.part')
+    temporary = final.with_name(
+        f'.{final.name}.{os.getpid()}{_TEMPORARY_SUFFIX}'
+    )
     try:
         with open(temporary, 'wb') as file:
             yield file
@@ -67,3 +72,18 @@ def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | os.PathLike) -> list[str]:
+    """Remove what `atomic_write` left behind in processes that were killed.
+
+    Args:
+        folder: A folder in which no other process writes now.
+
+    Returns:
+        The names of the removed files.
+    """
+    left = sorted(Path(folder).glob(f'.*{_TEMPORARY_SUFFIX}'))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [path.name for path in left]

@@ -8,6 +8,7 @@ from typing import IO
 from mmengine.config import Config
 
 from mmcae.checkpoint.durable import digest_file
+from mmcae.checkpoint.files import remove_unfinished
 from mmcae.checkpoint.work_dir import (
     POINTER,
     checkpoints_in,
@@ -54,6 +55,8 @@ def resume_newest(cfg: Config) -> None:
 def claim_work_dir(cfg: Config, overwrite: bool = False) -> None:
     """Make sure that a training may write into its work dir.
 
+    Unfinished files of a killed run are removed.
+
     Args:
         cfg: The config, with ``work_dir`` and ``resume``.
         overwrite: Whether to remove the checkpoints of a former run.
@@ -67,6 +70,9 @@ def claim_work_dir(cfg: Config, overwrite: bool = False) -> None:
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
+    left = remove_unfinished(folder)
+    if left:
+        _say(f'removed {", ".join(left)} of a run that was killed')
     if cfg.get('resume'):
         return
     former = checkpoints_in(folder)

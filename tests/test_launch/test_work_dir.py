@@ -61,6 +61,16 @@ def test_overwrite__removes_the_checkpoints_and_says_so(used, capsys):
     assert left == {'best_acc_epoch_1.pth', '.lock'}
 
 
+def test_claim__removes_unfinished_files_of_a_killed_run(tmp_path, capsys):
+    unfinished = tmp_path / '.epoch_3.pth.4711.part'
+    unfinished.write_bytes(b'half a checkpoint')
+    (tmp_path / 'notes.part').write_text('mine')
+    claim_work_dir(config(tmp_path))
+    assert not unfinished.exists()
+    assert (tmp_path / 'notes.part').exists()
+    assert 'removed .epoch_3.pth.4711.part' in capsys.readouterr().out
+
+
 def test_lock__keeps_a_second_run_out(tmp_path):
     code = (
         'import sys, time\n'

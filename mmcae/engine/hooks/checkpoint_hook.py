@@ -306,7 +306,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
     """Name a weight or moment of the optimizer that is not finite."""
     model = unwrap(runner.model)
-    weights = checkpoint['state_dict']
+    weights = checkpoint.get('state_dict', {})
     for name, _ in model.named_parameters():
         if name in weights and not _is_finite(weights[name]):
             return name
