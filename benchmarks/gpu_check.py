@@ -13,6 +13,7 @@ fails no check.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -186,4 +187,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    # So that the check that runs is killed, too: see `run_apart`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

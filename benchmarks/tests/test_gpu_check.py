@@ -4,7 +4,9 @@
 import json
 import subprocess
 import sys
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 from speed_tools import TOOLS  # makes the tools importable
@@ -183,9 +185,32 @@ def test_install_from__wheels_of_a_folder_beside_what_is_there(tmp_path):
 
 @pytest.mark.slow
 def test_main__the_whole_cpu_form(tmp_path):
-    gpu_check.main(['--device', 'cpu', '--out', str(tmp_path)])
+    words = ['--device', 'cpu', '--minutes', '60', '--out', str(tmp_path)]
+    gpu_check.main(words)
     result = json.loads((tmp_path / 'gpu_check.json').read_text())
     assert list(result['checks']) == list(CHECKS)
     assert not result['failed']
     states = {n: c['status'] for n, c in result['checks'].items()}
     assert [n for n, s in states.items() if s == 'skipped'] == ['digits']
+
+
+@pytest.mark.slow
+def test_sigterm__ends_the_running_check(tmp_path):
+    words = ['--device', 'cpu', '--only', 'step_time', '--out', str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, gpu_check.__file__, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    log = tmp_path / 'checks/step_time.log'
+    limit = time.monotonic() + 60
+    while not log.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    found = subprocess.run(
+        ['pgrep', '-P', str(process.pid)], capture_output=True, text=True
+    )
+    (child,) = found.stdout.split()
+    process.terminate()
+    assert process.wait(20) == 143
+    assert not Path('/proc', child).exists()
