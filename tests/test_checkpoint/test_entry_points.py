@@ -296,7 +296,7 @@ PROGRAMS = {
         'train.py', 'toy.py', '--cfg-options', "load_from='{file}'",
     ),
     'resume': ('train.py', 'toy.py', '--resume', '{file}'),
-    'last_checkpoint': ('train.py', 'toy.py', '--resume'),
+    'work_dir': ('train.py', 'toy.py', '--resume'),
     'test': ('test.py', 'toy.py', '{file}'),
     'extract_features': (
         'extract_features.py', DIGITS, '{file}', 'images', 'out.npz',
@@ -329,10 +329,10 @@ def test_program__ends_in_one_sentence(program, files, sentinel, tmp_path):
     entry = next(entry for entry in files if entry.name == kind)
     ending = '.npz' if program == 'knn' else entry.suffix
     file = tmp_path / f'given_file{ending}'
+    if program == 'work_dir':  # found there by the run itself
+        file = tmp_path / 'work_dirs/toy/epoch_1.pth'
+        file.parent.mkdir(parents=True)
     file.write_bytes(entry.content())
-    work_dir = tmp_path / 'work_dirs/toy'
-    work_dir.mkdir(parents=True)
-    (work_dir / 'last_checkpoint').write_text(str(file))
     script, *arguments = PROGRAMS[program]
     done = toy_project.execute(
         [sys.executable, '-W', 'ignore', ROOT / 'tools' / script]
