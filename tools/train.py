@@ -91,8 +91,11 @@ def main() -> None:
         resume_newest(cfg)
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
-    claim_work_dir(cfg, args.overwrite)
-    train(build_runner(cfg))
+    hooks = claim_work_dir(cfg, args.overwrite)
+    runner = build_runner(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    train(runner)
 
 
 if __name__ == '__main__':

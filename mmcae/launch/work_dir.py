@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import IO
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmcae.checkpoint.durable import digest_file
 from mmcae.checkpoint.files import remove_unfinished
@@ -52,21 +54,49 @@ def resume_newest(cfg: Config) -> None:
         )
 
 
-def claim_work_dir(cfg: Config, overwrite: bool = False) -> None:
+class OverwriteHook(Hook):
+    """Removes the checkpoints of a former run when the training begins.
+
+    Not earlier: a mistake in the command must not cost the former run.
+
+    Args:
+        former: The checkpoints.
+    """
+
+    # before a hook of this run writes into the work dir
+    priority = 'VERY_HIGH'
+
+    def __init__(self, former: list[Path]) -> None:
+        self.former = former
+
+    def before_train(self, runner: Runner) -> None:
+        """Remove them, their SHA-256 and the pointer."""
+        for path in self.former:
+            path.unlink(missing_ok=True)
+            digest_file(path).unlink(missing_ok=True)
+            (path.parent / POINTER).unlink(missing_ok=True)
+        names = ', '.join(path.name for path in self.former)
+        runner.logger.info(f'--overwrite: removed {names}')
+
+
+def claim_work_dir(cfg: Config, overwrite: bool = False) -> list[Hook]:
     """Make sure that a training may write into its work dir.
 
     Unfinished files of a killed run are removed.
 
     Args:
         cfg: The config, with ``work_dir`` and ``resume``.
-        overwrite: Whether to remove the checkpoints of a former run.
+        overwrite: Whether the checkpoints of a former run may go.
+
+    Returns:
+        Hooks that the runner needs: an `OverwriteHook`, or none.
 
     Raises:
         ConfigError: If the work dir has checkpoints and the run does not
             continue one, or if another run uses the work dir.
     """
     if rank() not in (None, '0'):
-        return
+        return []
     folder = Path(cfg.work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     _lock(folder)
@@ -74,22 +104,17 @@ def claim_work_dir(cfg: Config, overwrite: bool = False) -> None:
     if left:
         _say(f'removed {", ".join(left)} of a run that was killed')
     if cfg.get('resume'):
-        return
+        return []
     former = checkpoints_in(folder)
     if not former:
-        return
+        return []
     if not overwrite:
         raise ConfigError(
             f'{folder} has checkpoints of a former run ({former[0].name} is '
             'the newest). Continue it with --resume, start over with '
             '--overwrite, which removes them, or choose another --work-dir'
         )
-    names = ', '.join(path.name for path in former)
-    _say(f'--overwrite: removing {names} from {folder}')
-    for path in former:
-        path.unlink()
-        digest_file(path).unlink(missing_ok=True)
-    (folder / POINTER).unlink(missing_ok=True)
+    return [OverwriteHook(former)]
 
 
 def _lock(folder: Path) -> None:

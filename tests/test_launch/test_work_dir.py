@@ -3,8 +3,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from unittest import mock
 
 import pytest
+from helpers import toy_project
 from mmengine.config import Config
 
 from mmcae.checkpoint.durable import DurableBackend
@@ -12,6 +15,8 @@ from mmcae.checkpoint.errors import CheckpointError
 from mmcae.config.overrides import ConfigError
 from mmcae.launch import work_dir
 from mmcae.launch.work_dir import claim_work_dir, resume_newest
+
+TRAIN = Path(__file__).parents[2] / 'tools/train.py'
 
 
 @pytest.fixture(autouse=True)
@@ -54,11 +59,37 @@ def test_claim__is_silent_when_resuming(used, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_overwrite__removes_the_checkpoints_and_says_so(used, capsys):
-    claim_work_dir(config(used), overwrite=True)
-    assert 'removing epoch_2.pth, epoch_1.pth' in capsys.readouterr().out
+def test_overwrite__removes_nothing_before_the_training_begins(used):
+    (hook,) = claim_work_dir(config(used), overwrite=True)
+    assert len(list(used.glob('epoch_*.pth'))) == 2
+    hook.before_train(mock.Mock())
     left = {path.name for path in used.iterdir()}
     assert left == {'best_acc_epoch_1.pth', '.lock'}
+
+
+@pytest.mark.parametrize(
+    'options', ['data_root=nowhere', 'optim_wrapper.optimizer.type=No']
+)
+def test_overwrite__a_mistake_costs_no_checkpoint(
+    tmp_path, monkeypatch, options
+):
+    toy_project.write(tmp_path)
+    arguments = ['toy.py', '--no-validate', '--work-dir', 'run']
+
+    def train(*more: str) -> int:
+        return toy_project.run_script(
+            TRAIN, [*arguments, *more], tmp_path, monkeypatch
+        )
+
+    assert train() == 0
+    before = (tmp_path / 'run/epoch_2.pth').read_bytes()
+    assert train() == 2
+    assert train('--overwrite', '--cfg-options', options) != 0
+    assert (tmp_path / 'run/epoch_2.pth').read_bytes() == before
+    shorter = ('--cfg-options', 'train_cfg.max_epochs=1')
+    assert train('--overwrite', *shorter) == 0
+    names = sorted(path.name for path in (tmp_path / 'run').glob('*.pth'))
+    assert names == ['epoch_1.pth']
 
 
 def test_claim__removes_unfinished_files_of_a_killed_run(tmp_path, capsys):
