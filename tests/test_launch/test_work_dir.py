@@ -68,7 +68,7 @@ def test_overwrite__removes_nothing_before_the_training_begins(used):
 
 
 @pytest.mark.parametrize(
-    'options', ['data_root=nowhere', 'optim_wrapper.optimizer.type=No']
+    'options', ['data_root=nowhere', 'model.type=No']
 )
 def test_overwrite__a_mistake_costs_no_checkpoint(
     tmp_path, monkeypatch, options
