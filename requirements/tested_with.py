@@ -58,7 +58,7 @@ def tested_table(record: dict) -> str:
         'torch / torchvision',
         'numpy',
         'mmcv',
-        'tests passed / skipped / failed',
+        'tests and subtests passed / skipped / failed',
         'run',
     ]
     return _table(header, rows)
