@@ -67,9 +67,7 @@ def test_overwrite__removes_nothing_before_the_training_begins(used):
     assert left == {'best_acc_epoch_1.pth', '.lock'}
 
 
-@pytest.mark.parametrize(
-    'options', ['data_root=nowhere', 'model.type=No']
-)
+@pytest.mark.parametrize('options', ['data_root=nowhere', 'model.type=No'])
 def test_overwrite__a_mistake_costs_no_checkpoint(
     tmp_path, monkeypatch, options
 ):
