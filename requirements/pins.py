@@ -45,7 +45,7 @@ HEADERS = {
 }
 
 
-def normalise(name: str) -> str:
+def normalize(name: str) -> str:
     """A package's name in the one spelling that pip compares."""
     return re.sub(r'[-_.]+', '-', name).lower()
 
@@ -62,7 +62,7 @@ def resolve(python: str) -> dict[str, str]:
         python: Path of an interpreter.
 
     Returns:
-        The version of each package by normalised name, without mmcae.
+        The version of each package by normalized name, without mmcae.
     """
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([python, '-m', 'venv', folder], check=True)
@@ -76,7 +76,7 @@ def resolve(python: str) -> dict[str, str]:
         subprocess.run(command, check=True, cwd=HERE.parent)
         found = json.loads(report.read_text())['install']
     versions = {
-        normalise(item['metadata']['name']): item['metadata']['version']
+        normalize(item['metadata']['name']): item['metadata']['version']
         for item in found
     }
     # A local build, `2.14.1+cpu`, answers for the release.
@@ -160,7 +160,7 @@ def find_unpinned(
     """One line for each package that is not what the pins say.
 
     Args:
-        installed: Version by normalised name.
+        installed: Version by normalized name.
         pins: See `read_pins`.
         free: Packages that may have any version.
     """
@@ -182,7 +182,7 @@ def find_unpinned(
 def check(free: Iterable[str]) -> None:
     """End the process with a message unless this environment is pinned."""
     installed = {
-        normalise(found.metadata['Name']): found.version
+        normalize(found.metadata['Name']): found.version
         for found in metadata.distributions()
     }
     problems = find_unpinned(installed, read_pins(), free)

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
-from pins import TESTED, is_cuda, normalise, read_pins
+from pins import TESTED, is_cuda, normalize, read_pins
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOTS = ('mmcae', 'timm')
@@ -150,7 +150,7 @@ def collect(
     queue = list(wanted)
     while queue:
         requirement = queue.pop(0)
-        name = normalise(requirement.name)
+        name = normalize(requirement.name)
         if name in found or name in left_out or is_cuda(name):
             continue
         found[name] = fetch(requirement)
@@ -164,7 +164,7 @@ class Fetcher:
     Args:
         folder: Where the wheels go.
         target: Where they will be installed.
-        pins: Versions by normalised name.
+        pins: Versions by normalized name.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Fetcher:
 
     def __call__(self, requirement: Requirement) -> Path:
         """Download or build the wheel for a requirement."""
-        name = normalise(requirement.name)
+        name = normalize(requirement.name)
         wanted = f'{name}{requirement.specifier}'
         if name in self.pins:
             wanted = f'{name}=={self.pins[name]}'
@@ -333,8 +333,8 @@ def main() -> None:
     """Collect, list and weigh the wheels."""
     args = parse_args()
     target = Target(args.python, args.machine)
-    added = [normalise(name) for name in args.added]
-    left_out = (set(IMAGE) - set(added)) | set(map(normalise, args.left_out))
+    added = [normalize(name) for name in args.added]
+    left_out = (set(IMAGE) - set(added)) | set(map(normalize, args.left_out))
     empty(args.folder)
     fetcher = Fetcher(args.folder, target, read_pins(python=target.numbers))
     print(f'Collecting for Python {target.python}', flush=True)

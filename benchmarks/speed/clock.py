@@ -82,7 +82,7 @@ def summarize(seconds: list[float]) -> dict[str, float]:
     )
 
 
-summarise = summarize  # the former name
+summarize = summarize  # the former name
 
 
 def ratio(other: list[float], ours: list[float]) -> dict[str, float]:

@@ -29,7 +29,7 @@ def paint_masked(
 
 
 def hide_patches(
-    images: np.ndarray, mask: np.ndarray, colour: float = 0.55
+    images: np.ndarray, mask: np.ndarray, color: float = 0.55
 ) -> np.ndarray:
     """Call `paint_masked`; the former name works until mmcae 0.2."""
     warnings.warn(
@@ -38,7 +38,7 @@ def hide_patches(
         DeprecationWarning,
         stacklevel=2,
     )
-    return paint_masked(images, mask, colour)
+    return paint_masked(images, mask, color)
 
 
 def picture_table(rows: Mapping[str, np.ndarray]) -> Figure:

@@ -11,9 +11,9 @@ from mmcae.evaluation import knn_scores, knn_top1
 @pytest.fixture
 def features():
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(5, 16, generator=generator)
+    centers = torch.randn(5, 16, generator=generator)
     labels = torch.randint(5, (400,), generator=generator)
-    points = centres[labels] + torch.randn(400, 16, generator=generator)
+    points = centers[labels] + torch.randn(400, 16, generator=generator)
     return points[:300], labels[:300], points[300:], labels[300:]
 
 

@@ -16,11 +16,11 @@ from mmcae.evaluation import (
 @pytest.fixture
 def clusters():
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(4, 8)) * 3
+    centers = rng.normal(size=(4, 8)) * 3
 
     def draw(count):
         labels = rng.integers(4, size=count)
-        return centres[labels] + rng.normal(size=(count, 8)), labels
+        return centers[labels] + rng.normal(size=(count, 8)), labels
 
     return (*draw(200), *draw(100))
 

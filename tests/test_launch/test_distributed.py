@@ -77,7 +77,7 @@ def test_setup_cpu_distributed__starts_gloo(cpu_only, launcher):
         broadcast_buffers=False,
         find_unused_parameters=True,
     )
-    # Synchronised layers, which PyTorch has for GPUs only, become plain.
+    # Synchronized layers, which PyTorch has for GPUs only, become plain.
     layers = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 1), torch.nn.SyncBatchNorm(4)
     )

@@ -97,7 +97,7 @@ def test_files__pin_each_package_once_and_exactly(python):
             requirement = Requirement(line)
             (specifier,) = requirement.specifier
             assert specifier.operator == '=='
-            assert requirement.name == pins.normalise(requirement.name)
+            assert requirement.name == pins.normalize(requirement.name)
             assert pins.is_cuda(requirement.name) == (path == pins.CUDA)
             environment = {'python_version': python}
             marker = requirement.marker

@@ -64,7 +64,7 @@ def test_collect__all_that_is_required_once_without_the_image(tmp_path):
     fetched = []
 
     def fetch(requirement):
-        name = wheelhouse.normalise(requirement.name)
+        name = wheelhouse.normalize(requirement.name)
         fetched.append(name)
         file_name = name.replace('-', '_')
         return make_wheel(tmp_path, file_name, requires[name])

@@ -29,7 +29,7 @@ def test_paint_masked__paints_whole_patches():
 def test_hide_patches__is_the_former_name():
     images, mask = np.ones((1, 4, 4, 3)), np.eye(2, dtype=bool)[None]
     with pytest.warns(DeprecationWarning, match='paint_masked'):
-        former = hide_patches(images, mask, colour=0.5)
+        former = hide_patches(images, mask, color=0.5)
     np.testing.assert_array_equal(former, paint_masked(images, mask, 0.5))
 
 

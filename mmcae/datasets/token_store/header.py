@@ -11,6 +11,7 @@ import torch
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.config.check import ConfigError
 
+from ..inner_datasets import inner_datasets
 from ..samplers import SeededInfiniteSampler, SeededSampler
 from ..transforms.target_view import (
     changes_target_view,
@@ -170,14 +171,11 @@ def _describe_pixels(data_preprocessor: Any) -> dict:
 
 def _pipelines(dataset: Any) -> Iterator[Sequence]:
     """Yield the pipelines of a dataset and of the datasets it wraps."""
-    own = getattr(dataset, '__dict__', {})
-    if 'pipeline' in own:
-        yield own['pipeline'].transforms
-    for name in ('dataset', '_dataset'):
-        if name in own:
-            yield from _pipelines(own[name])
-    for inner in own.get('datasets', ()):
-        yield from _pipelines(inner)
+    for inner in inner_datasets(dataset):
+        # Not by `getattr`, which some wrappers forward to what they wrap.
+        pipeline = getattr(inner, '__dict__', {}).get('pipeline')
+        if pipeline is not None:
+            yield pipeline.transforms
 
 
 def _describe_pipeline(transforms: Sequence) -> tuple[dict, tuple[int, int]]:

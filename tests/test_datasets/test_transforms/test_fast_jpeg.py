@@ -26,7 +26,7 @@ def encode(mode='RGB', fmt='JPEG', size=(93, 71), **kwargs):
     return buffer.getvalue()
 
 
-COLOURED = {
+COLORED = {
     'plain': encode(quality=90),
     'progressive': encode(progressive=True, quality=60),
     'full chroma': encode(subsampling=0),
@@ -74,10 +74,10 @@ def assert_same(path, data):
         assert fast.flags.c_contiguous
 
 
-@pytest.mark.parametrize('kind', COLOURED)
+@pytest.mark.parametrize('kind', COLORED)
 def test_decode_jpeg__gives_pils_pixels(tmp_path, kind):
-    assert decode_jpeg(COLOURED[kind], MAX_PIXELS) is not None
-    assert_same(tmp_path / 'a.jpg', COLOURED[kind])
+    assert decode_jpeg(COLORED[kind], MAX_PIXELS) is not None
+    assert_same(tmp_path / 'a.jpg', COLORED[kind])
 
 
 @pytest.mark.parametrize('kind', OTHERS)
@@ -87,7 +87,7 @@ def test_decode_jpeg__leaves_other_images_to_pil(tmp_path, kind):
 
 
 def test_decode_jpeg__leaves_bombs_to_pil(tmp_path, monkeypatch):
-    data = COLOURED['plain']
+    data = COLORED['plain']
     assert decode_jpeg(data, 93 * 71) is not None
     assert decode_jpeg(data, 93 * 71 - 1) is None
     loading = 'mmcae.datasets.transforms.load_image'
@@ -97,7 +97,7 @@ def test_decode_jpeg__leaves_bombs_to_pil(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('kind', ['plain', 'progressive', 'two pictures'])
 def test_load__reports_truncated_files_like_pil(tmp_path, kind):
-    data = COLOURED[kind]
+    data = COLORED[kind]
     check = partial(assert_same, tmp_path / 'a.jpg')
     for length in (*range(0, 300, 23), *range(len(data) - 9, len(data))):
         check(data[:length])
@@ -106,7 +106,7 @@ def test_load__reports_truncated_files_like_pil(tmp_path, kind):
 @pytest.mark.parametrize('kind', ['plain', 'progressive', 'rotated by exif'])
 def test_load__treats_damaged_files_as_pil_does(tmp_path, kind):
     rng = np.random.default_rng(0)
-    whole = COLOURED[kind]
+    whole = COLORED[kind]
     for last in (len(whole), 600):  # anywhere, and in the header
         for _ in range(60):
             data = bytearray(whole)
@@ -117,7 +117,7 @@ def test_load__treats_damaged_files_as_pil_does(tmp_path, kind):
 
 def test_load__is_also_fast_with_a_file_backend(tmp_path, monkeypatch):
     path = tmp_path / 'a.jpg'
-    expected = load(path, COLOURED['plain'], 'pil')
+    expected = load(path, COLORED['plain'], 'pil')
     monkeypatch.setattr(Image, 'open', None)  # any use of PIL would fail
     for backend_args in (None, dict(backend='local')):
         loader = LoadImage(backend_args)
@@ -127,7 +127,7 @@ def test_load__is_also_fast_with_a_file_backend(tmp_path, monkeypatch):
 def test_load__uses_only_pil_if_told_to(tmp_path, monkeypatch):
     loading = 'mmcae.datasets.transforms.load_image'
     monkeypatch.setattr(f'{loading}.decode_jpeg', None)
-    data = COLOURED['plain']
+    data = COLORED['plain']
     assert load(tmp_path / 'a.jpg', data, 'pil').shape == (71, 93, 3)
     assert 'TypeError' in load(tmp_path / 'a.jpg', data, 'fast')
 
