@@ -5,12 +5,13 @@ import sys
 
 import pytest
 import torch
-from digits import write_digits
 from helpers import toy_project
+from helpers.scripts import load_script
 
 from mmcae.config.search_path import resource_root
 from mmcae.models import DVAE
 
+write_digits = load_script('tools/dataset_converters/digits.py').write_digits
 TRAIN = resource_root() / 'tools' / 'train.py'
 DIGITS = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 
