@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmcae.config.option_text import Options
 from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
+from mmcae.launch.console import ConsoleRunner, is_full
 from mmcae.launch.distributed import (
     has_accelerator,
     setup_cpu_distributed,
@@ -167,7 +168,7 @@ def build_runner(cfg: Config) -> Runner:
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
-        runner = Runner.from_cfg(cfg)
+        runner = (Runner if is_full() else ConsoleRunner).from_cfg(cfg)
     runner.register_hook(loop_started)
     return runner
 
@@ -180,7 +181,16 @@ def train(runner: Runner) -> None:
     """
     # Not at the top: the datasets import mmpretrain, which takes seconds.
     from mmcae.engine.hooks.data_health_hook import require_batches
+    from mmcae.engine.hooks.progress_hook import ProgressHook
 
     # The schedulers are built before any hook runs and need its length.
     require_batches(runner.train_loop.dataloader)
-    runner.train()
+    progress = ProgressHook()
+    if not is_full() and not any(
+        isinstance(hook, ProgressHook) for hook in runner.hooks
+    ):
+        runner.register_hook(progress)
+    try:
+        runner.train()
+    finally:
+        progress.close()

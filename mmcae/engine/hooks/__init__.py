@@ -5,6 +5,7 @@ from .checkpoint_hook import CheckpointHook
 from .data_health_hook import DataHealthHook
 from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
+from .progress_hook import ProgressHook
 from .runtime_info_hook import RuntimeInfoHook
 from .signal_hook import SignalHook
 from .sweep_accuracy_hook import SweepAccuracyHook
@@ -17,6 +18,7 @@ __all__ = [
     'DataHealthHook',
     'IterationSeedHook',
     'ProbeSummaryHook',
+    'ProgressHook',
     'RuntimeInfoHook',
     'SignalHook',
     'SweepAccuracyHook',
