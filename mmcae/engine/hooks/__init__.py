@@ -9,6 +9,7 @@ from .online_probe_hook import OnlineProbeHook
 from .probe_summary_hook import ProbeSummaryHook
 from .progress_hook import ProgressHook
 from .reconstruction_hook import ReconstructionHook
+from .report_hook import ReportHook
 from .runtime_info_hook import RuntimeInfoHook
 from .signal_hook import SignalHook
 from .sweep_accuracy_hook import SweepAccuracyHook
@@ -25,6 +26,7 @@ __all__ = [
     'ProbeSummaryHook',
     'ProgressHook',
     'ReconstructionHook',
+    'ReportHook',
     'RuntimeInfoHook',
     'SignalHook',
     'SweepAccuracyHook',

@@ -48,7 +48,7 @@ class CollapseHook(Hook):
         TypeError: Before training, if the model is not a `CAE`.
     """
 
-    priority = 'BELOW_NORMAL'
+    priority = 'NORMAL'  # before the logger
 
     def __init__(self, interval: int = 50, images: int = 16) -> None:
         self.interval = interval

@@ -48,7 +48,7 @@ class OnlineProbeHook(Hook):
             or too few images.
     """
 
-    priority = 'BELOW_NORMAL'
+    priority = 'NORMAL'  # before the logger
 
     def __init__(
         self,
