@@ -12,6 +12,8 @@ default_hooks = dict(
     # Saves a run that is told to stop. It is a default hook, because many
     # configs replace the list of custom hooks.
     signal=dict(type='mmcae.SignalHook'),
+    # Writes report.html into the work dir.
+    report=dict(type='mmcae.ReportHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

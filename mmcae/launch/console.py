@@ -13,6 +13,8 @@ from typing import Any
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from mmcae.false_alarms import LOGGED_ALARMS
+
 #: ``MMCAE_CONSOLE=full`` prints everything that the log file gets.
 VARIABLE = 'MMCAE_CONSOLE'
 
@@ -25,9 +27,7 @@ _FILE_ONLY = (
     'Checkpoints will be saved to ',
     'Distributed training is not used, all SyncBatchNorm',
     'Optimizer group: ',
-    # mmengine's own calls cause these two.
-    '"FileClient" will be deprecated',
-    '"HardDiskBackend" is the alias',
+    *LOGGED_ALARMS,
 )
 
 
