@@ -111,13 +111,16 @@ def make_config(
     return cfg
 
 
-def train(cfg: Config, stop: int | None = None) -> tuple[Record, Any]:
+def train(
+    cfg: Config, stop: int | None = None, hooks: tuple[Hook, ...] = ()
+) -> tuple[Record, Any]:
     """Train in this process; return the record and the runner."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
     record = Record(stop)
     runner = build_runner(cfg)
-    runner.register_hook(record)
+    for hook in (record, *hooks):
+        runner.register_hook(hook)
     with suppress(StoppedError):
         runner.train()
     iterator = runner.train_dataloader._iterator
