@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 
 from faults.disk import damage_rows, disk_rows  # noqa: E402
+from faults.downloads import download_rows  # noqa: E402
 from faults.kills import kill_rows  # noqa: E402
 from faults.restarts import restart_rows, signal_rows  # noqa: E402
 from faults.resume import resume_rows  # noqa: E402
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'kills': kill_rows,
     'damage': damage_rows,
     'disk': disk_rows,
+    'downloads': download_rows,
     'signals': signal_rows,
     'restart': restart_rows,
     'soak': soak_rows,
