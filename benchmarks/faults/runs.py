@@ -40,11 +40,12 @@ class Row(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What the rows share: a folder, and how many kills and iterations."""
+    """What the rows share: a folder, and how many faults to inject."""
 
     folder: Path
     kills: int
     soak: int
+    images: int
 
 
 def make_images(folder: Path) -> Path:
