@@ -2,13 +2,14 @@
 """Damaged image files are loaded or refused; none crashes or hangs."""
 
 import io
+import struct
 
 import pytest
 from helpers.image_files import MutantLoader, image_files
 from helpers.isolation import run_isolated
 from PIL import Image
 
-from mmcae.datasets.transforms.load_image import decode_image
+from mmcae.datasets.transforms.load_image import LoadImage, decode_image
 
 MEMORY = 64 << 20
 
@@ -39,3 +40,18 @@ def test_mutants__are_made_of_good_files():
     assert forms == {'JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP'}
     for data in files.values():
         assert decode_image(io.BytesIO(data)).shape == (32, 40, 3)
+
+
+def test_png__that_announces_four_gigabytes_is_loaded(tmp_path):
+    """In little memory; see `_BoundedReader`. Its data are complete."""
+    content = bytearray(image_files()['PNG 1'])
+    struct.pack_into('>I', content, content.index(b'IDAT') - 4, 0xFFFFFFF0)
+    path = tmp_path / 'image.png'
+    path.write_bytes(content)
+
+    def load(backend):
+        return LoadImage(backend=backend).load(str(path)).shape
+
+    for outcome in run_isolated(['fast', 'pil'], load):
+        assert outcome.fault == ''
+        assert outcome.result == (32, 40, 3)
