@@ -3,6 +3,9 @@
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
+# A full disk costs lines of the log, not the run.
+runner_type = 'mmcae.Runner'
+
 default_hooks = dict(
     runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     logger=dict(type='LoggerHook', interval=50),

@@ -3,6 +3,9 @@
 
 _base_ = 'mmdet::_base_/default_runtime.py'
 
+# A full disk costs lines of the log, not the run.
+runner_type = 'mmcae.Runner'
+
 default_hooks = dict(
     checkpoint=dict(type='mmcae.CheckpointHook', max_keep_ckpts=2),
     signal=dict(type='mmcae.SignalHook'),

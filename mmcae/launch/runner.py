@@ -23,6 +23,7 @@ from mmcae.launch.errors import clear_errors as clear_errors
 from mmcae.launch.errors import loop_started
 from mmcae.launch.errors import run as run
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
+from mmcae.launch.tolerant_logs import Runner as TolerantRunner
 
 CFG_OPTIONS_HELP = (
     'override settings of the config: key=value pairs with dotted keys, e.g. '
@@ -168,7 +169,7 @@ def build_runner(cfg: Config) -> Runner:
     if 'runner_type' in cfg:
         runner = RUNNERS.build(cfg)
     else:
-        runner = (Runner if is_full() else ConsoleRunner).from_cfg(cfg)
+        runner = (TolerantRunner if is_full() else ConsoleRunner).from_cfg(cfg)
     runner.register_hook(loop_started)
     return runner
 

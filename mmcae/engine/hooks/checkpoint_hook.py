@@ -2,7 +2,6 @@
 """Saves checkpoints so that no run is lost, and finds the one to resume."""
 
 import copy
-import errno
 import os
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.logging import HistoryBuffer
 
-from mmcae.checkpoint.durable import BACKEND, write_durably
+from mmcae.checkpoint.durable import BACKEND, DISK_ERRORS, write_durably
 from mmcae.checkpoint.errors import CheckpointError
 from mmcae.checkpoint.work_dir import (
     POINTER,
@@ -23,15 +22,6 @@ from mmcae.checkpoint.work_dir import (
 from mmcae.engine.position import EXACT, position_of, restore_position
 from mmcae.engine.unwrap import unwrap
 from mmcae.registry import HOOKS
-
-#: What a full disk, or one that cannot be written, raises.
-_DISK_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-)
 
 
 class _RemoveLater:
@@ -258,7 +248,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         try:
             save()
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in DISK_ERRORS:
                 raise
             self._failures += 1
             text = f'Could not save {what}: {error.strerror}.'

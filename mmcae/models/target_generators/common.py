@@ -90,7 +90,12 @@ def init_pretrained(module: BaseModule) -> bool:
         cfg = cfg[0]
     if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
         return False
-    load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
+    load_tokenizer_weights(
+        module,
+        cfg['checkpoint'],
+        cfg.get('prefix') or '',
+        cfg.get('sha256'),
+    )
     module._is_init = True
     return True
 
