@@ -12,6 +12,8 @@ default_hooks = dict(
     # Saves a run that is told to stop. It is a default hook, because many
     # configs replace the list of custom hooks.
     signal=dict(type='mmcae.SignalHook'),
+    # Skips batches whose loss or gradient is not finite.
+    non_finite=dict(type='mmcae.NonFiniteHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

@@ -4,6 +4,7 @@
 from .checkpoint_hook import CheckpointHook
 from .data_health_hook import DataHealthHook
 from .iteration_seed_hook import IterationSeedHook
+from .non_finite_hook import NonFiniteHook
 from .probe_summary_hook import ProbeSummaryHook
 from .runtime_info_hook import RuntimeInfoHook
 from .signal_hook import SignalHook
@@ -16,6 +17,7 @@ __all__ = [
     'CheckpointHook',
     'DataHealthHook',
     'IterationSeedHook',
+    'NonFiniteHook',
     'ProbeSummaryHook',
     'RuntimeInfoHook',
     'SignalHook',
