@@ -17,6 +17,8 @@ default_hooks = dict(
     signal=dict(type='mmcae.SignalHook'),
     # Writes report.html into the work dir.
     report=dict(type='mmcae.ReportHook'),
+    # Skips batches whose loss or gradient is not finite.
+    non_finite=dict(type='mmcae.NonFiniteHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

@@ -7,6 +7,8 @@ _base_ = 'mmdet::_base_/default_runtime.py'
 runner_type = 'mmcae.Runner'
 
 default_hooks = dict(
+    runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     checkpoint=dict(type='mmcae.CheckpointHook', max_keep_ckpts=2),
     signal=dict(type='mmcae.SignalHook'),
+    non_finite=dict(type='mmcae.NonFiniteHook'),
 )

@@ -59,7 +59,8 @@ def clear_errors() -> Iterator[None]:
     `_is_refusal`), a CUDA device that is not there. The exit status is 2 for
     options and configs and 1 for the rest; ``MMCAE_TRACEBACK=1`` shows the
     traceback, too. All other errors, and those of a running loop except a
-    failed download and missing operators of mmcv, pass unchanged.
+    failed download, numbers that are not finite (`NonFiniteHook`) and missing
+    operators of mmcv, pass unchanged.
     """
     loop_started.done = False
     try:
@@ -67,6 +68,10 @@ def clear_errors() -> Iterator[None]:
     except ConfigError as error:
         _exit(error, str(error), 2)
     except (DownloadError, CheckpointError) as error:
+        _exit(error, str(error), 1)
+    except FloatingPointError as error:
+        if not _raised_in(error).startswith('mmcae.'):
+            raise
         _exit(error, str(error), 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':

@@ -7,7 +7,7 @@ The layer decay is milder than for CAE-base: there are four blocks only.
 max_epochs, warmup_epochs = 30, 3
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     constructor='mmcae.LayerDecayOptimWrapperConstructor',
     optimizer=dict(
         type='AdamW',
@@ -15,6 +15,7 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         layer_decay_rate=0.75,

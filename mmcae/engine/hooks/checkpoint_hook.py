@@ -294,11 +294,10 @@ class CheckpointHook(MMEngineCheckpointHook):
 
 
 def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
-    """Name a weight or moment of the optimizer that is not finite."""
-    model = unwrap(runner.model)
-    weights = checkpoint.get('state_dict', {})
-    for name, _ in model.named_parameters():
-        if name in weights and not _is_finite(weights[name]):
+    """Name a weight, moving average or moment that is not finite."""
+    constant = _constant_buffers(unwrap(runner.model))
+    for name, value in checkpoint.get('state_dict', {}).items():
+        if name not in constant and not _is_finite(value):
             return name
     states = checkpoint.get('optimizer', {}).get('state', {})
     for number, state in states.items():
@@ -306,6 +305,19 @@ def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
             if isinstance(value, torch.Tensor) and not _is_finite(value):
                 return f'{key} of parameter {number} in the optimizer'
     return None
+
+
+def _constant_buffers(model: torch.nn.Module) -> set[str]:
+    """Names of buffers that may hold infinity, such as masks of attention.
+
+    Only those of modules with moving averages are surely numbers.
+    """
+    return {
+        f'{prefix}.{key}' if prefix else key
+        for prefix, module in model.named_modules()
+        for key in module._buffers
+        if not hasattr(module, 'running_mean')
+    }
 
 
 def _is_finite(value: torch.Tensor) -> bool:

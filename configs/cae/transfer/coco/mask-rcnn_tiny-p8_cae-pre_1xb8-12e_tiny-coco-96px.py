@@ -149,7 +149,7 @@ test_evaluator = val_evaluator
 # Models of this size are faster in float32. Their four blocks need only a mild
 # layer decay.
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(layer_decay_rate=0.9),
 )
