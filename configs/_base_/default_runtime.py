@@ -12,6 +12,8 @@ default_hooks = dict(
     # Saves a run that is told to stop. It is a default hook, because many
     # configs replace the list of custom hooks.
     signal=dict(type='mmcae.SignalHook'),
+    # Ends a run in which a process stands still or is lost.
+    stall=dict(type='mmcae.StallHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

@@ -63,6 +63,7 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     signal=dict(type='mmcae.SignalHook'),
+    stall=dict(type='mmcae.StallHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 

@@ -7,6 +7,7 @@ from .iteration_seed_hook import IterationSeedHook
 from .probe_summary_hook import ProbeSummaryHook
 from .runtime_info_hook import RuntimeInfoHook
 from .signal_hook import SignalHook
+from .stall_hook import StallHook
 from .sweep_accuracy_hook import SweepAccuracyHook
 from .temperature_hook import TemperatureHook
 from .token_store_hook import TokenStoreHook
@@ -19,6 +20,7 @@ __all__ = [
     'ProbeSummaryHook',
     'RuntimeInfoHook',
     'SignalHook',
+    'StallHook',
     'SweepAccuracyHook',
     'TemperatureHook',
     'TokenStoreHook',
