@@ -19,6 +19,8 @@ default_hooks = dict(
     report=dict(type='mmcae.ReportHook'),
     # Skips batches whose loss or gradient is not finite.
     non_finite=dict(type='mmcae.NonFiniteHook'),
+    # Ends a run in which a process stands still or is lost.
+    stall=dict(type='mmcae.StallHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

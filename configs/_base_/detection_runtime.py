@@ -11,4 +11,5 @@ default_hooks = dict(
     checkpoint=dict(type='mmcae.CheckpointHook', max_keep_ckpts=2),
     signal=dict(type='mmcae.SignalHook'),
     non_finite=dict(type='mmcae.NonFiniteHook'),
+    stall=dict(type='mmcae.StallHook'),
 )

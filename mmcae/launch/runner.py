@@ -166,10 +166,10 @@ def build_runner(cfg: Config) -> Runner:
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:
+    if cfg.get('runner_type', 'Runner') in ('Runner', 'mmcae.Runner'):
         runner = (TolerantRunner if is_full() else ConsoleRunner).from_cfg(cfg)
+    else:
+        runner = RUNNERS.build(cfg)
     runner.register_hook(loop_started)
     return runner
 

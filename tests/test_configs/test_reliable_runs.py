@@ -23,6 +23,7 @@ def test_configs__save_safely_and_resume_exactly(subtests):
             hooks = cfg.default_hooks
             assert hooks.checkpoint.type == 'mmcae.CheckpointHook'
             assert hooks.signal.type == 'mmcae.SignalHook'
+            assert hooks.stall.type == 'mmcae.StallHook'
             assert cfg.train_cfg.type in (
                 'mmcae.EpochBasedTrainLoop',
                 'mmcae.IterBasedTrainLoop',

@@ -70,6 +70,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     signal=dict(type='mmcae.SignalHook'),
     non_finite=dict(type='mmcae.NonFiniteHook'),
+    stall=dict(type='mmcae.StallHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 

@@ -13,6 +13,7 @@ from .reconstruction_hook import ReconstructionHook
 from .report_hook import ReportHook
 from .runtime_info_hook import RuntimeInfoHook
 from .signal_hook import SignalHook
+from .stall_hook import StallHook
 from .sweep_accuracy_hook import SweepAccuracyHook
 from .temperature_hook import TemperatureHook
 from .token_store_hook import TokenStoreHook
@@ -31,6 +32,7 @@ __all__ = [
     'ReportHook',
     'RuntimeInfoHook',
     'SignalHook',
+    'StallHook',
     'SweepAccuracyHook',
     'TemperatureHook',
     'TokenStoreHook',
