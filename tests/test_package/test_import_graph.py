@@ -13,7 +13,7 @@ FLOORS = (
     ('mmcae.cli',),
     ('mmcae.launch',),
     ('mmcae.integration',),
-    ('mmcae.engine', 'mmcae.apis'),
+    ('mmcae.engine', 'mmcae.apis', 'mmcae.export'),
     ('mmcae.models', 'mmcae.datasets'),
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),
     ('mmcae.checkpoint', 'mmcae.utils'),
