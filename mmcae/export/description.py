@@ -28,7 +28,8 @@ def describe(
         Metadata: all of `file_header`, and ``part``, ``pool``, ``recipe``,
         ``classes``, ``input`` and ``outputs``.
     """
-    header = {k: v for k, v in source.header.items() if k != 'tensor_names'}
+    own = ('format', 'tensor_names')  # each format says these itself
+    header = {k: v for k, v in source.header.items() if k not in own}
     if source.normalization:
         header['normalization'] = source.normalization
     projection = part.encoder.patch_embed.projection

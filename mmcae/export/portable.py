@@ -158,6 +158,8 @@ def _set_pool(encoder: CAEViT, pool: str | None) -> str:
         raise ValueError(f'pool={pool!r} is none of {", ".join(POOLS)}')
     if pool == 'normed_mean':
         encoder.ln1, encoder.ln2 = nn.Identity(), encoder.ln1
+    else:
+        encoder.ln2 = nn.Identity()
     encoder.out_type = 'cls_token' if pool == 'cls' else 'avg_featmap'
     return pool
 

@@ -220,10 +220,10 @@ def _encoder_arguments(
     if isinstance(written, Mapping):
         known |= {k: v for k, v in written.items() if k in CONFIG_ARGS}
     arch = known.get('arch', meta.get('arch'))
-    if isinstance(arch, Mapping):
-        num_heads = num_heads or arch.get('num_heads')
-    elif isinstance(arch, str):
-        num_heads = num_heads or CAEViT.arch_zoo[arch.lower()]['num_heads']
+    if isinstance(arch, str):
+        arch = CAEViT.arch_zoo.get(arch.lower())
+    if isinstance(arch, Mapping) and isinstance(arch.get('num_heads'), int):
+        num_heads = num_heads or arch['num_heads']
     args = encoder_args(tensors, num_heads)
     known.pop('arch', None)
     args.update(known)

@@ -24,7 +24,8 @@ PROCESSOR_FILE = 'preprocessor_config.json'
 LOADERS = {
     'encoder': 'AutoModel',
     'classifier': 'AutoModelForImageClassification',
-    'dense': 'AutoBackbone',
+    # AutoBackbone of transformers 5.24 does not accept local folders.
+    'dense': 'BeitBackbone',
 }
 
 
