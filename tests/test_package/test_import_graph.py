@@ -14,7 +14,7 @@ FLOORS = (
     ('mmcae.launch',),
     ('mmcae.integration',),
     ('mmcae.engine',),
-    ('mmcae.apis',),
+    ('mmcae.apis', 'mmcae.export'),
     ('mmcae.models', 'mmcae.datasets'),
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),
     ('mmcae.checkpoint', 'mmcae.utils'),

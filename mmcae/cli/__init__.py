@@ -1,0 +1,2 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""The command ``mmcae``: one module for each verb."""
