@@ -15,6 +15,7 @@ from torch import nn
 import mmcae.models  # noqa: F401
 from mmcae.apis.recorded_config import recorded_config
 from mmcae.checkpoint.digest import weights_digest
+from mmcae.checkpoint.download import DownloadError
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.mmengine_loader import load_from_local
 from mmcae.checkpoint.printable import printable
@@ -237,7 +238,16 @@ def _load_tokenizer(
     # A relative path may lead to the tokenizer of another run, so the first
     # file with the recorded weights is taken.
     for file in files:
-        load_tokenizer_weights(module, file)
+        try:
+            load_tokenizer_weights(module, file)
+        except DownloadError as error:
+            if given is not None:
+                raise
+            loaded.notes.append(
+                f'the tokenizer is not here ({error}); give its file as '
+                'tokenizer=...'
+            )
+            return
         if not wanted or wanted == weights_digest(module):
             break
     if wanted and wanted != weights_digest(module):

@@ -12,10 +12,12 @@ docs/visualize.md shows good and bad examples.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 HELP = 'draw what a pretrained CAE predicts for masked patches'
 
+FORMATS = ('.png', '.jpg', '.jpeg', '.webp', '.pdf', '.svg')
 MASK_HELP = (
     'what to mask: a share of the patches (0.5), a box in pixels of the image '
     '(LEFT,TOP,RIGHT,BOTTOM), or a painted picture of the size of the image '
@@ -63,11 +65,29 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add the option that says where the picture goes."""
+def add_out_argument(
+    parser: argparse.ArgumentParser,
+    default: str,
+    formats: Sequence[str] = FORMATS,
+) -> None:
+    """Add the option that says where the picture goes.
+
+    Args:
+        parser: The parser.
+        default: Where it goes by default.
+        formats: The endings that the tool can write.
+    """
+
+    def path(text: str) -> Path:
+        if Path(text).suffix.lower() not in formats:
+            raise argparse.ArgumentTypeError(
+                f'{text} must end in {", ".join(formats)}'
+            )
+        return Path(text)
+
     parser.add_argument(
         '--out',
-        type=Path,
+        type=path,
         default=Path(default),
         help='the picture to write; its ending says the format (default: '
         '%(default)s)',

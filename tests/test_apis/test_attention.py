@@ -91,6 +91,6 @@ def test_mistakes__are_named(encoder):
         found.of_class_token(3)
     with pytest.raises(ValueError, match='no head 4: a block has 4'):
         found.of_class_token(head=4)
-    windows = CAEViT(ARCH, 32, patch_size=8, window_size=2)
+    windows = CAEViT(ARCH, 32, patch_size=8, window_size=2, global_indices=[2])
     with pytest.raises(ValueError, match='attends in windows'):
         attention_maps(windows, IMAGES)

@@ -16,6 +16,7 @@ import sys
 from visualization_cli import start
 
 from mmcae.cli.reconstruct import (
+    FORMATS,
     add_model_arguments,
     add_out_argument,
     size_of,
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=1000,
         help='use this many images, evenly spread over all (default: 1000)',
     )
-    add_out_argument(parser, 'out/embedding.html')
+    add_out_argument(parser, 'out/embedding.html', ('.html', *FORMATS))
 
 
 def main(args: argparse.Namespace) -> None:
