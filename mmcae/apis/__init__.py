@@ -10,17 +10,27 @@ from mmcae.zoo.model_zoo import register_zoo
 # `import mmcae` imports this file. These modules are imported at first use, so
 # that it stays fast.
 _HOMES = {
+    'ImageReconstruction': 'mmcae.apis.image_reconstruction',
+    'LoadedModel': 'mmcae.apis.loading',
     'Reconstruction': 'mmcae.apis.reconstruction',
     'extract_features': 'mmcae.apis.features',
+    'load_model': 'mmcae.apis.loading',
     'pool_tokens': 'mmcae.apis.features',
     'reconstruct': 'mmcae.apis.reconstruction',
+    'reconstruct_batch': 'mmcae.apis.reconstruction',
+    'reconstruct_many': 'mmcae.apis.reconstruction',
 }
 
 __all__ = [
+    'ImageReconstruction',
+    'LoadedModel',
     'Reconstruction',
     'extract_features',
+    'load_model',
     'pool_tokens',
     'reconstruct',
+    'reconstruct_batch',
+    'reconstruct_many',
     'register_zoo',
 ]
 
