@@ -14,6 +14,7 @@ from mmcae.version import __version__
 
 #: The module in `mmcae.cli` of each verb, in the order of the help text.
 VERBS = {
+    'pretrain': 'pretrain',
     'train': 'train',
     'test': 'test',
     'list': 'list_configs',

@@ -3,6 +3,7 @@
 
 import argparse
 import os
+from typing import Any
 
 from mmcae.launch.arguments import add_common_arguments
 
@@ -56,12 +57,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Train as the options say."""
+    from mmcae.launch.runner import build_runner, train
+
+    cfg, hooks = prepare(args)
+    runner = build_runner(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    train(runner)
+
+
+def prepare(args: argparse.Namespace) -> tuple[Any, list[Any]]:
+    """Read the config and apply the options.
+
+    Args:
+        args: As `add_arguments` defines them.
+
+    Returns:
+        The config, and hooks that the Runner needs. The work dir belongs to
+        this process from now on.
+    """
     from mmcae.config.overrides import ConfigError, load_config
     from mmcae.launch.runner import (
-        build_runner,
         set_loader_defaults,
         set_work_dir,
-        train,
         use_amp,
     )
     from mmcae.launch.work_dir import claim_work_dir, resume_newest
@@ -91,8 +109,4 @@ def main(args: argparse.Namespace) -> None:
         resume_newest(cfg)
     elif args.resume is not None:
         cfg.resume, cfg.load_from = True, args.resume
-    hooks = claim_work_dir(cfg, args.overwrite)
-    runner = build_runner(cfg)
-    for hook in hooks:
-        runner.register_hook(hook)
-    train(runner)
+    return cfg, claim_work_dir(cfg, args.overwrite)
