@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A dataset of all images in a folder, without labels."""
+"""A dataset of the images in a folder, without labels."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -27,6 +27,29 @@ EXTENSIONS = (
     '.jp2',
     '.avif',
 )
+
+
+def listed_images(list_file: str, root: str = '') -> list[str]:
+    """Read the paths of images from a text file.
+
+    Empty lines and lines that begin with ``#`` are skipped.
+
+    Args:
+        list_file: The file, one path a line.
+        root: The folder that relative paths start from; the folder of the
+            file if it is empty.
+
+    Returns:
+        The paths in the order of the file.
+    """
+    folder = root or os.path.dirname(os.path.abspath(list_file))
+    with open(list_file, encoding='utf-8', errors='surrogateescape') as file:
+        lines = [line.strip() for line in file]
+    return [
+        os.path.join(folder, os.path.expanduser(line))
+        for line in lines
+        if line and not line.startswith('#')
+    ]
 
 
 def find_images(root: str, extensions: Sequence[str]) -> list[str]:
@@ -82,13 +105,16 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         cache: Whether to decode all images once, at the start, and keep them
             in memory. This is meant for small datasets.
         max_cache_bytes: The largest allowed size of the cache.
+        list_file: A text file that names the images, one path a line, if not
+            all images of the folder are wanted. Relative paths start from the
+            folder, or from the file's own folder if no folder is given.
         **kwargs: Passed to mmengine's ``BaseDataset`` (``indices``,
             ``test_mode``, ``lazy_init``, ...).
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If no folder is given, the folder has no image, or the
-            cache becomes too large.
+        FileNotFoundError: If the folder or the list does not exist.
+        ValueError: If no folder is given, the folder or the list has no
+            image, or the cache becomes too large.
     """
 
     def __init__(
@@ -100,12 +126,14 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         max_unreadable: float = 0.01,
         cache: bool = False,
         max_cache_bytes: int = 2 << 30,
+        list_file: str = '',
         **kwargs: Any,
     ) -> None:
-        if not data_root and not data_prefix:
+        if not data_root and not data_prefix and not list_file:
             raise ValueError('FolderDataset needs a folder: set data_root')
         if isinstance(extensions, str):
             extensions = (extensions,)
+        self.list_file = os.path.expanduser(list_file)
         self.extensions = tuple(sorted({e.lower() for e in extensions}))
         self.cache = ImageCache(max_cache_bytes) if cache else None
         super().__init__(
@@ -120,6 +148,11 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Find the images."""
         root = self.img_prefix
+        if self.list_file:
+            paths = listed_images(self.list_file, root)
+            if not paths:
+                raise ValueError(f'{self.list_file} names no image')
+            return [{'img_path': path} for path in paths]
         if not os.path.isdir(root):
             raise FileNotFoundError(
                 f'{os.path.abspath(root)} is not a folder: set data_root to '
