@@ -62,7 +62,7 @@ model = dict(
 
 optim_wrapper = dict(
     type='mmcae.OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01, fused=True),
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01),
 )
 
 # Lowering the rate over the second half of the training gains about 1 dB.

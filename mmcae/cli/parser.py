@@ -20,8 +20,12 @@ VERBS = {
     'list': 'list_configs',
     'show': 'show',
     'copy': 'copy_config',
+    'reconstruct': 'reconstruct',
+    'report': 'report',
+    'runs': 'runs',
     'extract': 'extract',
     'knn': 'knn',
+    'export': 'export',
     'doctor': 'doctor',
     'completion': 'completion',
 }

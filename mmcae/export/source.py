@@ -172,7 +172,7 @@ def source_of_model(model: nn.Module) -> Source:
         parts = Classifier(getattr(model, 'neck', None), head)
         classifier = copy.deepcopy(parts).cpu().eval()
     meta = getattr(model, 'dataset_meta', None) or {}
-    own: CAEViT = copy.deepcopy(encoder)
+    own: Any = copy.deepcopy(encoder)
     own.cpu().eval()
     return Source(
         encoder=own,

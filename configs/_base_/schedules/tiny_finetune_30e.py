@@ -15,7 +15,6 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=0.05,
-        fused=True,
     ),
     paramwise_cfg=dict(
         layer_decay_rate=0.75,

@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
-from mmcae.apis.reconstruction import reconstruct
+from mmcae.apis.reconstruction import reconstruct_batch
 from mmcae.config.check import ConfigError
 from mmcae.models import CAE
 from mmcae.registry import HOOKS
@@ -91,7 +91,9 @@ class ReconstructionHook(Hook):
             data = model.data_preprocessor(self._batch)
             images, token_images = data['inputs']
             masks = torch.stack([s.mask for s in data['data_samples']]).bool()
-            result = reconstruct(model, images, token_images, masks.flatten(1))
+            result = reconstruct_batch(
+                model, images, token_images, masks.flatten(1)
+            )
         grid = model.backbone.grid(images)
         shown = _shown(model, token_images)
         mask = masks.view(-1, *grid).cpu().numpy()
