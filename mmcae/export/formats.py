@@ -7,7 +7,7 @@ PARTS = ('encoder', 'classifier', 'dense')
 #: How an encoder pools its output to one vector an image.
 POOLS = ('mean', 'cls', 'normed_mean')
 #: Largest relative difference that is allowed, by the precision.
-TOLERANCES = {'float32': 1e-4, 'float16': 2e-2, 'int8': 0.5}
+TOLERANCES = {'float32': 1e-4, 'float16': 2e-2, 'int8': 0.2}
 WEIGHTS = ('.safetensors', '.pth')
 
 

@@ -153,7 +153,7 @@ def source_of_model(model: nn.Module) -> Source:
     Raises:
         ValueError: If its encoder is not a `CAEViT`.
     """
-    encoder = getattr(model, 'backbone', model)
+    encoder: Any = getattr(model, 'backbone', model)
     if not isinstance(encoder, CAEViT):
         raise ValueError(
             f'{type(model).__name__} has no mmcae.CAEViT as its backbone; '
@@ -172,7 +172,7 @@ def source_of_model(model: nn.Module) -> Source:
         parts = Classifier(getattr(model, 'neck', None), head)
         classifier = copy.deepcopy(parts).cpu().eval()
     meta = getattr(model, 'dataset_meta', None) or {}
-    own: Any = copy.deepcopy(encoder)
+    own = copy.deepcopy(encoder)
     own.cpu().eval()
     return Source(
         encoder=own,
