@@ -59,10 +59,9 @@ def test_restart__ends_with_the_weights_of_an_undisturbed_run(tmp_path):
     photos = write_photos(tmp_path)
     whole = write_config(photos, tmp_path / 'whole')
     config = write_config(photos, tmp_path / 'cut', 'SIGKILL')
-    first = start(whole)
-    second = start(config, MAX_RESTARTS='2')
-    assert first.wait(150) == 0, log_of(whole)[-3000:]
-    assert second.wait(150) == 0, log_of(config)[-3000:]
+    assert start(whole).wait(150) == 0, log_of(whole)[-3000:]
+    status = start(config, MAX_RESTARTS='2').wait(150)
+    assert status == 0, log_of(config)[-3000:]
     assert (config.parent / 'mark').exists()
     expected, weights = final_weights(whole), final_weights(config)
     assert all(torch.equal(expected[key], weights[key]) for key in expected)
