@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / 'tests'))
 
 from faults.disk import damage_rows, disk_rows  # noqa: E402
 from faults.kills import kill_rows  # noqa: E402
+from faults.numbers import number_rows  # noqa: E402
 from faults.restarts import restart_rows, signal_rows  # noqa: E402
 from faults.resume import resume_rows  # noqa: E402
 from faults.runs import Row, Settings  # noqa: E402
@@ -42,6 +43,7 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'disk': disk_rows,
     'signals': signal_rows,
     'restart': restart_rows,
+    'numbers': number_rows,
     'soak': soak_rows,
 }
 
