@@ -28,6 +28,7 @@ from faults.disk import damage_rows, disk_rows  # noqa: E402
 from faults.downloads import download_rows  # noqa: E402
 from faults.images import image_rows  # noqa: E402
 from faults.kills import kill_rows  # noqa: E402
+from faults.numbers import number_rows  # noqa: E402
 from faults.processes import process_rows  # noqa: E402
 from faults.restarts import restart_rows, signal_rows  # noqa: E402
 from faults.resume import resume_rows  # noqa: E402
@@ -48,6 +49,7 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'signals': signal_rows,
     'restart': restart_rows,
     'processes': process_rows,
+    'numbers': number_rows,
     'soak': soak_rows,
 }
 

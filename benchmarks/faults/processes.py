@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from helpers.launched_runs import (
     final_weights,
+    log_of,
     messages,
     start,
     write_config,
@@ -107,8 +108,11 @@ def _restarted_row(photos: Path, base: Path) -> Row:
             photos, base / f'restart{rank}', 'SIGKILL', rank, iteration=15
         )
         status = start(config, MAX_RESTARTS='2').wait()
+        if status != 0:
+            print(log_of(config)[-3000:])
+            continue
         weights = final_weights(config)
-        kept += status == 0 and all(
+        kept += all(
             torch.equal(value, weights[name])
             for name, value in expected.items()
         )

@@ -26,7 +26,7 @@ from mmcae.checkpoint.files import atomic_write
 from mmcae.checkpoint.printable import printable
 from mmcae.engine.forward_state import all_values
 from mmcae.engine.plain_batch import to_plain
-from mmcae.engine.random_state import State
+from mmcae.engine.random_state import RandomMoment
 
 FOLDER = 'non_finite'
 WEIGHTS, CONFIG, REPORT = 'weights.pth', 'config.py', 'report.json'
@@ -43,6 +43,7 @@ class BadBatch:
         batch: What the data loader gave.
         terms: The losses and metrics, as the model returned them.
         random_state: That before the forward pass.
+        numbers: Floats of the model (see `ForwardState.numbers`).
         moving: What forward passes change (see `ForwardState.values`), before
             this one.
         loss: The sum of the losses.
@@ -53,7 +54,8 @@ class BadBatch:
     iteration: int
     batch: Any
     terms: dict[str, Any]
-    random_state: State
+    random_state: RandomMoment
+    numbers: dict[str, float]
     moving: dict[str, Tensor] = field(default_factory=dict)
     loss: float = math.nan
     norm: float = math.nan
@@ -129,9 +131,9 @@ def keep_batch(
         batch=to_plain(bad.batch),
         terms=to_plain(dict(bad.terms)),
         norm=bad.norm if bad.exact_norm else None,
-        random_state=bad.random_state,
+        random_state=bad.random_state.tensors(),
         moving=bad.moving,
-        numbers=numbers_of(model),
+        numbers=bad.numbers,
         device=next(model.parameters()).device.type,
         threads=torch.get_num_threads(),
         matmul_precision=torch.get_float32_matmul_precision(),
@@ -167,29 +169,6 @@ def remove_old(folder: Path, most: int) -> None:
     kept.sort(key=lambda path: int(path.name[len('iter_') :]))
     for path in kept[: max(len(kept) - most, 0)]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def numbers_of(model: nn.Module) -> dict[str, float]:
-    """Return attributes of modules that hooks change, such as temperatures.
-
-    Returns:
-        All public attributes that are floats, by the module's name and theirs.
-    """
-    return {
-        f'{name}.{key}' if name else key: value
-        for name, module in model.named_modules()
-        for key, value in vars(module).items()
-        if type(value) is float and not key.startswith('_')
-    }
-
-
-def set_numbers(model: nn.Module, numbers: dict[str, float]) -> None:
-    """Set what `numbers_of` returned; unknown names are left out."""
-    for name, value in numbers.items():
-        path, _, key = name.rpartition('.')
-        module = dict(model.named_modules()).get(path)
-        if type(getattr(module, key, None)) is float:
-            setattr(module, key, float(value))
 
 
 def _write(content: dict, path: Path) -> None:

@@ -95,6 +95,12 @@ class ForwardState:
 
     def __init__(self, model: nn.Module) -> None:
         self._slots = list(_slots_of(model))
+        self._numbers = [
+            (f'{name}.{key}' if name else key, module, key)
+            for name, module in model.named_modules()
+            for key, value in vars(module).items()
+            if type(value) is float and not key.startswith('_')
+        ]
 
     def take(self) -> None:
         """Copy what the last forward pass changed."""
@@ -112,6 +118,15 @@ class ForwardState:
         with torch.no_grad():
             for slot in self._slots:
                 slot.restore(condition)
+
+    def numbers(self) -> dict[str, float]:
+        """Return the attributes of modules that are floats, by name.
+
+        Hooks change some of them, such as a temperature.
+        """
+        return {
+            name: getattr(module, key) for name, module, key in self._numbers
+        }
 
     def values(self) -> dict[str, Tensor]:
         """Return the copies of what changed so far, on the CPU, by name."""
@@ -165,6 +180,15 @@ def set_values(model: nn.Module, values: dict[str, Tensor]) -> None:
                 )
             else:
                 setattr(module, key, value.to(tensor.device))
+
+
+def set_numbers(model: nn.Module, numbers: dict[str, float]) -> None:
+    """Set what `ForwardState.numbers` returned; others are left out."""
+    modules = dict(model.named_modules())
+    for name, value in numbers.items():
+        path, _, key = name.rpartition('.')
+        if type(getattr(modules.get(path), key, None)) is float:
+            setattr(modules[path], key, float(value))
 
 
 def all_values(model: nn.Module) -> dict[str, Tensor]:

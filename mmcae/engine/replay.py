@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmcae.checkpoint.reading import read_checkpoint
-from mmcae.engine.bad_batch import CONFIG, WEIGHTS, files_of, set_numbers
-from mmcae.engine.forward_state import set_values
+from mmcae.engine.bad_batch import CONFIG, WEIGHTS, files_of
+from mmcae.engine.forward_state import set_numbers, set_values
 from mmcae.engine.optimizers.clip import gradient_norm
 from mmcae.engine.plain_batch import from_plain
 from mmcae.engine.random_state import check_random_state, set_random_state
@@ -94,7 +93,6 @@ def replay(
     """
     kept = read_checkpoint(folder / f'batch_rank_{rank}.pth')
     cfg = Config.fromfile(folder / CONFIG)
-    MMLogger.get_instance('mmengine', log_level='ERROR')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     device = device or kept['device']
     if model is None:

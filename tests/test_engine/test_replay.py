@@ -57,7 +57,7 @@ def test_replay__repeats_every_training_bit_by_bit(
     assert result.iteration == BAD + 1
     assert result.files == files
     assert result.is_equal
-    assert torch.tensor(result.recorded['loss']).isnan()
+    assert torch.as_tensor(result.recorded['loss']).isnan()
     assert result.module is not None
     assert not result.fed  # the images are NaN
     assert result.parameters
@@ -75,7 +75,7 @@ def test_replay__repeats_a_finite_loss_with_its_random_numbers(
     _, folder = kept(class_photos, tmp_path, 'cae', PoisonGradient, change)
     result = replay(folder)
     assert result.is_equal
-    assert torch.tensor(result.recorded['loss']).isfinite()
+    assert torch.as_tensor(result.recorded['loss']).isfinite()
     assert result.module is None
     file = folder / 'batch_rank_0.pth'
     content = read_checkpoint(file)

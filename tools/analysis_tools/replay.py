@@ -5,8 +5,11 @@ python tools/analysis_tools/replay.py WORK_DIR/non_finite/iter_N
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
+
+from mmengine.logging import MMLogger
 
 import mmcae  # noqa: F401
 from mmcae.checkpoint.printable import printable
@@ -78,6 +81,8 @@ def report(result: Replay) -> str:
 
 def main() -> None:
     args = parse_args()
+    # Building the model logs its weights and parameter groups.
+    MMLogger.get_current_instance().setLevel(logging.ERROR)
     result = replay(args.folder, args.rank, args.device, args.anomaly)
     print(report(result))
     sys.exit(0 if result.is_equal else 1)

@@ -24,7 +24,7 @@ from ..bad_batch import (
 from ..forward_state import ForwardState
 from ..optimizers import clip
 from ..optimizers.optim_wrapper import SafeStep
-from ..random_state import State, get_random_state
+from ..random_state import RandomMoment
 from ..unwrap import unwrap
 
 
@@ -56,6 +56,17 @@ class _Reading:
         return self._numbers.tolist()
 
 
+class _Read:
+    """Numbers that are on the host."""
+
+    def __init__(self, numbers: list[float]) -> None:
+        self._numbers = numbers
+
+    def get(self) -> list[float]:
+        """Return them."""
+        return self._numbers
+
+
 @dataclass
 class _Iteration:
     """An iteration whose numbers are not known yet.
@@ -68,7 +79,7 @@ class _Iteration:
     """
 
     bad: BadBatch
-    reading: _Reading
+    reading: _Read | _Reading
     stepped: bool
     scaled: bool
 
@@ -140,15 +151,22 @@ class NonFiniteHook(Hook):
         parameter = next(self._model.parameters())
         self._asynchronous = not clip.is_free_to_read(parameter)
         self._state = ForwardState(self._model)
-        self._random_state: State | None = None
+        self._random_state: RandomMoment | None = None
+        self._numbers: dict[str, float] = {}
         #: Whether the gradients accumulated so far are finite.
-        self._clean: Tensor | None = None
+        self._clean: Tensor | bool | None = None
+        self._exact_norm = False
         self._safe = isinstance(self._wrapper, SafeStep)
         if self._safe:
             self._wrapper.before_step = self._settle
             norm = clip.gradient_norm(self._wrapper.optimizer)
             if norm is not None:  # resumed in the middle of an accumulation
-                self._clean = norm.isfinite()
+                finite = norm.isfinite()
+                self._clean = finite if self._asynchronous else bool(finite)
+            self._exact_norm = (
+                self._wrapper._accumulative_counts == 1
+                and get_world_size() == 1
+            )
         else:
             kind = type(self._wrapper).__name__
             runner.logger.warning(
@@ -163,7 +181,8 @@ class NonFiniteHook(Hook):
     def take(self) -> None:
         """Remember what is needed to undo and to repeat the next pass."""
         self._state.take()
-        self._random_state = get_random_state()
+        self._random_state = RandomMoment()
+        self._numbers = self._state.numbers()
         if self._safe:
             self._wrapper.norm = None
 
@@ -180,12 +199,10 @@ class NonFiniteHook(Hook):
             NonFiniteError: If the run has to end.
         """
         self._settle()
-        terms = {} if outputs is None else dict(outputs)
+        terms = {} if outputs is None else outputs
         loss = terms.get('loss')
         if not isinstance(loss, Tensor) or self._random_state is None:
             return
-        loss = loss.detach().float()
-        one = torch.ones_like(loss)
         stepped = True
         norm = scale = None
         if self._safe:
@@ -193,34 +210,64 @@ class NonFiniteHook(Hook):
             stepped = self._wrapper.should_update()
             if not stepped:
                 norm = clip.gradient_norm(self._wrapper.optimizer)
-        norm = one if norm is None else norm.detach().to(loss)
         bad = BadBatch(
             iteration=runner.iter + 1,
             batch=data_batch,
             terms=terms,
             random_state=self._random_state,
-            exact_norm=self._safe
-            and stepped
-            and self._wrapper._accumulative_counts == 1
-            and scale is None
-            and get_world_size() == 1,
+            numbers=self._numbers,
+            exact_norm=self._exact_norm and stepped and scale is None,
         )
-        broken = ~loss.isfinite()
-        if scale is None:
-            clean = one.bool() if self._clean is None else self._clean
-            broken = broken | (clean & ~norm.isfinite())
-        self._clean = None if stepped else norm.isfinite()
-        if self._asynchronous:
-            self._state.restore(broken)
-        elif broken:
-            bad.moving = self._state.values()
-            self._state.restore()
-        numbers = torch.stack([loss, norm, one if scale is None else scale])
-        self._pending = _Iteration(
-            bad, _Reading(numbers), stepped, scaled=scale is not None
-        )
+        judge = self._on_device if self._asynchronous else self._on_host
+        reading = judge(bad, loss.detach(), norm, scale)
+        self._pending = _Iteration(bad, reading, stepped, scale is not None)
+        if stepped:
+            self._clean = None
         if not self._asynchronous:
             self._settle()
+
+    def _on_host(
+        self,
+        bad: BadBatch,
+        loss: Tensor,
+        norm: Tensor | None,
+        scale: Tensor | None,
+    ) -> _Read:
+        """Undo a bad forward pass; read the numbers, which costs nothing."""
+        numbers = [
+            1.0 if value is None else float(value)
+            for value in (loss, norm, scale)
+        ]
+        finite = math.isfinite(numbers[1])
+        spoiled = not finite and scale is None and self._clean is not False
+        if spoiled or not math.isfinite(numbers[0]):
+            bad.moving = self._state.values()
+            self._state.restore()
+        self._clean = finite
+        return _Read(numbers)
+
+    def _on_device(
+        self,
+        bad: BadBatch,
+        loss: Tensor,
+        norm: Tensor | None,
+        scale: Tensor | None,
+    ) -> _Reading:
+        """Undo a bad forward pass on the device; send the numbers."""
+        loss = loss.float()
+        one = torch.ones_like(loss)
+        norm = one if norm is None else norm.detach().to(loss)
+        finite = norm.isfinite()
+        broken = ~loss.isfinite()
+        if scale is None:
+            spoiled = ~finite
+            if self._clean is not None:
+                spoiled = spoiled & self._clean
+            broken = broken | spoiled
+        self._state.restore(broken)
+        self._clean = finite
+        scale = one if scale is None else scale.to(loss)
+        return _Reading(torch.stack([loss, norm, scale]))
 
     def after_train(self, runner: Any) -> None:
         """Judge the last iteration."""
