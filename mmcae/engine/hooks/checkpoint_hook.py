@@ -25,7 +25,7 @@ from mmcae.registry import HOOKS
 
 
 class _RemoveLater:
-    """A storage backend that removes files only when it is told to.
+    """A storage backend that removes something only when it is told to.
 
     mmengine removes the former best checkpoint before it saves the new one.
 
@@ -35,20 +35,24 @@ class _RemoveLater:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._files: list[str] = []
+        self._paths: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     def remove(self, path: str) -> None:
         """Note a file."""
-        self._files.append(path)
+        self._paths.append(path)
+
+    def rmtree(self, path: str) -> None:
+        """Note a folder."""
+        self._paths.append(path)
 
     def remove_noted(self, saved: set[str]) -> None:
-        """Remove the noted files, except those that were saved since."""
-        for path in self._files:
-            if path not in saved and self._backend.isfile(path):
-                self._backend.remove(path)
+        """Remove what was noted, except what was saved since."""
+        for path in self._paths:
+            if path not in saved:
+                _remove_path(self._backend, path)
 
 
 @HOOKS.register_module()
@@ -79,12 +83,14 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     backend_args: dict | None
     file_backend: Any
+    out_dir: Any
 
     def __init__(self, max_failures: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_failures = max_failures
         self._failures = 0
         self._position: dict = {}
+        self._given_out_dir = self.out_dir
 
     def before_run(self, runner: Any) -> None:
         """Choose the checkpoint of an automatic resume."""
@@ -99,6 +105,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         """Choose the storage: local files are written durably."""
+        # mmengine appends the name of the work dir at each training.
+        self.out_dir = self._given_out_dir
         folder = str(self.out_dir or runner.work_dir)
         if (
             self.backend_args is None
@@ -279,8 +287,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _remove(self, name: str) -> None:
         path = self.file_backend.join_path(self.out_dir, name)
-        if self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+        _remove_path(self.file_backend, path)
 
     def _interim_names(self) -> list[str]:
         if '://' in str(self.out_dir):
@@ -291,6 +298,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         one = getattr(self, 'best_ckpt_path', None)
         several = getattr(self, 'best_ckpt_path_dict', {})
         return {str(path) for path in (one, *several.values()) if path}
+
+
+def _remove_path(backend: Any, path: str) -> None:
+    """Remove a checkpoint, which is a folder if DeepSpeed saved it."""
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):
+        backend.rmtree(path)
 
 
 def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
