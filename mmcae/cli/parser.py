@@ -22,6 +22,7 @@ VERBS = {
     'copy': 'copy_config',
     'extract': 'extract',
     'knn': 'knn',
+    'probe': 'probe',
     'doctor': 'doctor',
     'completion': 'completion',
 }
