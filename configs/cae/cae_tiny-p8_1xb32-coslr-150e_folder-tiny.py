@@ -29,6 +29,7 @@ crop_scale = (0.2, 1.0)  # area of a crop, as a share of the image
 flip_prob = 0.5
 num_workers = 0
 cache = True  # decode all images once and keep them in memory
+cache_side = 136  # short side in memory; larger images are reduced
 batch_size = 32
 lr = 1.5e-3  # for a batch of 32; changes in proportion to the batch
 max_epochs = 150
@@ -79,6 +80,7 @@ train_dataloader = dict(
         list_file=list_file,
         max_unreadable=max_unreadable,
         cache=cache,
+        cache_side=cache_side,
         pipeline=train_pipeline,
     ),
 )

@@ -22,6 +22,7 @@ crop_scale = (0.08, 1.0)  # area of a crop, as a share of the image
 flip_prob = 0.5
 num_workers = 8
 cache = False  # decode all images once and keep them in memory
+cache_side = 632  # short side in memory; larger images are reduced
 batch_size = 64
 lr = 1e-3
 max_epochs = 200
@@ -53,6 +54,7 @@ train_dataloader = dict(
         list_file=list_file,
         max_unreadable=max_unreadable,
         cache=cache,
+        cache_side=cache_side,
         pipeline=pipeline,
     ),
 )

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from mmcae.registry import DATASETS
@@ -12,6 +13,7 @@ from mmcae.registry import DATASETS
 from .image_cache import ImageCache
 from .skip_unreadable import SkipUnreadableMixin
 from .transforms.load_image import LoadImage, UnreadableImageError
+from .transforms.resize import resize
 
 EXTENSIONS = (
     '.jpg',
@@ -108,6 +110,9 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         list_file: A text file that names the images, one path a line, if not
             all images of the folder are wanted. Relative paths start from the
             folder, or from the file's own folder if no folder is given.
+        cache_side: Images whose short side is longer, in pixels, are reduced
+            to it before they are cached, so that large photographs need
+            little memory and are cropped fast. None keeps them whole.
         **kwargs: Passed to mmengine's ``BaseDataset`` (``indices``,
             ``test_mode``, ``lazy_init``, ...).
 
@@ -127,12 +132,14 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         cache: bool = False,
         max_cache_bytes: int = 2 << 30,
         list_file: str = '',
+        cache_side: int | None = None,
         **kwargs: Any,
     ) -> None:
         if not data_root and not data_prefix and not list_file:
             raise ValueError('FolderDataset needs a folder: set data_root')
         if isinstance(extensions, str):
             extensions = (extensions,)
+        self.cache_side = cache_side
         self.list_file = os.path.expanduser(list_file)
         self.extensions = tuple(sorted({e.lower() for e in extensions}))
         self.cache = ImageCache(max_cache_bytes) if cache else None
@@ -182,10 +189,20 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         for index in range(len(self)):
             path = super().get_data_info(index)['img_path']
             try:
-                cache.add(path, loader.load(path))
+                img = loader.load(path)
             except UnreadableImageError:
                 continue  # reported when the pipeline loads this sample
+            cache.add(path, self._reduced(img))
         cache.finish()
+
+    def _reduced(self, img: np.ndarray) -> np.ndarray:
+        height, width = img.shape[:2]
+        short = min(height, width)
+        if self.cache_side is None or short <= self.cache_side:
+            return img
+        side = self.cache_side
+        size = (round(height * side / short), round(width * side / short))
+        return resize(img, size, 'bicubic', 'fast')
 
     def get_data_info(self, idx: int) -> dict:
         """Return the description of a sample.

@@ -125,6 +125,7 @@ def _data(plan: Plan, folder: Folder, stage: Stage) -> dict[str, Any]:
         'crop_scale': plan.crop_scale,
         'num_workers': plan.workers,
         'cache': plan.cache,
+        'cache_side': plan.cache_side,
         'batch_size': stage.batch_size,
         'lr': float(f'{stage.lr:.3g}'),
         'max_epochs': stage.epochs,

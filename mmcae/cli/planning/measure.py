@@ -1,11 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Time a few steps of a config, without a run."""
 
-import resource
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: Steps that are timed, at most, and seconds after which no more are taken.
 MOST_STEPS, MOST_SECONDS = 12, 20.0
@@ -55,6 +56,10 @@ def measure(config: Path) -> StepTime:
             cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         loader_cfg = Config(cfg.train_dataloader.to_dict())
         loader_cfg.persistent_workers = False
+        # No more images than are needed: a cache decodes all at the start.
+        loader_cfg.dataset.indices = _some(
+            loader_cfg.dataset, loader_cfg.batch_size
+        )
         loader = Runner.build_dataloader(loader_cfg._cfg_dict, seed=0)
         model = MODELS.build(cfg.model)
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -69,18 +74,39 @@ def measure(config: Path) -> StepTime:
         del model, wrapper
         torch.cuda.empty_cache()
     else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = _peak_memory()
     seconds = statistics.median(times)
     return StepTime(seconds, statistics.median(waits) / seconds, memory)
 
 
-def _build_wrapper(model, cfg):
+def _peak_memory() -> int:
+    """The process's peak in bytes; 0 on Windows, which does not tell it."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == 'darwin' else 1024 * peak
+
+
+def _some(dataset: Any, batch_size: int) -> int:
+    """How many images of a dataset fill the batches of a measurement."""
+    from mmpretrain.registry import DATASETS
+
+    plain = DATASETS.build(dict(dataset, cache=False, lazy_init=True))
+    batches = 1 if dataset.get('cache') else 4
+    return min(len(plain.load_data_list()), batches * batch_size)
+
+
+def _build_wrapper(model: Any, cfg: Any) -> Any:
     from mmengine.optim import build_optim_wrapper
 
     return build_optim_wrapper(model, cfg)
 
 
-def _time_steps(torch, model, wrapper, loader, device):
+def _time_steps(
+    torch: Any, model: Any, wrapper: Any, loader: Any, device: str
+) -> tuple[list[float], list[float]]:
     """Seconds of each step after the first, and of its wait for images."""
     times, waits = [], []
     started = time.perf_counter()

@@ -208,6 +208,8 @@ class Plan:
         crop_scale: Area of a crop, as a share of the image.
         workers: Processes that load images.
         cache: Whether decoded images stay in memory.
+        cache_side: Short side that large images are reduced to there.
+        loading: Seconds at the start of each training to fill the memory.
         max_unreadable: Share of images that may be unreadable.
         precision: ``'float32'``, ``'float16'`` or ``'bfloat16'``.
         tokenizer: Its training; None if the target needs none.
@@ -225,6 +227,8 @@ class Plan:
     crop_scale: tuple[float, float]
     workers: int
     cache: bool
+    cache_side: int
+    loading: float
     max_unreadable: float
     precision: str
     tokenizer: Stage | None
@@ -240,9 +244,11 @@ class Plan:
 
     @property
     def duration(self) -> float:
-        """Seconds of all trainings, by the measured steps."""
-        first = self.tokenizer.duration if self.tokenizer else 0.0
-        return first + self.cae.duration
+        """Seconds of all trainings, by the measured batches."""
+        first = 0.0
+        if self.tokenizer is not None:
+            first = self.loading + self.tokenizer.duration
+        return first + self.loading + self.cae.duration
 
 
 def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
@@ -294,16 +300,22 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
         precision = 'float32'
     else:
         precision = 'bfloat16' if gpu is None or gpu.bfloat16 else 'float16'
-    cache = folder.decoded_bytes < min(_CACHE_LIMIT, 0.25 * machine.memory)
+    crop_scale = choose_crop(folder, image_size)
+    # The smallest crop keeps a quarter more pixels than the encoder gets.
+    side = 8 * round(1.25 * image_size / crop_scale[0] ** 0.5 / 8)
+    reduced = min(1.0, side / folder.short_side) ** 2 * folder.decoded_bytes
+    cache = reduced < min(_CACHE_LIMIT, 0.25 * machine.memory)
     plan = Plan(
         size=size,
         target=request.target,
         image_size=image_size,
         patch_size=patch_size,
         vocab_size=choose_vocabulary(folder, request.target, spec),
-        crop_scale=choose_crop(folder, image_size),
+        crop_scale=crop_scale,
         workers=choose_workers(machine, size, cache),
         cache=cache,
+        cache_side=side,
+        loading=cache * folder.images * folder.load_seconds,
         max_unreadable=max(0.01, round(2 * folder.unreadable, 3)),
         precision=precision,
         tokenizer=tokenizer,
@@ -433,48 +445,37 @@ def set_length(plan: Plan, request: Request) -> Plan:
         PlanError: If the time is not enough for an epoch.
     """
     spec = SIZES[plan.size]
-    steps = dict(zip(('cae', 'tokenizer'), spec.steps, strict=True))
     notes = list(plan.notes)
-    stages = {'tokenizer': plan.tokenizer, 'cae': plan.cae}
-    # A tokenizer gets a quarter of the time; a tenth is kept for the start,
-    # for checkpoints, and for a machine that becomes slower.
-    shares = {'tokenizer': 0.25, 'cae': 0.75 if plan.tokenizer else 1.0}
-    set_stages: dict[str, Stage | None] = {'tokenizer': None}
-    for name, stage in stages.items():
-        if stage is None:
-            continue
-        batches = steps[name] * stage.accumulation
-        epochs = -(-batches // stage.batches)
-        most = spec.max_epochs
-        if name == 'tokenizer':
-            most //= 4
-        epochs = min(max(epochs, 10), most)
-        if request.seconds is not None:
-            epoch = stage.batches * (stage.seconds or 0.0)
-            available = 0.9 * request.seconds * shares[name]
-            # A tokenizer longer than its ordinary length gains little.
-            most = min(most, 2 * epochs) if name == 'tokenizer' else most
-            epochs = min(int(available / epoch) if epoch else most, most)
-            if epochs < 1:
-                raise PlanError(
-                    f'one epoch of the {name} takes {duration_text(epoch)}, '
-                    f'more than its share of --time '
-                    f'({duration_text(available)}): give more time, a smaller '
-                    '--size, or fewer images'
-                )
-        short = epochs * stage.batches / batches
-        if name == 'cae' and short < 0.5:
-            notes.append(
-                f'{epochs * stage.batches // stage.accumulation:,} steps are '
-                f'few ({steps[name]:,} are usual for this size): the first '
-                'hundreds only learn where the frequent codes are; give more '
-                '--time'
-            )
-        warmup = max(1, round(0.05 * epochs)) if epochs > 1 else 0
-        set_stages[name] = replace(stage, epochs=epochs, warmup_epochs=warmup)
-    cae = set_stages['cae']
-    assert cae is not None
-    plan = replace(plan, tokenizer=set_stages['tokenizer'], cae=cae)
+    usual, usual_tokenizer = spec.steps
+    budget = request.seconds
+    if budget is not None:
+        # The rest is for the start, for checkpoints, and for a machine that
+        # becomes slower.
+        budget *= 0.9
+        budget -= plan.loading * (2 if plan.tokenizer else 1)
+    share = 0.25 if plan.tokenizer else 0.0
+    tokenizer = plan.tokenizer
+    if tokenizer is not None:
+        epochs = _usual_epochs(tokenizer, usual_tokenizer, spec.max_epochs)
+        if budget is not None:
+            # More than twice its usual length gains a tokenizer little.
+            most = _affordable('tokenizer', tokenizer, share * budget)
+            epochs = min(most, 2 * epochs, spec.max_epochs)
+        tokenizer = _with_epochs(tokenizer, epochs)
+    cae = plan.cae
+    epochs = _usual_epochs(cae, usual, spec.max_epochs)
+    if budget is not None:
+        most = _affordable('CAE', cae, (1 - share) * budget)
+        epochs = min(most, spec.max_epochs)
+    cae = _with_epochs(cae, epochs)
+    steps = cae.total_batches // cae.accumulation
+    if steps < 0.5 * usual:
+        notes.append(
+            f'{steps:,} steps are few ({usual:,} are usual for this size): '
+            'the first hundreds only learn where the frequent codes are; '
+            'give more --time'
+        )
+    plan = replace(plan, tokenizer=tokenizer, cae=cae)
     if request.seconds is not None and plan.duration < 0.5 * request.seconds:
         notes.append(
             f'the plan stops at {cae.epochs:,} epochs and leaves time over: a '
@@ -486,6 +487,32 @@ def set_length(plan: Plan, request: Request) -> Plan:
             'smaller --size'
         )
     return replace(plan, notes=tuple(notes))
+
+
+def _usual_epochs(stage: Stage, steps: int, most: int) -> int:
+    """Epochs that make a number of steps, from 10 to the most."""
+    epochs = -(-steps * stage.accumulation // stage.batches)
+    return min(max(epochs, 10), most)
+
+
+def _affordable(name: str, stage: Stage, seconds: float) -> int:
+    """Epochs that a time is enough for; PlanError if it is one or none.
+
+    The warm-up and the rest of the schedule need an epoch each.
+    """
+    epoch = stage.batches * (stage.seconds or 1e-6)
+    if seconds < 2 * epoch:
+        raise PlanError(
+            f'two epochs of the {name} take {duration_text(2 * epoch)}, and '
+            f'of --time it gets {duration_text(max(0.0, seconds))}: give more '
+            'time, a smaller --size, or fewer images'
+        )
+    return int(seconds / epoch)
+
+
+def _with_epochs(stage: Stage, epochs: int) -> Stage:
+    warmup = max(1, round(0.05 * epochs))
+    return replace(stage, epochs=epochs, warmup_epochs=warmup)
 
 
 def _check_images(folder: Folder) -> None:

@@ -113,16 +113,17 @@ def _stage(stage: Stage) -> str:
 
 def _needs(plan: Plan, request: Request, waiting: float) -> str:
     seconds = plan.cae.seconds or 0.0
-    share = (
-        f', {waiting:.0%} of it waiting for images' if waiting > 0.2 else ''
-    )
-    asked = ''
+    share = start = asked = ''
+    if waiting > 0.2:
+        share = f', {waiting:.0%} of it waiting for images'
+    if plan.loading > 20:
+        start = f', {duration_text(plan.loading)} to load the images first'
     if request.seconds is not None:
         asked = f' (of {duration_text(request.seconds)} asked for)'
     return (
         f'{duration_text(plan.duration)} in all{asked}, by a measured batch '
-        f'of {1000 * seconds:,.0f} ms{share}; {size_text(plan.memory)} of '
-        f'memory, {size_text(plan.disk)} of disk'
+        f'of {1000 * seconds:,.0f} ms{share}{start}; '
+        f'{size_text(plan.memory)} of memory, {size_text(plan.disk)} of disk'
     )
 
 
@@ -161,6 +162,9 @@ def _next(
     yield 'Next: features of images, for scikit-learn, a search or a plot'
     images = 'FOLDER' if folder.is_list else folder.name
     yield _command('extract', out / 'cae.py', cae, images, out / 'images.npz')
+    if len(folder.subfolders) > 1:
+        yield 'or what it is worth, if the subfolders are classes'
+        yield _command('probe', cae, folder.name)
     yield 'or a classifier (PATH has train/CLASS and val/CLASS)'
     yield _command('train', out / 'finetune.py') + (
         ' --cfg-options data_root=PATH num_classes=N'
