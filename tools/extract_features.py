@@ -28,6 +28,7 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis import extract_features
+from mmcae.checkpoint.packaged import is_packaged
 from mmcae.datasets import FolderDataset
 from mmcae.datasets.transforms.load_image import UnreadableImageError
 from mmcae.launch.runner import run
@@ -46,8 +47,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         'checkpoint',
-        help="checkpoint in any format that mmcae reads; 'random' for newly "
-        'initialized weights',
+        help="checkpoint in any format that mmcae reads; 'mmcae://NAME' for "
+        "weights of the package; 'random' for newly initialized weights",
     )
     parser.add_argument('root', type=Path, help='folder of images')
     parser.add_argument(
@@ -107,7 +108,8 @@ def load_model(args: argparse.Namespace) -> torch.nn.Module:
     config.model.pop('target_generator', None)
     torch.manual_seed(args.seed)
     random = args.checkpoint == 'random'
-    if not random and not os.path.isfile(args.checkpoint):
+    given = random or is_packaged(args.checkpoint)
+    if not given and not os.path.isfile(args.checkpoint):
         raise FileNotFoundError(
             f"there is no checkpoint {args.checkpoint}; 'random' initializes "
             'the weights instead'
