@@ -9,6 +9,8 @@ The way from a file to a model, in the order in which a file travels:
        From a URL to a checked file in the cache.
    ``transfer``
        What a web server may ask of us in time and bytes.
+   ``packaged``
+       From ``mmcae://NAME`` to a checked file of the package.
    ``reading``
        `read_checkpoint`: from a path to the content. Start reading here.
    ``mmengine_loader``

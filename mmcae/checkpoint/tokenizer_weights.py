@@ -27,7 +27,8 @@ _HOW_TO_GET = (
     'or ' + ' and '.join(TOKENIZER_URLS[2:]) + ' after `python '
     'tools/model_converters/dalle_to_mmcae.py encoder.pkl '
     'dalle_encoder.pth`; a tokenizer of your own images: `python '
-    'tools/train.py configs/tokenizer/...`'
+    'tools/train.py configs/tokenizer/...`; small tokenizers of digits and '
+    'of emoji travel in the package: mmcae://dvae_... (docs/weights.md)'
 )
 
 

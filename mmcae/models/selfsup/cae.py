@@ -17,6 +17,7 @@ from mmcae.registry import MODELS
 
 from ..backbones.cae_vit import PatchEmbedding
 from ..layers import PatchSplit, split_patches
+from ..target_generators.common import load_packaged
 from .health import TokenHealth, latent_health
 from .tokens import TokenListener, check_pixel_norm, masked_tokens
 
@@ -263,9 +264,13 @@ def _fit_state_dict(
 
 
 def _excuse_tokenizer(module: CAE, incompatible: Any) -> None:
-    """Do not report the weights of the tokenizer as missing."""
+    """Do not report the weights of the tokenizer as missing.
+
+    A tokenizer of the package is loaded now: its file is always there.
+    """
     missing = incompatible.missing_keys
     missing[:] = [k for k in missing if 'target_generator.' not in k]
+    load_packaged(module.target_generator)
 
 
 def _tokenizer(prefix: str) -> str:
