@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.config.components import check_components
 from mmcae.config.option_text import Options
 from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
@@ -21,6 +22,7 @@ from mmcae.launch.distributed import (
 from mmcae.launch.errors import clear_errors as clear_errors
 from mmcae.launch.errors import loop_started
 from mmcae.launch.errors import run as run
+from mmcae.launch.fit import check_fit
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
 
 CFG_OPTIONS_HELP = (
@@ -133,9 +135,11 @@ def set_loader_defaults(
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
-        if loader is None:
+        if not isinstance(loader, dict):  # `check_values` refuses the rest
             continue
         workers = loader.get('num_workers', 0)
+        if not isinstance(workers, int):
+            continue
         if cfg.get('default_scope') in ('mmpretrain', 'mmcae'):
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
             loader.setdefault('pin_memory', has_accelerator())
@@ -161,6 +165,7 @@ def build_runner(cfg: Config) -> Runner:
         ConfigError: If a value is wrong. No image has been read by then.
     """
     check_values(cfg)
+    check_components(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
@@ -168,6 +173,7 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg)
     else:
         runner = Runner.from_cfg(cfg)
+    check_fit(cfg, runner.model)
     runner.register_hook(loop_started)
     return runner
 
