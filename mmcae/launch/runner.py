@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.config.components import check_components
 from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
 
@@ -24,6 +25,7 @@ from mmcae.launch.distributed import (
 from mmcae.launch.errors import clear_errors as clear_errors
 from mmcae.launch.errors import loop_started
 from mmcae.launch.errors import run as run
+from mmcae.launch.fit import check_fit
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
 from mmcae.launch.tolerant_logs import Runner as TolerantRunner
 
@@ -74,9 +76,11 @@ def set_loader_defaults(
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
-        if loader is None:
+        if not isinstance(loader, dict):  # `check_values` refuses the rest
             continue
         workers = loader.get('num_workers', 0)
+        if not isinstance(workers, int):
+            continue
         if cfg.get('default_scope') in ('mmpretrain', 'mmcae'):
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
             loader.setdefault('pin_memory', has_accelerator())
@@ -102,6 +106,7 @@ def build_runner(cfg: Config) -> Runner:
         ConfigError: If a value is wrong. No image has been read by then.
     """
     check_values(cfg)
+    check_components(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
@@ -109,6 +114,7 @@ def build_runner(cfg: Config) -> Runner:
         runner = (TolerantRunner if is_full() else ConsoleRunner).from_cfg(cfg)
     else:
         runner = RUNNERS.build(cfg)
+    check_fit(cfg, runner.model)
     runner.register_hook(loop_started)
     return runner
 
