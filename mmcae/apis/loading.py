@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Build a model from a checkpoint alone, a config, or a name of the zoo."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ def _from_name(
         if is_file:
             _load_weights(model, checkpoint, name)
         else:
-            model.init_weights()
+            _draw_weights(model)
     model._config = cfg  # as mmpretrain's get_model does
     return checkpoint, LoadedModel(model, cfg, name=path.stem)
 
@@ -211,6 +212,21 @@ def _load_weights(
             f'the decoder ({len(lacking)} are missing, e.g. neck.{lacking[0]})'
             ': give a checkpoint of pretraining'
         )
+
+
+def _draw_weights(model: nn.Module) -> None:
+    """Initialize a model, but not its tokenizer, which has a file."""
+    tokenizer = getattr(model, 'target_generator', None)
+    if tokenizer is not None:
+        model.target_generator = None  # type: ignore[assignment]
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # mmengine logs each tensor
+    try:
+        model.init_weights()  # type: ignore[operator]
+    finally:
+        logging.disable(before)
+        if tokenizer is not None:
+            model.target_generator = tokenizer
 
 
 def _load_tokenizer(
