@@ -137,6 +137,9 @@ def _from_name(
         checkpoint = load_from_local(str(path), 'cpu')
     cfg = _config_of(checkpoint, name, config)
     model_cfg = _without_init(cfg.model)
+    # Many configs have it beside the model, where mmengine's Runner finds it.
+    if cfg.get('data_preprocessor'):
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not with_tokenizer:
         model_cfg.pop('target_generator', None)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -253,25 +256,25 @@ def _load_tokenizer(
             return
     # A relative path may lead to the tokenizer of another run, so the first
     # file with the recorded weights is taken.
+    problem = ''
     for file in files:
         try:
             load_tokenizer_weights(module, file)
-        except DownloadError as error:
+        except (DownloadError, ValueError) as error:
             if given is not None:
                 raise
-            loaded.notes.append(
-                f'the tokenizer is not here ({error}); give its file as '
-                'tokenizer=...'
+            problem = f'the tokenizer cannot be loaded ({error})'
+            continue
+        problem = ''
+        if wanted and wanted != weights_digest(module):
+            problem = (
+                f'{os.path.basename(file)} is not the tokenizer that this '
+                'checkpoint was trained with'
             )
-            return
-        if not wanted or wanted == weights_digest(module):
-            break
-    if wanted and wanted != weights_digest(module):
-        info = getattr(module, 'weights_info', None) or {}
-        loaded.notes.append(
-            f'{info.get("file")} is not the tokenizer that this checkpoint '
-            'was trained with; give the right file as tokenizer=...'
-        )
+            continue
+        break
+    if problem:
+        loaded.notes.append(f'{problem}; give the right file as tokenizer=...')
         return
     loaded.tokenizer = module
 
