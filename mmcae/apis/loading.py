@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Build a model from a checkpoint alone, a config, or a name of the zoo."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -136,6 +137,9 @@ def _from_name(
         checkpoint = load_from_local(str(path), 'cpu')
     cfg = _config_of(checkpoint, name, config)
     model_cfg = _without_init(cfg.model)
+    # Many configs have it beside the model, where mmengine's Runner finds it.
+    if cfg.get('data_preprocessor'):
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
     if not with_tokenizer:
         model_cfg.pop('target_generator', None)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -143,7 +147,7 @@ def _from_name(
         if is_file:
             _load_weights(model, checkpoint, name)
         else:
-            model.init_weights()
+            _draw_weights(model)
     model._config = cfg  # as mmpretrain's get_model does
     return checkpoint, LoadedModel(model, cfg, name=path.stem)
 
@@ -213,6 +217,21 @@ def _load_weights(
         )
 
 
+def _draw_weights(model: nn.Module) -> None:
+    """Initialize a model, but not its tokenizer, which has a file."""
+    tokenizer = getattr(model, 'target_generator', None)
+    if tokenizer is not None:
+        model.target_generator = None  # type: ignore[assignment]
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # mmengine logs each tensor
+    try:
+        model.init_weights()  # type: ignore[operator]
+    finally:
+        logging.disable(before)
+        if tokenizer is not None:
+            model.target_generator = tokenizer
+
+
 def _load_tokenizer(
     loaded: LoadedModel,
     module: nn.Module,
@@ -237,25 +256,25 @@ def _load_tokenizer(
             return
     # A relative path may lead to the tokenizer of another run, so the first
     # file with the recorded weights is taken.
+    problem = ''
     for file in files:
         try:
             load_tokenizer_weights(module, file)
-        except DownloadError as error:
+        except (DownloadError, ValueError) as error:
             if given is not None:
                 raise
-            loaded.notes.append(
-                f'the tokenizer is not here ({error}); give its file as '
-                'tokenizer=...'
+            problem = f'the tokenizer cannot be loaded ({error})'
+            continue
+        problem = ''
+        if wanted and wanted != weights_digest(module):
+            problem = (
+                f'{os.path.basename(file)} is not the tokenizer that this '
+                'checkpoint was trained with'
             )
-            return
-        if not wanted or wanted == weights_digest(module):
-            break
-    if wanted and wanted != weights_digest(module):
-        info = getattr(module, 'weights_info', None) or {}
-        loaded.notes.append(
-            f'{info.get("file")} is not the tokenizer that this checkpoint '
-            'was trained with; give the right file as tokenizer=...'
-        )
+            continue
+        break
+    if problem:
+        loaded.notes.append(f'{problem}; give the right file as tokenizer=...')
         return
     loaded.tokenizer = module
 

@@ -62,6 +62,7 @@ def recorded_config(
     if not isinstance(values.get('model'), dict):
         return None
     check_types(values['model'], name)
+    check_types(values.get('data_preprocessor'), name)
     return Config(values)
 
 

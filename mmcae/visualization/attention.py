@@ -8,7 +8,9 @@ import numpy as np
 
 from .contact_sheet import HeatMap
 
-_FRAME = (1.0, 0.1, 0.1)
+_FRAME = (0.0, 1.0, 1.0)
+# The frame is an eighth of a patch wide, so small patches are enlarged.
+_SMALLEST_PATCH = 24
 
 
 def attention_panels(
@@ -51,12 +53,14 @@ def frame_patch(
         patch: Row and column of the patch.
 
     Returns:
-        A copy of the image.
+        A copy of the image, enlarged if its patches are small.
     """
-    height, width = (image.shape[axis] // grid[axis] for axis in range(2))
+    side = min(image.shape[axis] // grid[axis] for axis in range(2))
+    factor = -(-_SMALLEST_PATCH // side)
+    framed = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = (framed.shape[axis] // grid[axis] for axis in range(2))
     top, left = patch[0] * height, patch[1] * width
-    line = max(1, min(height, width) // 8)
-    framed = np.array(image)
+    line = min(height, width) // 8
     part = framed[top : top + height, left : left + width]
     inner = part[line:-line, line:-line].copy()
     part[:] = _FRAME

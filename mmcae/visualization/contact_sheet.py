@@ -187,7 +187,7 @@ def _wrapped(caption: str) -> str:
     """Break long lines, such as names of files, and shorten very long ones."""
     lines = []
     for line in caption.splitlines():
-        parts = textwrap.wrap(line, 22, break_long_words=True)
+        parts = textwrap.wrap(line, 26, break_long_words=True)
         lines += [*parts[:2], '...'] if len(parts) > 3 else parts
     return '\n'.join(lines)
 

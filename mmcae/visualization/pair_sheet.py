@@ -21,8 +21,7 @@ def pair_sheet(
         images: RGB in [0, 1], each ``(H, W, 3)``.
         colors: RGB in [0, 1], each ``(h, w, 3)``. NaN is drawn as the image,
             pale and gray.
-        names: Names of the images; drawn over the first row only if there is
-            one row.
+        names: Names of the images, drawn if one row holds all images.
         columns: Images in a row.
 
     Returns:
@@ -34,12 +33,12 @@ def pair_sheet(
     if columns < 1:
         raise ValueError(f'columns must be positive, got {columns}')
     rows, captions = [], []
-    titles = [str(number) for number in range(min(columns, len(images)))]
+    # Titles must differ, because equal ones would be one column.
     if len(images) <= columns and len(names) == len(images):
-        # Names that occur twice would be one column.
-        titles = [f'{name[:14]}{" " * i}' for i, name in enumerate(names)]
+        short = [name if len(name) < 17 else f'{name[:14]}…' for name in names]
+        titles = [t + ' ' * short[:i].count(t) for i, t in enumerate(short)]
     else:
-        titles = [' ' * (i + 1) for i in range(len(titles))]
+        titles = [' ' * (i + 1) for i in range(min(columns, len(images)))]
     for start in range(0, len(images), columns):
         part = slice(start, start + columns)
         below = [

@@ -9,10 +9,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.tiny_checkpoint import CONFIG, TOKENIZER, write_checkpoints
+from mmengine.config import Config
 from mmengine.registry import MODELS
 from PIL import Image
 
-from mmcae.apis import load_model, reconstruct, reconstruct_many
+from mmcae.apis import (
+    attention_maps,
+    encode_images,
+    load_model,
+    reconstruct,
+    reconstruct_many,
+)
 from mmcae.apis.image_views import prepare, view_maker
 from mmcae.apis.prediction import predict_masked
 from mmcae.checkpoint.errors import UnreadableCheckpointError
@@ -217,6 +224,9 @@ def test_tokenizer__of_another_run_is_passed_over(
     write_checkpoints(tmp_path, seed=1)  # where the relative path leads
     found = reconstruct(checkpoint, PIXELS, MASK)
     np.testing.assert_array_equal(found.picture, result.picture)
+    torch.save(dict(weight=torch.ones(2)), tmp_path / TOKENIZER)
+    found = reconstruct(checkpoint, PIXELS, MASK)
+    np.testing.assert_array_equal(found.picture, result.picture)
 
 
 def test_another_tokenizer__is_not_used(checkpoint, tmp_path):
@@ -259,6 +269,33 @@ def test_predict_masked__has_no_others_with_one_masked_patch(loaded):
     assert found.alignment.shape == (1, 1)
     assert found.others.isnan().all()
     assert found.tokens is None
+
+
+def test_preprocessor__beside_the_model_is_used(checkpoint, result, tmp_path):
+    """Many configs have it there, and mmengine's Runner moves it."""
+    saved = torch.load(checkpoint)
+    config = Config.fromstring(saved['meta']['cfg'], '.py')
+    config.data_preprocessor = config.model.pop('data_preprocessor')
+    saved['meta']['cfg'] = config.pretty_text
+    path = tmp_path / 'beside.pth'
+    torch.save(saved, path)
+    found = reconstruct(path, PIXELS, MASK)
+    np.testing.assert_array_equal(found.alignment, result.alignment)
+
+
+def test_classifier__has_features_and_attention(tmp_path):
+    loaded = load_model(
+        'random', config='tiny-p8_cae-pre_1xb64-coslr-30e_digits-32px'
+    )
+    maker = view_maker(loaded)
+    (inputs,) = prepare(loaded, [maker.views(PIXELS)])
+    view = torch.from_numpy(maker.views(PIXELS)[0].copy()).float()
+    expected = (view - 76.5) / 89.25  # RGB, as in the config
+    torch.testing.assert_close(inputs[0], expected.permute(2, 0, 1))
+    (item,) = encode_images(loaded, [PIXELS], maker)
+    assert item.patches.shape == (4, 4, 64)
+    found = attention_maps(loaded.backbone, inputs)
+    assert found.of_class_token().shape == (1, 4, 4)
 
 
 def test_mistakes__are_one_sentence(checkpoint, tmp_path):

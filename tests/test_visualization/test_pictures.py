@@ -78,10 +78,12 @@ def test_attention_panels__frame_the_patch_and_scale_each_map():
     assert list(panels) == ['image', 'one', 'two']
     assert panels['one'].high == 0.1
     assert panels['two'].high == 1
-    assert (panels['image'] != IMAGE).any(-1).sum() == 4
-    framed = frame_patch(np.zeros((16, 16, 3)), (2, 2), (1, 0))
-    assert framed[8, 0, 0] == framed[15, 7, 0] == 1
-    assert framed[9:15, 1:7].max() == framed[:8].max() == 0
+    enlarged = IMAGE.repeat(12, 0).repeat(12, 1)
+    changed = (panels['image'] != enlarged).any(-1)
+    assert changed[24:48, 48:72].sum() == changed.sum() == 24**2 - 18**2
+    framed = frame_patch(np.zeros((64, 64, 3)), (2, 2), (1, 0))
+    assert framed[32, 0, 1] == framed[63, 31, 1] == framed[35, 3, 1] == 1
+    assert framed[36:60, 4:28].max() == framed[:32].max() == 0
 
 
 def test_pair_sheet__draws_the_colors_below_the_images():
