@@ -217,6 +217,7 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
         tokenizer=plan.tokenizer
         and replace(plan.tokenizer, seconds=measured['tokenizer'].seconds),
         memory=max(item.memory for item in measured.values()),
+        threads=measured['cae'].threads,
     )
     plan = set_length(plan, request)
     waiting = measured['cae'].waiting
@@ -254,10 +255,11 @@ def _write_only(plan: Any, folder: Any, target: Path, out: Path) -> None:
     from mmcae.cli.planning.configs import write_configs
 
     target.mkdir(parents=True, exist_ok=True)
+    threads = f'OMP_NUM_THREADS={plan.threads} ' if plan.threads else ''
     print('Train with:')
     for name, content in write_configs(plan, folder, out).items():
         (target / name).write_text(content, 'utf-8')
-        print(f'  mmcae train {target / name}')
+        print(f'  {threads}mmcae train {target / name}')
 
 
 def _write_run(plan: Any, folder: Any, out: Path) -> None:
@@ -293,8 +295,12 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     """Run the trainings that are not done."""
     import time
 
+    import torch
+
     from mmcae.cli.planning import configs, text
 
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
     start = time.perf_counter()
     try:
         if plan.tokenizer is not None:
@@ -318,6 +324,7 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
     from mmcae.checkpoint.work_dir import checkpoints_in
     from mmcae.cli import train as train_verb
     from mmcae.cli.planning.progress import ProgressHook, silence_console
+    from mmcae.cli.planning.text import verdict
     from mmcae.launch.runner import build_runner, train
 
     if checkpoint.is_file():
@@ -334,6 +341,9 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         runner = build_runner(cfg)
     silence_console(runner)
-    for hook in (*hooks, ProgressHook(title)):
+    progress = ProgressHook(title)
+    for hook in (*hooks, progress):
         runner.register_hook(hook)
     train(runner)
+    for sentence in verdict(progress.final):
+        print(f'weak       {sentence}')

@@ -156,7 +156,9 @@ def test_pretrain__plans_write_configs_and_train_nothing(
     )
     assert not (tmp_path / 'work_dirs').exists()
     assert run(photos, '--config-out', 'mine', '--out', 'run') == 0
-    assert 'mmcae train mine/cae.py' in capsys.readouterr().out
+    assert (
+        'OMP_NUM_THREADS=1 mmcae train mine/cae.py' in capsys.readouterr().out
+    )
     assert not (tmp_path / 'run').exists()
     cfg = load_config('mine/tokenizer.py')
     assert cfg.work_dir == str(tmp_path / 'run/tokenizer')

@@ -30,6 +30,9 @@ class ProgressHook(Hook):
 
     Args:
         title: What is trained.
+
+    Attributes:
+        final: The last values of the scalars in `SHOWN`, after the training.
     """
 
     priority = 'VERY_LOW'
@@ -38,6 +41,7 @@ class ProgressHook(Hook):
         self.title = title
         self._started = self._printed = 0.0
         self._first = 0
+        self.final: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock."""
@@ -72,6 +76,16 @@ class ProgressHook(Hook):
             print(f'\r\x1b[K{line[:200]}', end=end, flush=True)
         else:
             print(line, flush=True)
+
+    def after_train(self, runner: Runner) -> None:
+        """Keep the last values for a verdict."""
+        self.final = {
+            name: float(
+                runner.message_hub.log_scalars[f'train/{name}'].mean(50)
+            )
+            for name in SHOWN
+            if f'train/{name}' in runner.message_hub.log_scalars
+        }
 
 
 def scalars(hub: MessageHub) -> list[str]:

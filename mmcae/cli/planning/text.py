@@ -93,10 +93,13 @@ def _machine(machine: Machine) -> str:
 
 def _model(plan: Plan) -> str:
     side = plan.image_size
+    threads = ''
+    if plan.threads:
+        threads = f', {plan.threads} thread{"s" if plan.threads > 1 else ""}'
     return (
         f'{plan.size} ({SIZES[plan.size].model}), images of {side} px, '
         f'{plan.grid} x {plan.grid} patches, half of them masked; '
-        f'{plan.precision}'
+        f'{plan.precision}{threads}'
     )
 
 
@@ -132,6 +135,30 @@ def size_text(number: int) -> str:
     if number < 1e9:
         return f'{number / 1e6:.0f} MB'
     return f'{number / 1e9:.1f} GB'
+
+
+def verdict(final: dict[str, float]) -> list[str]:
+    """What the last values of a training warn of, a sentence each.
+
+    Args:
+        final: The last values of ``psnr`` (of a tokenizer), or of ``acc`` and
+            ``acc_position`` (of CAE).
+    """
+    warnings = []
+    psnr = final.get('psnr')
+    if psnr is not None and psnr < 17:
+        warnings.append(
+            f'the tokenizer draws coarse pictures ({psnr:.1f} dB, below 17): '
+            'its tokens say little; give more --time'
+        )
+    acc, position = final.get('acc'), final.get('acc_position')
+    if acc is not None and position is not None and acc < 1.2 * position:
+        warnings.append(
+            f'CAE predicts {acc:.0%} of the tokens, and the frequent token of '
+            f'each position alone would give {position:.0%}: it has learned '
+            'little from the images; give more --time'
+        )
+    return warnings
 
 
 def next_steps(
