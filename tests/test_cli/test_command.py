@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The command ``mmcae``: it starts at once, and mistakes are one sentence."""
 
+import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from mmengine.config import Config
@@ -59,14 +59,15 @@ def test_help__imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
-def test_help__comes_within_half_a_second():
+def test_help__takes_less_than_half_a_second():
+    """Of processor time, because other tests may run at the same time."""
     code = 'import mmcae_command; mmcae_command.main(["train", "--help"])'
-    seconds = []
-    for _ in range(5):  # on a busy machine, one of them has luck
-        start = time.perf_counter()
-        assert '--resume' in fresh(code).stdout
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5, seconds
+    before = os.times()
+    assert '--resume' in fresh(code).stdout
+    after = os.times()
+    seconds = after.children_user - before.children_user
+    seconds += after.children_system - before.children_system
+    assert 0 < seconds < 0.5
 
 
 def test_verb__runs_after_the_package_has_started():
