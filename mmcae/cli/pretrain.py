@@ -76,6 +76,8 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or Path('work_dirs') / f'pretrain_{name_of(path)}'
     out = out.expanduser()
     stops = args.dry_run or args.config_out is not None
+    if args.config_out is not None:
+        _check_free(args.config_out.expanduser())
     try:
         asked = _asked(args)
         earlier = None if stops or args.overwrite else _read_record(out)
@@ -106,6 +108,16 @@ def _import_quietly() -> None:
         import mmcae.datasets
         import mmcae.engine
         import mmcae.models  # noqa: F401
+
+
+def _check_free(target: Path) -> None:
+    """Configs that a user may have changed are not written over."""
+    there = [n for n in ('tokenizer.py', 'cae.py') if (target / n).exists()]
+    if there:
+        raise FileExistsError(
+            f'{target / there[0]} is there already; remove it or choose '
+            'another folder for --config-out'
+        )
 
 
 def name_of(path: Path) -> str:

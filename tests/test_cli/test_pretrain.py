@@ -165,6 +165,9 @@ def test_pretrain__plans_write_configs_and_train_nothing(
     assert cfg.train_cfg.max_epochs == 2
     checkpoint = load_config('mine/cae.py').tokenizer
     assert checkpoint == str(tmp_path / 'run/tokenizer/epoch_2.pth')
+    # A changed config is not written over.
+    assert run(photos, '--config-out', 'mine') == 1
+    assert 'mine/tokenizer.py is there already' in one_error(capsys)
 
 
 @pytest.mark.slow
