@@ -12,6 +12,8 @@
 #                   PYTHON_VERSION=3.12 DIR=wheels
 #   make benchmark  what a training step costs, beside mmpretrain (hours)
 #   make reliability  faults injected into trainings, and what survives (30 min)
+#   make weights    the small models that travel in the package (10 min.);
+#                   PACKAGES="emoji-datasource-*.tgz", see docs/weights.md
 #   make gpu-check  what is claimed for GPUs, on one (10 minutes); without a
 #                   GPU, with small sizes: GPU_CHECK="--device cpu"
 #
@@ -22,6 +24,7 @@ PIP_FLAGS ?=
 VENV ?= .venv
 LANES ?=
 GPU_CHECK ?= --device cuda
+PACKAGES ?=
 # For which Python `make wheelhouse` collects, where to, and options such as
 # --with scipy (see requirements/wheelhouse.py).
 PYTHON_VERSION ?= 3.12
@@ -45,7 +48,7 @@ REQUIRED := $(wildcard requirements/*.txt) setup.cfg setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow lanes lanes-core pins wheelhouse \
-	benchmark gpu-check reliability lint format docs clean
+	benchmark weights gpu-check reliability lint format docs clean
 
 help:
 	@sed -n '/^#   make/s/^# *//p' Makefile
@@ -109,6 +112,9 @@ benchmark: $(STAMP_BASE)
 
 reliability: $(STAMP_DEV)
 	$(BIN)/python benchmarks/reliability.py --write
+
+weights: $(STAMP_BASE)
+	$(BIN)/python benchmarks/make_weights.py --packages $(PACKAGES)
 
 gpu-check: $(STAMP_BASE)
 	$(BIN)/python benchmarks/gpu_check.py $(GPU_CHECK)

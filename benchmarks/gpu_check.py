@@ -86,7 +86,11 @@ def install_from(wheels: Path, out: Path) -> Path:
     site = folder / 'lib' / version / 'site-packages'
     # A virtual environment's own packages: venv shows those of the base only.
     others = [path for path in sys.path if path.endswith('-packages')]
-    (site / 'outer.pth').write_text('\n'.join(others) + '\n')
+    # Not plain paths: the .pth files in these folders count as well, such as
+    # the one by which setuptools supplies distutils to Python 3.12.
+    (site / 'outer.pth').write_text(
+        ''.join(f'import site; site.addsitedir({p!r})\n' for p in others)
+    )
     command = [sys.executable, '-m', 'pip', '--python', str(python)]
     command += ['install', '--no-index', '--no-deps', '--find-links']
     subprocess.run([*command, str(wheels), '-r', str(names)], check=True)

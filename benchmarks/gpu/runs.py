@@ -58,7 +58,7 @@ def finish(process: subprocess.Popen, work_dir: Path) -> None:
 
 def checkpoint_of(work_dir: Path) -> Path:
     """The newest checkpoint of a run."""
-    return Path((work_dir / 'last_checkpoint').read_text().strip())
+    return work_dir / (work_dir / 'last_checkpoint').read_text().strip()
 
 
 def losses_of(work_dir: Path) -> dict[int, float]:

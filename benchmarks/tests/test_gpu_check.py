@@ -156,7 +156,14 @@ def test_limits__of_a_gpu_and_of_a_long_run(tmp_path):
     assert check.limit(Settings('cpu', tmp_path, long=True)) == 1200
 
 
-def test_install_from__wheels_of_a_folder_beside_what_is_there(tmp_path):
+def test_install_from__wheels_of_a_folder_beside_what_is_there(
+    tmp_path, monkeypatch
+):
+    # As setuptools' file by which Python 3.12 finds distutils.
+    outer = tmp_path / 'outer-packages'
+    outer.mkdir()
+    (outer / 'shim.pth').write_text('import sys; sys.shim = 7\n')
+    monkeypatch.syspath_prepend(outer)
     wheels = tmp_path / 'wheels'
     wheels.mkdir()
     name = 'only_in_the_wheelhouse'
@@ -176,11 +183,12 @@ def test_install_from__wheels_of_a_folder_beside_what_is_there(tmp_path):
     (wheels / 'requirements.txt').write_text(f'{name}==1.0\n')
     python = gpu_check.install_from(wheels, tmp_path / 'out')
     assert python.is_relative_to(tmp_path / 'out-env')
-    code = f'import {name}, torch, mmengine; print({name}.VALUE)'
+    code = f'import sys, {name}, torch, mmengine; '
+    code += f'print({name}.VALUE, sys.shim)'
     done = subprocess.run(
         [python, '-c', code], capture_output=True, text=True, check=True
     )
-    assert done.stdout == '3\n'
+    assert done.stdout == '3 7\n'
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05, fused=True

@@ -79,8 +79,8 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01),
+    type='mmcae.OptimWrapper',
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
 auto_scale_lr = dict(base_batch_size=64)

@@ -78,7 +78,8 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01)
+    type='mmcae.OptimWrapper',
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01, fused=True),
 )
 
 param_scheduler = [

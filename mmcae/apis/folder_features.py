@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis.features import extract_features
+from mmcae.checkpoint.packaged import is_packaged
 from mmcae.config.search_path import find_config
 from mmcae.datasets import FolderDataset
 from mmcae.datasets.transforms.load_image import UnreadableImageError
@@ -128,7 +129,8 @@ def _load_model(name: str | Path, checkpoint: str, seed: int) -> Any:
     config.model.pop('target_generator', None)
     torch.manual_seed(seed)
     random = checkpoint == 'random'
-    if not random and not os.path.isfile(checkpoint):
+    given = random or is_packaged(checkpoint)
+    if not given and not os.path.isfile(checkpoint):
         raise FileNotFoundError(
             f"there is no checkpoint {checkpoint}; 'random' initializes the "
             'weights instead'

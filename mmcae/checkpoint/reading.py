@@ -13,7 +13,8 @@ from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
 )
-from mmcae.checkpoint.files import existing_file, sha256_of
+from mmcae.checkpoint.files import sha256_of
+from mmcae.checkpoint.packaged import local_file
 from mmcae.checkpoint.tensors import MapLocation
 from mmcae.checkpoint.writing import write_weights
 
@@ -40,7 +41,7 @@ def read_checkpoint(
     :mod:`mmcae.checkpoint.allow_list`.
 
     Args:
-        path: A local file.
+        path: A local file, or ``mmcae://NAME`` for weights of the package.
         map_location: As for ``torch.load``.
 
     Returns:
@@ -51,7 +52,8 @@ def read_checkpoint(
         UnsafeCheckpointError: If the file needs code to be read.
         UnreadableCheckpointError: If it is damaged or not a checkpoint.
     """
-    with open(existing_file(path), 'rb') as file:
+    path = local_file(path)
+    with open(path, 'rb') as file:
         return decode_file(file, str(path), map_location)
 
 
@@ -59,7 +61,7 @@ def read_with_digest(path: str | os.PathLike) -> tuple[dict, str]:
     """Read a checkpoint and the SHA-256 of exactly the bytes that were read.
 
     Args:
-        path: A local file.
+        path: As for :func:`read_checkpoint`.
 
     Returns:
         The content, as from :func:`read_checkpoint`, and 64 hexadecimal
@@ -68,7 +70,8 @@ def read_with_digest(path: str | os.PathLike) -> tuple[dict, str]:
     Raises:
         As :func:`read_checkpoint`.
     """
-    content = existing_file(path).read_bytes()
+    path = local_file(path)
+    content = path.read_bytes()
     checkpoint = decode_checkpoint(content, str(path))
     return checkpoint, hashlib.sha256(content).hexdigest()
 

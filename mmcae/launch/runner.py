@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmcae.config.components import check_components
 from mmcae.config.overrides import ConfigError
 from mmcae.config.values import check_values
 
@@ -16,6 +17,7 @@ from mmcae.launch.arguments import (
 )
 from mmcae.launch.arguments import StrictDictAction as StrictDictAction
 from mmcae.launch.arguments import add_common_arguments as add_common_arguments
+from mmcae.launch.console import ConsoleRunner, is_full
 from mmcae.launch.distributed import (
     has_accelerator,
     setup_cpu_distributed,
@@ -23,7 +25,9 @@ from mmcae.launch.distributed import (
 from mmcae.launch.errors import clear_errors as clear_errors
 from mmcae.launch.errors import loop_started
 from mmcae.launch.errors import run as run
+from mmcae.launch.fit import check_fit
 from mmcae.launch.token_store import share_sampler_seed, use_token_store
+from mmcae.launch.tolerant_logs import Runner as TolerantRunner
 
 
 def set_work_dir(cfg: Config, work_dir: str | None, config: str) -> None:
@@ -72,9 +76,11 @@ def set_loader_defaults(
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
-        if loader is None:
+        if not isinstance(loader, dict):  # `check_values` refuses the rest
             continue
         workers = loader.get('num_workers', 0)
+        if not isinstance(workers, int):
+            continue
         if cfg.get('default_scope') in ('mmpretrain', 'mmcae'):
             loader.setdefault('collate_fn', ConfigDict(type='default_collate'))
             loader.setdefault('pin_memory', has_accelerator())
@@ -100,13 +106,15 @@ def build_runner(cfg: Config) -> Runner:
         ConfigError: If a value is wrong. No image has been read by then.
     """
     check_values(cfg)
+    check_components(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
+    if cfg.get('runner_type', 'Runner') in ('Runner', 'mmcae.Runner'):
+        runner = (TolerantRunner if is_full() else ConsoleRunner).from_cfg(cfg)
     else:
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+    check_fit(cfg, runner.model)
     runner.register_hook(loop_started)
     return runner
 
@@ -119,7 +127,16 @@ def train(runner: Runner) -> None:
     """
     # Not at the top: the datasets import mmpretrain, which takes seconds.
     from mmcae.engine.hooks.data_health_hook import require_batches
+    from mmcae.engine.hooks.progress_hook import ProgressHook
 
     # The schedulers are built before any hook runs and need its length.
     require_batches(runner.train_loop.dataloader)
-    runner.train()
+    progress = ProgressHook()
+    if not is_full() and not any(
+        isinstance(hook, ProgressHook) for hook in runner.hooks
+    ):
+        runner.register_hook(progress)
+    try:
+        runner.train()
+    finally:
+        progress.close()

@@ -1,7 +1,30 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""An entry of the model zoo that has no published weights."""
+"""Entries of the model zoo: with weights of the package, or with none."""
 
+from mmengine.config import Config
 from modelindex.models.Model import Model
+
+from mmcae.checkpoint.packaged import packaged_weights
+
+
+class PackagedEntry(Model):
+    """An entry whose weights travel in the package.
+
+    mmpretrain's ``get_model`` asks for the weights only if it is going to
+    load them, and before it builds the model. At that moment the entry's
+    config (each look-up has its own) gets the tokenizer with which the
+    packaged CAE was trained, in place of the one in ``work_dirs``.
+    """
+
+    @property
+    def weights(self) -> str:
+        """The address of the weights, ``mmcae://NAME``."""
+        record = packaged_weights().get(self.name, {})
+        tokenizer = record.get('tokenizer')
+        if tokenizer and isinstance(self.config, Config):
+            target_generator = self.config.model.target_generator
+            target_generator.init_cfg.checkpoint = tokenizer
+        return self.data['Weights']
 
 
 class EntryWithoutWeights(Model):
@@ -42,3 +65,12 @@ def forbid_weights(entry: Model, elsewhere: str | None) -> None:
     """
     entry.__class__ = EntryWithoutWeights
     entry.elsewhere = elsewhere
+
+
+def use_packaged_weights(entry: Model) -> None:
+    """Turn an entry whose weights travel in the package into such an entry.
+
+    Args:
+        entry: Changed in place.
+    """
+    entry.__class__ = PackagedEntry

@@ -119,7 +119,8 @@ def _add_entries(hub: Any) -> None:
     """Add mmcae's entries to mmpretrain's, all of them or none."""
     if hub.mmcae_registered:
         return
-    from mmcae.zoo.entry import forbid_weights
+    from mmcae.checkpoint.packaged import is_packaged
+    from mmcae.zoo.entry import forbid_weights, use_packaged_weights
 
     # Set before the attempt: after a failure, mmpretrain's names must keep
     # working, and a second attempt would only warn again.
@@ -146,4 +147,6 @@ def _add_entries(hub: Any) -> None:
         if entry.weights is None:
             theirs = hub._models_dict.get(name)
             forbid_weights(entry, theirs and theirs.weights)
+        elif is_packaged(entry.weights):
+            use_packaged_weights(entry)
     hub._models_dict.update(Scratch._models_dict)

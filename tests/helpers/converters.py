@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
+from helpers.scripts import importable
+
 TOOLS = Path(__file__).parents[2] / 'tools/model_converters'
 #: Every converter that reads a checkpoint, with the options that it needs.
 CONVERTERS: dict[str, tuple[str, ...]] = {
@@ -26,7 +28,8 @@ def load_tool(name: str) -> ModuleType:
     """Import a converter by the name of its file."""
     spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
     tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    with importable(TOOLS):
+        spec.loader.exec_module(tool)
     return tool
 
 

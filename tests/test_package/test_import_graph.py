@@ -13,12 +13,13 @@ FLOORS = (
     ('mmcae.cli',),
     ('mmcae.launch',),
     ('mmcae.integration',),
-    ('mmcae.engine', 'mmcae.apis'),
+    ('mmcae.engine',),
+    ('mmcae.apis', 'mmcae.export'),
     ('mmcae.models', 'mmcae.datasets'),
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),
     ('mmcae.checkpoint', 'mmcae.utils'),
     ('mmcae.config', 'mmcae.registry'),
-    ('mmcae.namespace_guard', 'mmcae.version'),
+    ('mmcae.false_alarms', 'mmcae.namespace_guard', 'mmcae.version'),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 

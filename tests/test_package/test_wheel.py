@@ -2,6 +2,7 @@
 """A wheel, built from the source distribution, used far from the tree."""
 
 import importlib.util
+import json
 import os
 import shutil
 import site
@@ -17,6 +18,9 @@ import mmcae
 
 ROOT = Path(mmcae.__file__).resolve().parent.parent
 NAME = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
+TINY = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
+# What the weights of small models may add to the wheel, in bytes.
+MAX_WEIGHTS = 3_000_000
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,6 +50,9 @@ assert Config.fromfile('child.py').model.type == 'mmcae.CAE'
 from mmcae.utils import find_config, load_config
 assert str(find_config({NAME!r})).startswith(site)
 load_config({NAME!r}, {{'data_root': '/images'}})
+
+model = mmpretrain.get_model({TINY!r}, pretrained=True)
+assert model.target_generator.weights_info is not None
 print('all good')
 """
 # mim, and those of its imports that mmcae's own dependencies do not bring.
@@ -151,6 +158,20 @@ def test_wheel__holds_configs_tools_and_index(wheel):
     assert 'mmcae/.mim/model-index.yml' in names
     assert 'mmcae/py.typed' in names
     assert not [name for name in names if name.startswith('tests')]
+
+
+def test_wheel__holds_the_packaged_weights(wheel):
+    folder = 'mmcae/zoo/weights/'
+    files = {
+        info.filename.removeprefix(folder): info
+        for info in zipfile.ZipFile(wheel).infolist()
+        if info.filename.startswith(folder)
+    }
+    manifest = json.loads((ROOT / folder / 'weights.json').read_text())
+    packaged = {record['file'] for record in manifest.values()}
+    assert set(files) == {*packaged, 'weights.json', 'README.md'}
+    size = sum(info.compress_size for info in files.values())
+    assert size < MAX_WEIGHTS
 
 
 def test_wheel__works_away_from_the_repository(environment, tmp_path):

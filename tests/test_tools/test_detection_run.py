@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_coco
 import torch
 from helpers import toy_project
+from helpers.scripts import load_script
 from mmengine.registry import MODELS
 from PIL import Image
 
@@ -19,6 +19,7 @@ from mmcae.utils import load_config
 
 pytest.importorskip('mmdet.models')
 
+tiny_coco = load_script('tools/dataset_converters/tiny_coco.py')
 ROOT = resource_root()
 TRAIN, TEST = ROOT / 'tools' / 'train.py', ROOT / 'tools' / 'test.py'
 DIST_TRAIN = ROOT / 'tools' / 'dist_train.sh'

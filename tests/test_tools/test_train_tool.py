@@ -40,7 +40,8 @@ def test_train__default_work_dir_and_log(trained):
     assert 'error:' in log  # the validation metric
     # One process with batch size 4; the base batch size is 8.
     assert 'Scaling the original LR by 0.5' in log
-    assert 'mmcae.AmpOptimWrapper' in log
+    (file,) = folder.glob('work_dirs/toy/*/*.log')
+    assert 'mmcae.AmpOptimWrapper' in file.read_text()
 
 
 def test_train__resumes(trained, monkeypatch, capfd):

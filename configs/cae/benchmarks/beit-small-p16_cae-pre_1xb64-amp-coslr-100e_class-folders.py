@@ -128,7 +128,12 @@ optim_wrapper = dict(
     type='mmcae.AmpOptimWrapper',  # float16 on a GPU, bfloat16 on a CPU
     constructor='mmcae.LayerDecayOptimWrapperConstructor',
     optimizer=dict(
-        type='AdamW', lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+        type='AdamW',
+        lr=lr,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.05,
+        fused=True,
     ),
     paramwise_cfg=dict(
         layer_decay_rate=0.65,

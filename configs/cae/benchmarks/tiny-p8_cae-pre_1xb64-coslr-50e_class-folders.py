@@ -129,7 +129,7 @@ model = dict(
     ),
 )
 
-optim_wrapper = dict(optimizer=dict(lr=lr))
+optim_wrapper = dict(optimizer=dict(lr=lr, fused=True))
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = [
     dict(

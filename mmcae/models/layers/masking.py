@@ -35,12 +35,25 @@ class PatchSplit:
 
     def to(self, device: torch.device) -> 'PatchSplit':
         """Move the indices, to a GPU without waiting for the copy."""
-        if device.type == 'cuda' and self.masked.is_cpu:
-            return PatchSplit(
-                self.visible.pin_memory().to(device, non_blocking=True),
-                self.masked.pin_memory().to(device, non_blocking=True),
-            )
-        return PatchSplit(self.visible.to(device), self.masked.to(device))
+        return PatchSplit(
+            to_device(self.visible, device), to_device(self.masked, device)
+        )
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Move a tensor, to a GPU without waiting for the copy.
+
+    Args:
+        tensor: Any tensor.
+        device: Where it goes.
+
+    Returns:
+        The tensor on the device. PyTorch keeps the pinned memory of the copy
+        until the GPU has read it.
+    """
+    if device.type == 'cuda' and tensor.is_cpu:
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def check_mask(mask: Tensor, num_patches: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import PatchSplit, split_patches
+from ..layers.masking import to_device
 
 #: Called with the samples whose tokens were computed, and the tokens (B', L).
 TokenListener = Callable[[Sequence[Any], Tensor], None]
@@ -120,11 +121,12 @@ def masked_tokens(
             "store need collate_fn=dict(type='mmcae.collate_views')"
         )
     split = split_patches(mask, _num_patches(mask))
+    device = split.masked.device
     known = {i: row for i, row in enumerate(stored) if row is not None}
     parts = []
     if known:
         rows = torch.from_numpy(np.stack(list(known.values())))
-        parts.append(rows.to(split.masked.device, torch.int64))
+        parts.append(to_device(rows.to(torch.int64), device))
     if computed:
         new = all_tokens(target_generator, images)
         _check_grid(new.shape[1], images, split.num_patches)
@@ -133,7 +135,8 @@ def masked_tokens(
         parts.append(new)
     tokens = torch.cat(parts)
     if len(parts) > 1:
-        tokens = tokens[torch.tensor([*known, *computed]).argsort()]
+        order = torch.tensor([*known, *computed]).argsort()
+        tokens = tokens[to_device(order, device)]
     return tokens.gather(1, split.masked).flatten()
 
 

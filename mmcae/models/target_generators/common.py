@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmcae.checkpoint.packaged import is_packaged
 from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
 from mmcae.utils.old_names import old_names
 
@@ -85,14 +86,44 @@ def init_pretrained(module: BaseModule) -> bool:
     Returns:
         Whether its ``init_cfg`` was of that type.
     """
-    cfg = module.init_cfg
-    if isinstance(cfg, list) and len(cfg) == 1:
-        cfg = cfg[0]
-    if not isinstance(cfg, dict) or cfg.get('type') != 'Pretrained':
+    cfg = _pretrained_cfg(module)
+    if cfg is None:
         return False
-    load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
+    load_tokenizer_weights(
+        module,
+        cfg['checkpoint'],
+        cfg.get('prefix') or '',
+        cfg.get('sha256'),
+    )
     module._is_init = True
     return True
+
+
+def load_packaged(module: nn.Module | None) -> None:
+    """Load a tokenizer whose weights travel in the package, once.
+
+    Nothing happens if ``module`` has loaded weights already, or if its
+    ``init_cfg`` names another file or none.
+
+    Args:
+        module: The tokenizer, or None.
+    """
+    if getattr(module, 'weights_info', None) is not None:
+        return
+    cfg = _pretrained_cfg(module)
+    if cfg is not None and is_packaged(cfg['checkpoint']):
+        assert isinstance(module, BaseModule)
+        init_pretrained(module)
+
+
+def _pretrained_cfg(module: nn.Module | None) -> dict | None:
+    """The ``init_cfg`` of a module if it is of type ``Pretrained``."""
+    cfg = getattr(module, 'init_cfg', None)
+    if isinstance(cfg, list) and len(cfg) == 1:
+        cfg = cfg[0]
+    if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
+        return cfg
+    return None
 
 
 __getattr__ = old_names(__name__, {'select_places': 'select_patches'})

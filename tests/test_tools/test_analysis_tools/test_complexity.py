@@ -4,12 +4,11 @@
 import copy
 from pathlib import Path
 
-import complexity
 import mmpretrain
 import pytest
 import torch
 import yaml
-from complexity import build_on_meta, measure_complexity
+from helpers.scripts import load_script
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -19,6 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import mmcae  # noqa: F401
 from mmcae.config.search_path import find_config
 
+complexity = load_script('tools/analysis_tools/complexity.py')
+build_on_meta = complexity.build_on_meta
+measure_complexity = complexity.measure_complexity
 BASE = 'cae_beit-base-p16_8xb256-amp-coslr-300e_in1k'
 LARGE = 'cae_beit-large-p16_32xb64-amp-coslr-1600e_in1k'
 SMALL = 'cae_beit-small-p16_8xb256-amp-coslr-300e_in1k'

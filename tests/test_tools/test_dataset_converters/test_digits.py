@@ -5,12 +5,13 @@ import re
 import sys
 from pathlib import Path
 
-import digits
 import pytest
+from helpers.scripts import load_script
 
 from mmcae.config.search_path import list_configs
 from mmcae.utils import load_config
 
+digits = load_script('tools/dataset_converters/digits.py')
 ROOT = Path(__file__).parents[3]
 
 

@@ -8,13 +8,12 @@ import tarfile
 
 import numpy as np
 import pytest
+from helpers.scripts import load_script
 from PIL import Image
 
-from mmcae.config.search_path import resource_root
-
-sys.path.insert(0, str(resource_root() / 'tools/dataset_converters'))
-
-from emoji import main, split_of, write_emoji
+emoji = load_script('tools/dataset_converters/emoji.py')
+main, split_of = emoji.main, emoji.split_of
+write_emoji = emoji.write_emoji
 
 
 def entry(number: int, category: str = 'Food & Drink') -> dict:

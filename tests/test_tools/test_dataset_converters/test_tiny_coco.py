@@ -7,12 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-import tiny_coco
+from helpers.scripts import load_script
 from PIL import Image
 
 from mmcae.config.search_path import resource_root
 
 coco_api = pytest.importorskip('pycocotools.coco')
+tiny_coco = load_script('tools/dataset_converters/tiny_coco.py')
 WRITER = resource_root() / 'tools' / 'dataset_converters' / 'tiny_coco.py'
 CLASSES = ('three', 'eight')
 
