@@ -102,9 +102,9 @@ def main(args: argparse.Namespace) -> None:
 
 def _import_quietly() -> None:
     """Import what prints when it is imported ("Could not import OneDL")."""
-    from mmcae.cli.quiet import quiet
+    from mmcae.false_alarms import without_false_alarms
 
-    with quiet():
+    with without_false_alarms():
         import mmcae.datasets
         import mmcae.engine
         import mmcae.models  # noqa: F401
@@ -335,7 +335,7 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
 
     from mmcae.checkpoint.work_dir import checkpoints_in
     from mmcae.cli import train as train_verb
-    from mmcae.cli.planning.progress import ProgressHook, silence_console
+    from mmcae.cli.planning.progress import StageHook, silence_console
     from mmcae.cli.planning.text import verdict
     from mmcae.launch.runner import build_runner, train
 
@@ -353,7 +353,7 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         runner = build_runner(cfg)
     silence_console(runner)
-    progress = ProgressHook(title)
+    progress = StageHook(title)
     for hook in (*hooks, progress):
         runner.register_hook(hook)
     train(runner)

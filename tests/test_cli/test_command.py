@@ -77,7 +77,7 @@ def test_verb__runs_after_the_package_has_started():
         'finally: print(sys.modules["mmcae"].__version__)\n'
     )
     result = fresh(code)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith('error: ')
     assert 'no.npz' in result.stderr
     assert 'Traceback' not in result.stderr
@@ -99,8 +99,8 @@ def test_verbs__keep_the_convention(subtests):
     [
         (['trian'], 2, "there is no verb 'trian'; did you mean 'train'?"),
         (['train'], 2, 'the following arguments are required: config'),
-        (['list', 'no-such-text'], 1, 'no config has no-such-text'),
-        (['show', 'cae_tinny'], 1, "there is no config file 'cae_tinny'"),
+        (['list', 'no-such-text'], 2, 'no config has no-such-text'),
+        (['show', 'cae_tinny'], 2, "there is no config file 'cae_tinny'"),
         (
             ['test', DIGITS, 'x.pth', '--out', 'x.json'],
             2,
@@ -112,7 +112,7 @@ def test_verbs__keep_the_convention(subtests):
             'x.txt must end in .npz',
         ),
         (['train', DIGITS, '--cfg-options', 'x'], 2, "'x' is not key=value"),
-        (['train', 'toi.py'], 1, "there is no config file 'toi.py'"),
+        (['train', 'toi.py'], 2, "there is no config file 'toi.py'"),
     ],
 )
 def test_mistake__is_one_sentence(arguments, status, words, capsys):
@@ -206,7 +206,7 @@ def test_copy__whole_has_no_base(tmp_path):
 def test_copy__overwrites_nothing(tmp_path, capsys):
     assert status_of('copy', DIGITS, tmp_path) == 0
     (tmp_path / f'{DIGITS}.py').write_text('mine = 1\n')
-    assert status_of('copy', DIGITS, tmp_path) == 1
+    assert status_of('copy', DIGITS, tmp_path) == 2
     assert 'is there already' in capsys.readouterr().err
     assert (tmp_path / f'{DIGITS}.py').read_text() == 'mine = 1\n'
 

@@ -18,7 +18,7 @@ from mmcae.cli.planning.configs import set_variables, write_configs
 from mmcae.cli.planning.folder import look_at_folder
 from mmcae.cli.planning.machine import GPU, Machine
 from mmcae.cli.planning.plan import Request, choose, set_length
-from mmcae.cli.planning.progress import ProgressHook
+from mmcae.cli.planning.progress import StageHook
 from mmcae.cli.pretrain import name_of
 from mmcae.config.overrides import load_config
 from mmcae_command import main
@@ -136,7 +136,7 @@ def test_pretrain__continues_a_stopped_run_exactly(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProgressHook, 'after_train_iter', stop)
+        patch.setattr(StageHook, 'after_train_iter', stop)
         assert run(photos, '--out', 'run') == 130
     assert 'Stopped. The same command continues' in capsys.readouterr().out
     assert not (tmp_path / 'run/cae/epoch_2.pth').exists()
@@ -166,7 +166,7 @@ def test_pretrain__plans_write_configs_and_train_nothing(
     checkpoint = load_config('mine/cae.py').tokenizer
     assert checkpoint == str(tmp_path / 'run/tokenizer/epoch_2.pth')
     # A changed config is not written over.
-    assert run(photos, '--config-out', 'mine') == 1
+    assert run(photos, '--config-out', 'mine') == 2
     assert 'mine/tokenizer.py is there already' in one_error(capsys)
 
 
@@ -182,8 +182,8 @@ def test_pretrain__a_list_of_twelve_images(photos, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'status', 'words'),
     [
-        (['nowhere'], 1, 'there is no folder nowhere'),
-        (['.'], 1, 'no image in .'),
+        (['nowhere'], 2, 'there is no folder nowhere'),
+        (['.'], 2, 'no image in .'),
         (['.', '--time', 'soon'], 2, "'soon' is no duration"),
         (['.', '--size', 'huge'], 2, "invalid choice: 'huge'"),
     ],

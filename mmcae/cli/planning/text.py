@@ -186,7 +186,10 @@ def _next(
         yield f'{"tokenizer":<{_LABEL}}{out / "tokenizer" / name}'
     yield f'{"configs":<{_LABEL}}{out}/*.py'
     yield f'{"logs":<{_LABEL}}{out}/cae/*/*.log'
-    yield 'Next: features of images, for scikit-learn, a search or a plot'
+    yield 'Next: what it predicts for an image, or the encoder for timm'
+    yield _command('reconstruct', cae) + ' IMAGE'
+    yield _command('export', cae, '--to', 'timm', '--out', out / 'timm')
+    yield 'or features of images, for scikit-learn, a search or a plot'
     images = 'FOLDER' if folder.is_list else folder.name
     yield _command('extract', out / 'cae.py', cae, images, out / 'images.npz')
     if len(folder.subfolders) > 1:
