@@ -37,7 +37,6 @@ _WRONG_PATHS = (
     FileExistsError,
     IsADirectoryError,
     NotADirectoryError,
-    PermissionError,
 )
 
 DESCRIPTION = 'Pretrain with CAE (Context Autoencoder), and use the result.'

@@ -137,14 +137,14 @@ def test_test__writes_predictions(trained, monkeypatch):
             TRAIN,
             ['toy.py', '--cfg-options', 'load_from=toy_parts.py'],
             2,
-            'error: toy_parts.py',
+            "error: load_from='toy_parts.py': toy_parts.py (",
         ),
         (TRAIN, ['toi.py'], 2, "error: there is no config file 'toi.py'"),
         (
             TRAIN,
             ['toy.py', '--cfg-options', 'data_root=nowhere'],
             2,
-            'error: there is no folder nowhere',
+            "data_root='nowhere': there is no folder nowhere",
         ),
         (
             TRAIN,
@@ -152,8 +152,13 @@ def test_test__writes_predictions(trained, monkeypatch):
             2,
             'error: --launcher pytorch needs RANK',
         ),
-        (TRAIN, ['toy.py', '--resume', 'no.pth'], 2, 'error: no.pth'),
-        (TEST, ['toy.py', 'no.pth'], 2, 'error: no.pth'),
+        (
+            TRAIN,
+            ['toy.py', '--resume', 'no.pth'],
+            2,
+            'no.pth can not be found',
+        ),
+        (TEST, ['toy.py', 'no.pth'], 2, 'no.pth can not be found'),
         (
             TEST,
             ['toy.py', 'x.pth', '--cfg-options', 'test_dataloader=None'],
