@@ -15,13 +15,17 @@ if ! [[ $PROCESSES =~ ^[1-9][0-9]*$ ]]; then
     echo "error: the number of processes must be 1 or more, not '$PROCESSES'" >&2
     exit 2
 fi
-if [ -z "${PORT:-}" ]; then
-    if [ "$NNODES" = 1 ]; then
-        # Choose a free port, because several jobs can share a machine.
-        PORT=$("$PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    else
-        PORT=29500 # all machines must use the same port
-    fi
+if [ "$NNODES" = 1 ] && [ -z "${PORT:-}" ]; then
+    # torchrun chooses a free port, because several jobs can share a machine.
+    # Unlike with a fixed address, each restart has a store of its own.
+    RENDEZVOUS=(--standalone)
+else
+    RENDEZVOUS=(
+        --nnodes="$NNODES"
+        --node_rank="$NODE_RANK"
+        --master_addr="$MASTER_ADDR"
+        --master_port="${PORT:-29500}" # the same on all machines
+    )
 fi
 if [ -z "${OMP_NUM_THREADS:-}" ]; then
     # torchrun would set 1; divide the cores among the processes instead.
@@ -31,10 +35,7 @@ if [ -z "${OMP_NUM_THREADS:-}" ]; then
 fi
 
 exec "$PYTHON" -m torch.distributed.run \
-    --nnodes="$NNODES" \
-    --node_rank="$NODE_RANK" \
-    --master_addr="$MASTER_ADDR" \
-    --master_port="$PORT" \
+    "${RENDEZVOUS[@]}" \
     --nproc_per_node="$PROCESSES" \
     --max-restarts="${MAX_RESTARTS:-0}" \
     "$(dirname "$0")/$SCRIPT" "${@:3}" --launcher pytorch

@@ -55,10 +55,11 @@ def test_stopped_rank__is_named_and_the_launcher_ends(tmp_path):
         os.kill(int((config.parent / 'mark').read_text()), 0)
 
 
-def test_restart__ends_with_the_weights_of_an_undisturbed_run(tmp_path):
+@pytest.mark.parametrize('rank', [0, 1])
+def test_restart__ends_with_the_weights_of_an_undisturbed_run(tmp_path, rank):
     photos = write_photos(tmp_path)
     whole = write_config(photos, tmp_path / 'whole')
-    config = write_config(photos, tmp_path / 'cut', 'SIGKILL')
+    config = write_config(photos, tmp_path / 'cut', 'SIGKILL', rank)
     assert start(whole).wait(150) == 0, log_of(whole)[-3000:]
     status = start(config, MAX_RESTARTS='2').wait(150)
     assert status == 0, log_of(config)[-3000:]

@@ -314,12 +314,13 @@ class NonFiniteHook(Hook):
         }
         if not found:
             return  # the loss scaler lowers its scale
-        # The gradients are shared, so that of one process spoils all. If a
-        # loss is not finite, its process is the cause.
+        # The gradients are shared in the end, so one process spoils all. The
+        # cause is where a loss is not finite, or where gradients were not
+        # finite before they were shared.
         causes = {
             rank: one
             for rank, one in found.items()
-            if not math.isfinite(one['loss'])
+            if not math.isfinite(one['loss']) or one['iteration'] < iteration
         }
         found = causes or found
         if get_rank() not in found:
