@@ -31,11 +31,19 @@ VERBS = {
     'completion': 'completion',
 }
 
+#: A path that the command names is wrong; anything else may be the disk.
+_WRONG_PATHS = (
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+
 DESCRIPTION = 'Pretrain with CAE (Context Autoencoder), and use the result.'
 EPILOG = """\
 mmcae VERB --help explains a verb. A mistake ends in one sentence.
-Exit status: 0 done, 1 failed, 2 a mistake in the options or the config,
-128 + n stopped by signal n (130: Ctrl-C)."""
+Exit status: 0 done, 1 failed, 2 the command, the config or a file that they
+name is wrong, 128 + n stopped by signal n (130: Ctrl-C)."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -157,14 +165,15 @@ def _run_light(module: ModuleType, args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
-        return _fail(str(error), error)
+        wrong = isinstance(error, (ValueError, *_WRONG_PATHS))
+        return _fail(str(error), error, 2 if wrong else 1)
 
 
-def _fail(sentence: str, error: BaseException) -> int:
+def _fail(sentence: str, error: BaseException, status: int = 1) -> int:
     if os.environ.get('MMCAE_TRACEBACK', '0') not in ('', '0'):
         raise error
     print(f'error: {sentence}', file=sys.stderr)
-    return 1
+    return status
 
 
 def _unknown(verb: str) -> str:

@@ -76,6 +76,8 @@ def main(args: argparse.Namespace) -> None:
     out = args.out or Path('work_dirs') / f'pretrain_{name_of(path)}'
     out = out.expanduser()
     stops = args.dry_run or args.config_out is not None
+    if args.config_out is not None:
+        _check_free(args.config_out.expanduser())
     try:
         asked = _asked(args)
         earlier = None if stops or args.overwrite else _read_record(out)
@@ -100,12 +102,22 @@ def main(args: argparse.Namespace) -> None:
 
 def _import_quietly() -> None:
     """Import what prints when it is imported ("Could not import OneDL")."""
-    from mmcae.cli.quiet import quiet
+    from mmcae.false_alarms import without_false_alarms
 
-    with quiet():
+    with without_false_alarms():
         import mmcae.datasets
         import mmcae.engine
         import mmcae.models  # noqa: F401
+
+
+def _check_free(target: Path) -> None:
+    """Configs that a user may have changed are not written over."""
+    there = [n for n in ('tokenizer.py', 'cae.py') if (target / n).exists()]
+    if there:
+        raise FileExistsError(
+            f'{target / there[0]} is there already; remove it or choose '
+            'another folder for --config-out'
+        )
 
 
 def name_of(path: Path) -> str:
@@ -217,6 +229,7 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
         tokenizer=plan.tokenizer
         and replace(plan.tokenizer, seconds=measured['tokenizer'].seconds),
         memory=max(item.memory for item in measured.values()),
+        threads=measured['cae'].threads,
     )
     plan = set_length(plan, request)
     waiting = measured['cae'].waiting
@@ -254,10 +267,11 @@ def _write_only(plan: Any, folder: Any, target: Path, out: Path) -> None:
     from mmcae.cli.planning.configs import write_configs
 
     target.mkdir(parents=True, exist_ok=True)
+    threads = f'OMP_NUM_THREADS={plan.threads} ' if plan.threads else ''
     print('Train with:')
     for name, content in write_configs(plan, folder, out).items():
         (target / name).write_text(content, 'utf-8')
-        print(f'  mmcae train {target / name}')
+        print(f'  {threads}mmcae train {target / name}')
 
 
 def _write_run(plan: Any, folder: Any, out: Path) -> None:
@@ -293,8 +307,12 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     """Run the trainings that are not done."""
     import time
 
+    import torch
+
     from mmcae.cli.planning import configs, text
 
+    if plan.threads:
+        torch.set_num_threads(plan.threads)
     start = time.perf_counter()
     try:
         if plan.tokenizer is not None:
@@ -317,7 +335,8 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
 
     from mmcae.checkpoint.work_dir import checkpoints_in
     from mmcae.cli import train as train_verb
-    from mmcae.cli.planning.progress import ProgressHook, silence_console
+    from mmcae.cli.planning.progress import StageHook, silence_console
+    from mmcae.cli.planning.text import verdict
     from mmcae.launch.runner import build_runner, train
 
     if checkpoint.is_file():
@@ -334,6 +353,9 @@ def _stage(title: str, config: Path, checkpoint: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         runner = build_runner(cfg)
     silence_console(runner)
-    for hook in (*hooks, ProgressHook(title)):
+    progress = StageHook(title)
+    for hook in (*hooks, progress):
         runner.register_hook(hook)
     train(runner)
+    for sentence in verdict(progress.final):
+        print(f'weak       {sentence}')

@@ -51,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Print the table."""
     from mmcae.cli.quiet import quiet
+    from mmcae.false_alarms import without_false_alarms
 
-    with quiet():
+    with without_false_alarms():
         from mmcae.apis.folder_features import extract_folder
     folder = args.folder.expanduser()
     config = args.config or config_beside(args.checkpoint)

@@ -4,6 +4,7 @@
 import contextlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -24,3 +25,12 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        _give_back(sink)
+
+
+def _give_back(sink: io.StringIO) -> None:
+    """Give loggers that were made inside the console for their stream."""
+    for logger in logging.root.manager.loggerDict.values():
+        for handler in getattr(logger, 'handlers', ()):
+            if getattr(handler, 'stream', None) is sink:
+                handler.setStream(sys.stdout)

@@ -1,10 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The command ``mmcae``: it starts at once, and mistakes are one sentence."""
 
+import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 from mmengine.config import Config
@@ -59,14 +59,15 @@ def test_help__imports_nothing_heavy():
     assert result.returncode == 0, result.stderr
 
 
-def test_help__comes_within_half_a_second():
+def test_help__takes_less_than_half_a_second():
+    """Of processor time, because other tests may run at the same time."""
     code = 'import mmcae_command; mmcae_command.main(["train", "--help"])'
-    seconds = []
-    for _ in range(5):  # on a busy machine, one of them has luck
-        start = time.perf_counter()
-        assert '--resume' in fresh(code).stdout
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5, seconds
+    before = os.times()
+    assert '--resume' in fresh(code).stdout
+    after = os.times()
+    seconds = after.children_user - before.children_user
+    seconds += after.children_system - before.children_system
+    assert 0 < seconds < 0.5
 
 
 def test_verb__runs_after_the_package_has_started():
@@ -76,7 +77,7 @@ def test_verb__runs_after_the_package_has_started():
         'finally: print(sys.modules["mmcae"].__version__)\n'
     )
     result = fresh(code)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith('error: ')
     assert 'no.npz' in result.stderr
     assert 'Traceback' not in result.stderr
@@ -98,8 +99,8 @@ def test_verbs__keep_the_convention(subtests):
     [
         (['trian'], 2, "there is no verb 'trian'; did you mean 'train'?"),
         (['train'], 2, 'the following arguments are required: config'),
-        (['list', 'no-such-text'], 1, 'no config has no-such-text'),
-        (['show', 'cae_tinny'], 1, "there is no config file 'cae_tinny'"),
+        (['list', 'no-such-text'], 2, 'no config has no-such-text'),
+        (['show', 'cae_tinny'], 2, "there is no config file 'cae_tinny'"),
         (
             ['test', DIGITS, 'x.pth', '--out', 'x.json'],
             2,
@@ -111,7 +112,7 @@ def test_verbs__keep_the_convention(subtests):
             'x.txt must end in .npz',
         ),
         (['train', DIGITS, '--cfg-options', 'x'], 2, "'x' is not key=value"),
-        (['train', 'toi.py'], 1, "there is no config file 'toi.py'"),
+        (['train', 'toi.py'], 2, "there is no config file 'toi.py'"),
     ],
 )
 def test_mistake__is_one_sentence(arguments, status, words, capsys):
@@ -205,7 +206,7 @@ def test_copy__whole_has_no_base(tmp_path):
 def test_copy__overwrites_nothing(tmp_path, capsys):
     assert status_of('copy', DIGITS, tmp_path) == 0
     (tmp_path / f'{DIGITS}.py').write_text('mine = 1\n')
-    assert status_of('copy', DIGITS, tmp_path) == 1
+    assert status_of('copy', DIGITS, tmp_path) == 2
     assert 'is there already' in capsys.readouterr().err
     assert (tmp_path / f'{DIGITS}.py').read_text() == 'mine = 1\n'
 

@@ -19,6 +19,7 @@ from mmcae.cli.planning.plan import (
     smaller_batch,
     total_batch,
 )
+from mmcae.cli.planning.text import verdict
 
 GB = 10**9
 LAPTOP = Machine(cores=4, memory=8 * GB, disk=100 * GB)
@@ -295,6 +296,22 @@ def test_duration__is_refused(text):
 def test_duration__is_written():
     texts = [duration_text(s) for s in (0.2, 45, 600, 12_000, 7200, 10**6)]
     assert texts == ['1 s', '45 s', '10 min', '3 h 20 min', '2 h', '12 days']
+
+
+@pytest.mark.parametrize(
+    ('final', 'words'),
+    [
+        (dict(psnr=14.0), 'coarse pictures (14.0 dB'),
+        (dict(psnr=21.0), None),
+        (dict(acc=0.16, acc_position=0.15), 'predicts 16% of the tokens'),
+        (dict(acc=0.33, acc_position=0.05), None),
+        (dict(), None),
+    ],
+)
+def test_verdict__warns_of_what_learned_little(final, words):
+    found = verdict(final)
+    assert len(found) == (words is not None)
+    assert words is None or words in found[0]
 
 
 def test_sizes__are_those_of_the_option():

@@ -18,7 +18,7 @@ from mmcae.cli.planning.configs import set_variables, write_configs
 from mmcae.cli.planning.folder import look_at_folder
 from mmcae.cli.planning.machine import GPU, Machine
 from mmcae.cli.planning.plan import Request, choose, set_length
-from mmcae.cli.planning.progress import ProgressHook
+from mmcae.cli.planning.progress import StageHook
 from mmcae.cli.pretrain import name_of
 from mmcae.config.overrides import load_config
 from mmcae_command import main
@@ -136,7 +136,7 @@ def test_pretrain__continues_a_stopped_run_exactly(
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProgressHook, 'after_train_iter', stop)
+        patch.setattr(StageHook, 'after_train_iter', stop)
         assert run(photos, '--out', 'run') == 130
     assert 'Stopped. The same command continues' in capsys.readouterr().out
     assert not (tmp_path / 'run/cae/epoch_2.pth').exists()
@@ -156,13 +156,18 @@ def test_pretrain__plans_write_configs_and_train_nothing(
     )
     assert not (tmp_path / 'work_dirs').exists()
     assert run(photos, '--config-out', 'mine', '--out', 'run') == 0
-    assert 'mmcae train mine/cae.py' in capsys.readouterr().out
+    assert (
+        'OMP_NUM_THREADS=1 mmcae train mine/cae.py' in capsys.readouterr().out
+    )
     assert not (tmp_path / 'run').exists()
     cfg = load_config('mine/tokenizer.py')
     assert cfg.work_dir == str(tmp_path / 'run/tokenizer')
     assert cfg.train_cfg.max_epochs == 2
     checkpoint = load_config('mine/cae.py').tokenizer
     assert checkpoint == str(tmp_path / 'run/tokenizer/epoch_2.pth')
+    # A changed config is not written over.
+    assert run(photos, '--config-out', 'mine') == 2
+    assert 'mine/tokenizer.py is there already' in one_error(capsys)
 
 
 @pytest.mark.slow
@@ -177,8 +182,8 @@ def test_pretrain__a_list_of_twelve_images(photos, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'status', 'words'),
     [
-        (['nowhere'], 1, 'there is no folder nowhere'),
-        (['.'], 1, 'no image in .'),
+        (['nowhere'], 2, 'there is no folder nowhere'),
+        (['.'], 2, 'no image in .'),
         (['.', '--time', 'soon'], 2, "'soon' is no duration"),
         (['.', '--size', 'huge'], 2, "invalid choice: 'huge'"),
     ],
@@ -189,8 +194,8 @@ def test_pretrain__mistake_is_one_sentence(arguments, status, words, capsys):
 
 
 def test_pretrain__few_images_and_short_times_are_refused(photos, capsys):
-    assert run(photos, '--time', '1s') in (0, 2)
-    capsys.readouterr()
+    assert run(photos, '--time', '0.01s') == 2
+    assert 'two epochs of the tokenizer take' in one_error(capsys)
     for path in sorted(photos.rglob('*.png'))[3:]:
         path.unlink()
     assert run(photos) == 2

@@ -216,6 +216,7 @@ class Plan:
         cae: CAE's training.
         memory: Bytes that a step needs (estimate, or measured).
         disk: Bytes of the files (estimate).
+        threads: Threads of PyTorch, measured; 0 leaves them.
         notes: What is weak about the plan, a sentence each.
     """
 
@@ -235,6 +236,7 @@ class Plan:
     cae: Stage
     memory: int
     disk: int
+    threads: int = 0
     notes: tuple[str, ...] = ()
 
     @property

@@ -6,11 +6,12 @@ import sys
 import time
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from mmcae.cli.planning.plan import duration_text
+from mmcae.engine.hooks.progress_hook import ProgressHook
+from mmcae.false_alarms import LOGGED_ALARMS
 
 #: Seconds between two lines in a file, and between two changes of the line of
 #: a terminal.
@@ -25,19 +26,26 @@ SHOWN = {
 }
 
 
-class ProgressHook(Hook):
+class StageHook(ProgressHook):
     """Print where a training is: at its first step, then by time.
+
+    It stands in for the hook that the launcher adds to other trainings.
 
     Args:
         title: What is trained.
+
+    Attributes:
+        final: The last values of the scalars in `SHOWN`, after the training.
     """
 
     priority = 'VERY_LOW'
 
     def __init__(self, title: str) -> None:
+        super().__init__()
         self.title = title
         self._started = self._printed = 0.0
         self._first = 0
+        self.final: dict[str, float] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Start the clock."""
@@ -73,6 +81,16 @@ class ProgressHook(Hook):
         else:
             print(line, flush=True)
 
+    def after_train(self, runner: Runner) -> None:
+        """Keep the last values for a verdict."""
+        self.final = {
+            name: float(
+                runner.message_hub.log_scalars[f'train/{name}'].mean(50)
+            )
+            for name in SHOWN
+            if f'train/{name}' in runner.message_hub.log_scalars
+        }
+
 
 def scalars(hub: MessageHub) -> list[str]:
     """The means over the last steps of the scalars in `SHOWN`."""
@@ -95,6 +113,5 @@ def silence_console(runner: Runner) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a warning is for a user; mmengine warns of its own names."""
-    text = record.getMessage()
-    return 'FileClient' not in text and 'HardDiskBackend' not in text
+    """Whether a warning is for a user; mmengine warns of its own calls."""
+    return not record.getMessage().startswith(LOGGED_ALARMS)

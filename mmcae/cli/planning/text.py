@@ -93,10 +93,13 @@ def _machine(machine: Machine) -> str:
 
 def _model(plan: Plan) -> str:
     side = plan.image_size
+    threads = ''
+    if plan.threads:
+        threads = f', {plan.threads} thread{"s" if plan.threads > 1 else ""}'
     return (
         f'{plan.size} ({SIZES[plan.size].model}), images of {side} px, '
         f'{plan.grid} x {plan.grid} patches, half of them masked; '
-        f'{plan.precision}'
+        f'{plan.precision}{threads}'
     )
 
 
@@ -134,6 +137,30 @@ def size_text(number: int) -> str:
     return f'{number / 1e9:.1f} GB'
 
 
+def verdict(final: dict[str, float]) -> list[str]:
+    """What the last values of a training warn of, a sentence each.
+
+    Args:
+        final: The last values of ``psnr`` (of a tokenizer), or of ``acc`` and
+            ``acc_position`` (of CAE).
+    """
+    warnings = []
+    psnr = final.get('psnr')
+    if psnr is not None and psnr < 17:
+        warnings.append(
+            f'the tokenizer draws coarse pictures ({psnr:.1f} dB, below 17): '
+            'its tokens say little; give more --time'
+        )
+    acc, position = final.get('acc'), final.get('acc_position')
+    if acc is not None and position is not None and acc < 1.2 * position:
+        warnings.append(
+            f'CAE predicts {acc:.0%} of the tokens, and the frequent token of '
+            f'each position alone would give {position:.0%}: it has learned '
+            'little from the images; give more --time'
+        )
+    return warnings
+
+
 def next_steps(
     out: Path, plan: Plan, folder: Folder, cae: Path, seconds: float
 ) -> str:
@@ -159,7 +186,10 @@ def _next(
         yield f'{"tokenizer":<{_LABEL}}{out / "tokenizer" / name}'
     yield f'{"configs":<{_LABEL}}{out}/*.py'
     yield f'{"logs":<{_LABEL}}{out}/cae/*/*.log'
-    yield 'Next: features of images, for scikit-learn, a search or a plot'
+    yield 'Next: what it predicts for an image, or the encoder for timm'
+    yield _command('reconstruct', cae) + ' IMAGE'
+    yield _command('export', cae, '--to', 'timm', '--out', out / 'timm')
+    yield 'or features of images, for scikit-learn, a search or a plot'
     images = 'FOLDER' if folder.is_list else folder.name
     yield _command('extract', out / 'cae.py', cae, images, out / 'images.npz')
     if len(folder.subfolders) > 1:
