@@ -72,7 +72,7 @@ def _explain_failures(hub: Any) -> None:
     """
     import mmpretrain
 
-    from mmcae.zoo.entry import EntryWithoutWeights
+    from mmcae.zoo.entry import EntryWithoutWeights, PackagedEntry
 
     find = hub.get.__func__
     infer = mmpretrain.inference_model
@@ -100,7 +100,7 @@ def _explain_failures(hub: Any) -> None:
         except NotImplementedError:
             is_name = isinstance(model, str)
             entry = hub.get(model) if is_name else model._metainfo
-            if not isinstance(entry, EntryWithoutWeights):
+            if not isinstance(entry, EntryWithoutWeights | PackagedEntry):
                 raise
             name = entry.name
         raise NotImplementedError(
