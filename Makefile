@@ -39,7 +39,7 @@ BUILT := $(PINNED) --build-constraint requirements/tested.txt
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-CHECKED := mmcae tests tools benchmarks configs requirements demo setup.py
+CHECKED := mmcae mmcae_command.py tests tools benchmarks configs requirements demo setup.py
 STAMP_BASE := $(VENV)/.installed-base
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_OPS := $(VENV)/.installed-ops

@@ -25,7 +25,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 
 from faults.disk import damage_rows, disk_rows  # noqa: E402
+from faults.downloads import download_rows  # noqa: E402
+from faults.images import image_rows  # noqa: E402
 from faults.kills import kill_rows  # noqa: E402
+from faults.numbers import number_rows  # noqa: E402
+from faults.processes import process_rows  # noqa: E402
 from faults.restarts import restart_rows, signal_rows  # noqa: E402
 from faults.resume import resume_rows  # noqa: E402
 from faults.runs import Row, Settings  # noqa: E402
@@ -40,8 +44,12 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'kills': kill_rows,
     'damage': damage_rows,
     'disk': disk_rows,
+    'downloads': download_rows,
+    'images': image_rows,
     'signals': signal_rows,
     'restart': restart_rows,
+    'processes': process_rows,
+    'numbers': number_rows,
     'soak': soak_rows,
 }
 
@@ -73,6 +81,7 @@ def main() -> int:
     parser.add_argument('--only', nargs='+', choices=ROWS, default=list(ROWS))
     parser.add_argument('--kills', type=int, default=100, help='per setting')
     parser.add_argument('--soak', type=int, default=2000, help='iterations')
+    parser.add_argument('--images', type=int, default=2300, help='files')
     parser.add_argument('--out', type=Path, default='work_dirs/benchmarks')
     parser.add_argument(
         '--write', action='store_true', help='also docs/reliability.md'
@@ -81,7 +90,7 @@ def main() -> int:
     torch.set_num_threads(1)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(Path(folder), args.kills, args.soak)
+        settings = Settings(Path(folder), args.kills, args.soak, args.images)
         for name in args.only:
             began = time.perf_counter()
             for row in ROWS[name](settings):

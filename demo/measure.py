@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import load_checkpoint, set_random_seed
 from torch.utils.data import DataLoader, default_collate
 
-from mmcae.apis import extract_features, reconstruct
+from mmcae.apis import extract_features, reconstruct_batch
 from mmcae.evaluation import probe
 from mmcae.models import CAE
 from mmcae.registry import MODELS
@@ -71,7 +71,7 @@ def draw_pictures(model: CAE, loader: DataLoader, path: Path) -> float:
     data = model.data_preprocessor(batch)
     images, token_images = data['inputs']
     mask = torch.stack([s.mask for s in data['data_samples']]).bool()
-    result = reconstruct(model, images, token_images, mask.flatten(1))
+    result = reconstruct_batch(model, images, token_images, mask.flatten(1))
 
     def pick(x: torch.Tensor) -> np.ndarray:
         return x[:NUM_PICTURES].permute(0, 2, 3, 1).numpy()

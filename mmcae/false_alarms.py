@@ -20,6 +20,12 @@ _FALSE_ALARMS = (
     'To make sure that the package is compiled with CUDA support',
 )
 
+#: Starts of warnings that mmengine logs about its own calls.
+LOGGED_ALARMS = (
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+)
+
 
 @contextmanager
 def without_false_alarms() -> Iterator[None]:

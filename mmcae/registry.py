@@ -20,6 +20,7 @@ from mmengine.registry import (
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -55,3 +56,4 @@ METRICS = _registry('metric', MMENGINE_METRICS, 'mmcae.evaluation')
 MODEL_WRAPPERS = _registry(
     'model_wrapper', MMENGINE_MODEL_WRAPPERS, 'mmcae.launch.distributed'
 )
+RUNNERS = _registry('runner', MMENGINE_RUNNERS, 'mmcae.launch.tolerant_logs')

@@ -36,4 +36,5 @@ exec "$PYTHON" -m torch.distributed.run \
     --master_addr="$MASTER_ADDR" \
     --master_port="$PORT" \
     --nproc_per_node="$PROCESSES" \
+    --max-restarts="${MAX_RESTARTS:-0}" \
     "$(dirname "$0")/$SCRIPT" "${@:3}" --launcher pytorch

@@ -5,57 +5,14 @@
 
 Both files come from tools/extract_features.py, and from folders that have one
 subfolder for each class.
+
+`mmcae knn` is the same.
 """
 
-import argparse
-from pathlib import Path
+import sys
 
-import torch
-
-from mmcae.evaluation import knn_top1
-from mmcae.evaluation.feature_file import read_features
-from mmcae.launch.runner import run
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('train', type=Path, help='features to compare with')
-    parser.add_argument('test', type=Path, help='features to classify')
-    parser.add_argument(
-        '--k',
-        type=int,
-        nargs='+',
-        default=[10, 20],
-        help='numbers of neighbors (default: 10 20)',
-    )
-    parser.add_argument(
-        '--temperature',
-        type=float,
-        default=0.07,
-        help='temperature of the votes (default: 0.07); with 0, all '
-        'neighbors have the same weight',
-    )
-    args = parser.parse_args()
-    train, train_names = read_features(args.train)
-    test, test_names = read_features(args.test)
-    index = {n: i for i, n in enumerate(sorted({*train_names, *test_names}))}
-    train_labels, test_labels = (
-        torch.tensor([index[name] for name in names])
-        for names in (train_names, test_names)
-    )
-    print(
-        f'{len(train)} training and {len(test)} test samples, '
-        f'{len(index)} classes, {train.shape[1]} numbers each'
-    )
-    for k in args.k:
-        top1 = knn_top1(
-            train, train_labels, test, test_labels, k, args.temperature or None
-        )
-        print(f'{k}-NN, temperature {args.temperature}: {100 * top1:.2f} %')
-
+from mmcae.cli import knn
+from mmcae.cli.parser import run_tool
 
 if __name__ == '__main__':
-    run(main)
+    sys.exit(run_tool(knn, __doc__))

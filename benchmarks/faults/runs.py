@@ -40,11 +40,12 @@ class Row(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What the rows share: a folder, and how many kills and iterations."""
+    """What the rows share: a folder, and how many faults to inject."""
 
     folder: Path
     kills: int
     soak: int
+    images: int
 
 
 def make_images(folder: Path) -> Path:
@@ -111,13 +112,16 @@ def make_config(
     return cfg
 
 
-def train(cfg: Config, stop: int | None = None) -> tuple[Record, Any]:
+def train(
+    cfg: Config, stop: int | None = None, hooks: tuple[Hook, ...] = ()
+) -> tuple[Record, Any]:
     """Train in this process; return the record and the runner."""
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
     record = Record(stop)
     runner = build_runner(cfg)
-    runner.register_hook(record)
+    for hook in (record, *hooks):
+        runner.register_hook(hook)
     with suppress(StoppedError):
         runner.train()
     iterator = runner.train_dataloader._iterator

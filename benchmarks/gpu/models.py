@@ -47,8 +47,6 @@ class Trained(Ours):
         self.train_step = self.model.train_step
         if compiled is not None:
             self.train_step = torch.compile(self.train_step, **compiled)
-        model: Any = self.model
-        model.check_every_step = False
         self.scalars = DeferredScalars(self.wrapper.message_hub)
         self.wrapper.deferred_scalars = self.scalars
         for group in self.optimizer.param_groups:

@@ -3,6 +3,9 @@
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
+# A full disk costs lines of the log, not the run.
+runner_type = 'mmcae.Runner'
+
 default_hooks = dict(
     runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     logger=dict(type='LoggerHook', interval=50),
@@ -12,6 +15,12 @@ default_hooks = dict(
     # Saves a run that is told to stop. It is a default hook, because many
     # configs replace the list of custom hooks.
     signal=dict(type='mmcae.SignalHook'),
+    # Writes report.html into the work dir.
+    report=dict(type='mmcae.ReportHook'),
+    # Skips batches whose loss or gradient is not finite.
+    non_finite=dict(type='mmcae.NonFiniteHook'),
+    # Ends a run in which a process stands still or is lost.
+    stall=dict(type='mmcae.StallHook'),
 )
 
 # The first hook writes into each checkpoint which tokenizer was used, because

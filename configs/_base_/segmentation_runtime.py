@@ -7,6 +7,8 @@ inherited: for `mmseg::`, mmengine looks for a distribution called
 """
 
 default_scope = 'mmseg'
+# A full disk costs lines of the log, not the run.
+runner_type = 'mmcae.Runner'
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),

@@ -61,7 +61,8 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01)
+    type='mmcae.OptimWrapper',
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01),
 )
 
 # Lowering the rate over the second half of the training gains about 1 dB.

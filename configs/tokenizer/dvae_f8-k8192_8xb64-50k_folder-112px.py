@@ -71,8 +71,8 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01),
+    type='mmcae.OptimWrapper',
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
 

@@ -7,6 +7,8 @@ The way from a file to a model, in the order in which a file travels:
 
    ``download``
        From a URL to a checked file in the cache.
+   ``transfer``
+       What a web server may ask of us in time and bytes.
    ``packaged``
        From ``mmcae://NAME`` to a checked file of the package.
    ``reading``
@@ -51,6 +53,8 @@ The way from a file to a model, in the order in which a file travels:
        The authors' tensor names and ours.
    ``encoder_args``, ``normalization``, ``file_header``
        What the tensors and the metadata say about the model.
+   ``config_literals``
+       The literals of the config that a run stores; nothing is executed.
 
 6. Load into a model, and report.
 

@@ -1,14 +1,12 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """From a URL to a checked file in the cache, within a limited time."""
 
-import hashlib
 import http.client
+import logging
 import os
 import re
-import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from datetime import datetime
 from pathlib import Path
 
@@ -18,14 +16,10 @@ from mmengine.logging import print_log
 
 from mmcae.checkpoint.files import atomic_write, sha256_of
 from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.transfer import Limits, open_url, receive
 
-TIMEOUT = 15.0
-# A server that never stops sending must not fill the disk or block the run.
-# The largest checkpoint of a recipe (a large CAE with its optimizer) has 4 GB:
-# two hours are enough for it at 600 kB per second.
-MAX_SECONDS = 7200.0
-MAX_BYTES = 16 << 30
-_CHUNK_BYTES = 1 << 20
+LIMITS = Limits()
+TIMEOUT = LIMITS.idle
 
 
 class DownloadError(RuntimeError):
@@ -50,6 +44,29 @@ def hash_in_name(name: str) -> str | None:
     except ValueError:
         return found[1]
     return None
+
+
+def split_pin(url: str) -> tuple[str, str | None]:
+    """Split a pinned SHA-256 off a URL.
+
+    Args:
+        url: A URL, which may end in ``#sha256=`` and 64 hexadecimal digits.
+
+    Returns:
+        The URL without that end, and the digits in lower case or None.
+
+    Raises:
+        DownloadError: If these are not 64 hexadecimal digits.
+    """
+    plain, found, digest = url.partition('#sha256=')
+    if not found:
+        return url, None
+    if re.fullmatch('[0-9a-fA-F]{64}', digest) is None:
+        raise DownloadError(
+            f'{printable(url, 1000)} must end in 64 hexadecimal digits, but '
+            f"sha256 is '{printable(digest, 100)}'."
+        )
+    return plain, digest.lower()
 
 
 def cached_path(url: str, cache_dir: str | os.PathLike | None = None) -> Path:
@@ -80,14 +97,18 @@ def download(
 ) -> Path:
     """Download a file once; later calls return the cached file.
 
-    The time to connect and the time of each read are limited. The file must
-    have the size that the server announced. If its name has the first digits
-    of a SHA-256, they must match, for a new and for a cached file.
+    Times and sizes are limited, see `Limits`. The file must have the size
+    that the server announced. If the URL ends in ``#sha256=`` and 64
+    hexadecimal digits, the file must have this SHA-256; otherwise, if its
+    name has the first digits of one, these. Both hold for a new and for a
+    cached file. A file that does not match is removed.
+
+    The first download of a file that is not pinned logs its SHA-256.
 
     Args:
-        url: ``http://`` or ``https://`` URL.
+        url: ``http://`` or ``https://`` URL, with or without a pin.
         cache_dir: Folder; torch.hub's ``checkpoints`` folder if None.
-        timeout: Seconds to wait for the server.
+        timeout: Seconds to wait for a byte of the server.
 
     Returns:
         The file.
@@ -96,28 +117,42 @@ def download(
         DownloadError: If the file could not be downloaded. The message names
             the URL, the cache path and what to do offline.
     """
+    url, pin = split_pin(url)
     target = cached_path(url, cache_dir)
-    wanted = hash_in_name(target.name)
+    wanted = pin or hash_in_name(target.name)
     if target.is_file():
-        if wanted is None or sha256_of(target).startswith(wanted):
+        if wanted is None:
+            return target
+        found = sha256_of(target)
+        if found.startswith(wanted):
             return target
         print_log(
-            f'{target} is damaged (its SHA-256 does not begin with {wanted}, '
-            'as its name says); it is removed and downloaded again.',
+            f'{target} is not the right file: its SHA-256 is {found}, but '
+            f'{_source_of(wanted)} {wanted}. It is removed and downloaded '
+            'again.',
             logger='current',
-            level=30,
+            level=logging.WARNING,
         )
         target.unlink(missing_ok=True)
     print_log(f'Downloading {url} to {target}', logger='current')
     try:
-        _fetch(url, target, wanted, timeout)
+        digest = _fetch(url, target, wanted, timeout)
     except (OSError, ValueError, EOFError, http.client.HTTPException) as error:
-        reason = printable(str(getattr(error, 'reason', None) or error))
+        reason = str(error)
+        if not isinstance(error, urllib.error.HTTPError):
+            reason = str(getattr(error, 'reason', error))
         raise DownloadError(
-            f'Cannot download {url} ({type(error).__name__}: {reason}); '
-            f'to work offline, download it elsewhere and put it at {target}, '
+            f'Cannot download {printable(url, 1000)} '
+            f'({type(error).__name__}: {printable(reason)}); nothing is kept. '
+            f'To work offline, download it elsewhere and put it at {target}, '
             'or give the path of a local file instead of the URL.'
         ) from None
+    if pin is None:
+        print_log(
+            f'The SHA-256 of {target.name} is {digest}. To accept only this '
+            f"file from now on, write '{url}#sha256={digest}' in the config.",
+            logger='current',
+        )
     return target
 
 
@@ -147,29 +182,18 @@ def download_once(url: str) -> Path:
     return download(url)
 
 
-def _fetch(url: str, target: Path, wanted: str | None, timeout: float) -> None:
-    request = urllib.request.Request(url, headers={'User-Agent': 'mmcae'})
-    digest, received = hashlib.sha256(), 0
-    deadline = time.monotonic() + MAX_SECONDS
-    with (
-        urllib.request.urlopen(request, timeout=timeout) as reply,
-        atomic_write(target) as file,
-    ):
-        announced = reply.headers.get('Content-Length')
-        # `read` would wait for a whole chunk, however slow the server is.
-        while chunk := reply.read1(_CHUNK_BYTES):
-            file.write(chunk)
-            digest.update(chunk)
-            received += len(chunk)
-            if received > MAX_BYTES:
-                raise ValueError(f'it has more than {MAX_BYTES} bytes')
-            if time.monotonic() > deadline:
-                raise TimeoutError(
-                    f'{received} bytes came in {MAX_SECONDS:g} seconds'
-                )
-        if announced is not None and received != int(announced):
-            raise EOFError(f'{received} of {announced} bytes came')
-        if wanted is not None and not digest.hexdigest().startswith(wanted):
+def _fetch(url: str, target: Path, wanted: str | None, timeout: float) -> str:
+    """Download into the cache; return the SHA-256."""
+    limits = LIMITS._replace(idle=timeout)
+    with open_url(url, limits) as reply, atomic_write(target) as file:
+        digest = receive(reply, file, limits)
+        if wanted is not None and not digest.startswith(wanted):
             raise ValueError(
-                f'SHA-256 {digest.hexdigest()[:8]}... instead of {wanted}...'
+                f'its SHA-256 is {digest}, but {_source_of(wanted)} {wanted}'
             )
+    return digest
+
+
+def _source_of(wanted: str) -> str:
+    """Say where a SHA-256, or its start, was given."""
+    return 'the pin is' if len(wanted) == 64 else 'its name says'

@@ -5,6 +5,7 @@ A checkpoint gets its name when it is complete and on disk. Beside it lies
 ``NAME.sha256`` with its SHA-256, in the format of the program ``sha256sum``.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -17,6 +18,10 @@ from mmcae.checkpoint.download import atomic_write
 #: The name of the storage backend, for ``backend_args=dict(backend=...)``.
 BACKEND = 'mmcae_durable'
 DIGEST_SUFFIX = '.sha256'
+#: What a full disk, or a limit on the space, raises.
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: The same, and what a disk raises that cannot be written any more.
+DISK_ERRORS = (*FULL_DISK_ERRORS, errno.EIO, errno.EROFS)
 
 
 def digest_file(path: str | os.PathLike) -> Path:

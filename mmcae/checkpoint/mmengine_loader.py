@@ -11,7 +11,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 from mmengine.runner import CheckpointLoader
 
 from mmcae.checkpoint.decoding import decode_checkpoint
-from mmcae.checkpoint.download import DownloadError, download_once
+from mmcae.checkpoint.download import DownloadError, download_once, split_pin
 from mmcae.checkpoint.errors import (
     UnreadableCheckpointError,
     UnsafeCheckpointError,
@@ -62,7 +62,7 @@ def load_from_http(
     """Download, check and read a file for mmengine.
 
     Args:
-        filename: The URL.
+        filename: The URL; it may end in ``#sha256=`` and the SHA-256.
         map_location: As for ``torch.load``.
         **kwargs: Ignored; mmengine passes options of its own loader.
 
@@ -70,7 +70,7 @@ def load_from_http(
         The checkpoint, with OpenMMLab's tensor names.
     """
     path = download_once(filename)
-    with removed_if_refused(filename, path):
+    with removed_if_refused(split_pin(filename)[0], path):
         return load_from_local(str(path), map_location)
 
 
@@ -111,6 +111,6 @@ def removed_if_refused(url: str, path: Path) -> Iterator[None]:
     raise kind(
         f'The file from {printable(url, 1000)} is refused, and was removed '
         f'from the cache ({printable(str(path), 1000)}): {refusal} If the '
-        'address is right, download the file in another way and give its '
-        'path.'
+        'address is right, download the file in another way and put it '
+        'there, or give its path.'
     ) from None

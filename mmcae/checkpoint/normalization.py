@@ -1,16 +1,15 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Find how the images were normalized for the model of a checkpoint."""
 
-import ast
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from mmcae.checkpoint.config_literals import config_literals
 from mmcae.checkpoint.weights import meta_of
 
 # Of the recipes for ImageNet, for RGB values in 0..1.
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
-_MAX_TEXT = 1 << 20
 
 
 def recorded_normalization(
@@ -38,7 +37,7 @@ def recorded_normalization(
             written = None
     if isinstance(written, Mapping):
         return _checked(written.get('mean'), written.get('std'), 1)
-    config = _literals(meta.get('cfg'))
+    config = config_literals(meta.get('cfg'))
     model = config.get('model')
     inner = model.get('data_preprocessor') if isinstance(model, dict) else None
     for parts in (inner, config.get('data_preprocessor')):
@@ -60,43 +59,3 @@ def _checked(
             return None
         values[name] = [round(number / scale, 6) for number in numbers]
     return values
-
-
-def _literals(text: Any) -> dict[str, Any]:
-    """Return the variables of a config whose values are literals.
-
-    ``dict(...)`` with literal arguments counts as a literal.
-    """
-    if not isinstance(text, str) or len(text) > _MAX_TEXT:
-        return {}
-    try:
-        tree = ast.parse(text)
-        return {
-            statement.targets[0].id: _literal(statement.value)
-            for statement in tree.body
-            if isinstance(statement, ast.Assign)
-            and isinstance(statement.targets[0], ast.Name)
-        }
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
-
-
-def _literal(node: ast.expr) -> Any:
-    """Return the value of a literal; None for any other expression."""
-    if isinstance(node, ast.Call):
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        if not is_dict or node.args:
-            return None
-        return {item.arg: _literal(item.value) for item in node.keywords}
-    if isinstance(node, ast.Dict):
-        keys = [key and _literal(key) for key in node.keys]
-        if not all(isinstance(key, str) for key in keys):
-            return None
-        values = map(_literal, node.values)
-        return dict(zip(keys, values, strict=True))
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(item) for item in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return None

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from mmcae.checkpoint.download import DownloadError, download_once
+from mmcae.checkpoint.download import DownloadError, download_once, split_pin
 from mmcae.checkpoint.errors import UnsafeCheckpointError
 from mmcae.checkpoint.mmengine_loader import removed_if_refused
+from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.reading import read_with_digest
 from mmcae.checkpoint.weights import compare_state_dicts, weights_of
 
@@ -32,7 +33,10 @@ _HOW_TO_GET = (
 
 
 def load_tokenizer_weights(
-    module: nn.Module, checkpoint: str | os.PathLike, prefix: str = ''
+    module: nn.Module,
+    checkpoint: str | os.PathLike,
+    prefix: str = '',
+    sha256: str | None = None,
 ) -> None:
     """Load the weights of a tokenizer: every key with its shape, or an error.
 
@@ -46,21 +50,31 @@ def load_tokenizer_weights(
             ``{'file': base name, 'sha256': hexadecimal digits}``.
         checkpoint: Local path or URL.
         prefix: Keep only keys with this prefix, and strip it.
+        sha256: What the file must have as its SHA-256, 64 hexadecimal digits;
+            None accepts any. A URL may also end in ``#sha256=`` and these.
 
     Raises:
         FileNotFoundError: If there is no such file; says where to get it.
         DownloadError: If a URL could not be downloaded; says the same.
         UnsafeCheckpointError: If the file needs code to be read.
-        ValueError: If a key is missing or unexpected, or a shape differs.
+        ValueError: If a key is missing or unexpected, or a shape differs, or
+            a local file has another SHA-256.
     """
     location = url = str(checkpoint)
     is_remote = url.startswith(('http://', 'https://'))
     try:
         if is_remote:
-            location = str(download_once(url))
-        guard = removed_if_refused(url, Path(location))
+            pinned = f'{split_pin(url)[0]}#sha256={sha256}' if sha256 else url
+            location = str(download_once(pinned))
+        guard = removed_if_refused(split_pin(url)[0], Path(location))
         with guard if is_remote else nullcontext():
             loaded, digest = read_with_digest(location)
+            if sha256 is not None and digest != sha256.lower():
+                raise ValueError(
+                    f'{location} has the SHA-256 {digest}, but the config '
+                    f'asks for {printable(sha256, 100)}; give the right '
+                    'file, or change sha256.'
+                )
             given = _tokenizer_state_dict(loaded, prefix, location)
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -44,7 +44,7 @@ def check_file(cfg: Any, name: str) -> None:
         node = value_at(cfg, path)
         if not isinstance(node, dict):
             continue
-        known, _ = _accepted_keys(node, path, cfg)
+        known, _ = accepted_keys(node, path, cfg)
         for key in node:
             meant = None if key in known else misspelt(key, known)
             if meant:
@@ -93,7 +93,7 @@ def _check_new_key(
         return
     known, is_open = set(keys.TOP_LEVEL), False
     if parents:
-        known, is_open = _accepted_keys(value_at(future, path), path, future)
+        known, is_open = accepted_keys(value_at(future, path), path, future)
     if part in known or (is_open and not misspelt(part, known)):
         return
     existing = value_at(cfg, path) if parents else cfg
@@ -101,13 +101,20 @@ def _check_new_key(
     raise ConfigError(_unknown(cfg, parents, part, {*known, *present}))
 
 
-def _accepted_keys(node: Any, path: str, cfg: Any) -> tuple[set[str], bool]:
-    """The keys that a dict may have, and whether others are accepted too."""
-    kind = node.get('type') if isinstance(node, dict) else None
-    if kind is not None:
-        return _class_keys(kind, cfg.get('default_scope'), path)
+def accepted_keys(node: Any, path: str, cfg: Any) -> tuple[set[str], bool]:
+    """The keys that a dict may have, and whether others are accepted too.
+
+    Args:
+        node: The dict.
+        path: Its dotted path.
+        cfg: The config, for the default scope.
+    """
     if path in keys.UNTYPED:
         return set(keys.UNTYPED[path]), False
+    kind = node.get('type') if isinstance(node, dict) else None
+    if kind is not None:
+        scope = node.get('_scope_') or cfg.get('default_scope')
+        return _class_keys(kind, scope, path)
     if path in keys.DEFAULT_TYPES:
         known = {'type'}
         for default in keys.DEFAULT_TYPES[path]:
@@ -142,7 +149,7 @@ def resolve_type(kind: str, scope: str, path: str) -> tuple[Any, str] | None:
     Returns:
         The class or function and its registry's name, or ``None``.
     """
-    for registry in _registries(path):
+    for registry in registries(path):
         for name in (f'{scope}.{kind}', kind) if '.' not in kind else (kind,):
             try:
                 found = registry.get(name)
@@ -189,10 +196,13 @@ def accepted_arguments(target: Any) -> tuple[set[str], bool]:
     return names - {'self'}, is_open
 
 
-def _registries(path: str) -> list[Any]:
+def registries(path: str) -> list[Any]:
+    """mmengine's registries, those likely for a dotted path first."""
     import mmengine.registry as root
 
     hints = (
+        ('init_cfg', 'WEIGHT_INITIALIZERS'),
+        ('optim_wrapper.constructor', 'OPTIM_WRAPPER_CONSTRUCTORS'),
         ('pipeline', 'TRANSFORMS'),
         ('sampler', 'DATA_SAMPLERS'),
         ('collate_fn', 'FUNCTIONS'),
@@ -206,6 +216,7 @@ def _registries(path: str) -> list[Any]:
         ('visualizer', 'VISUALIZERS'),
         ('log_processor', 'LOG_PROCESSORS'),
         ('model_wrapper_cfg', 'MODEL_WRAPPERS'),
+        ('strategy', 'STRATEGIES'),
         ('model', 'MODELS'),
         ('data_preprocessor', 'MODELS'),
         ('_cfg', 'LOOPS'),

@@ -92,6 +92,10 @@ UNTYPED: dict[str, frozenset[str]] = {
         dcn_offset_lr_mult decay_rate decay_type dwconv_decay_mult
         flat_decay_mult layer_decay_rate norm_decay_mult num_layers
         reset_dim"""),
+    # The sizes of a ViT: `mmcae.models.backbones.arch` reads them one by one.
+    'model.backbone.arch': _names(
+        'embed_dims feedforward_channels num_heads num_layers'
+    ),
     # ``Runner.register_default_hooks`` has a dict of them in its body. The
     # last is the name that OpenMMLab's configs give their own hook.
     'default_hooks': _names("""

@@ -2,6 +2,7 @@
 """Read a config and apply overrides, refusing what nothing reads."""
 
 import copy
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,29 @@ def _read(file: Path, variables: dict[str, Any] | None = None) -> Config:
         raise ConfigError(
             f'{file}, line {error.lineno}: {error.msg}'
         ) from error
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:  # whatever the code of the file raises
+        raise ConfigError(_say_why(file, error)) from error
     _drop_scopes(cfg._cfg_dict)
     return cfg
+
+
+def _say_why(file: Path, error: Exception) -> str:
+    """Say where the code of a config file failed, and with which error."""
+    lines = [
+        number
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == ''  # mmengine compiles it so
+    ]
+    where = f'{file}, line {lines[-1]}' if lines else str(file)
+    first: BaseException = error
+    while first.__context__ is not None:
+        first = first.__context__
+    reason = str(first).partition('\n')[0]
+    if not lines and isinstance(error, ImportError | TypeError):
+        where += ': custom_imports'
+    return f'{where}: {type(first).__name__}: {reason}'
 
 
 def _drop_scopes(node: Any, name: str = '') -> None:

@@ -18,20 +18,20 @@ from typing import Any
 from mmcae.config.check import ConfigError
 from mmcae.config.key_paths import value_at, walk
 from mmcae.config.keys import TOP_LEVEL
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a value must be: a test, and its description in a message."""
-
-    wanted: str
-    accepts: Callable[[Any], bool]
-
-    def __or__(self, other: 'Kind') -> 'Kind':
-        return Kind(
-            f'{self.wanted} or {other.wanted}',
-            lambda value: self.accepts(value) or other.accepts(value),
-        )
+from mmcae.config.kinds import (
+    DICT,
+    FLAG,
+    LIST,
+    NEVER,
+    NOTHING,
+    SHARE,
+    TEXT,
+    Kind,
+    exactly,
+    number,
+    several,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -56,86 +56,14 @@ class Rule:
         return re.compile(text.replace(r'\*', r'[^.]+'))
 
 
-def _is_number(value: Any) -> bool:
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
-
-
-def whole(least: int, most: float = math.inf) -> Kind:
-    """A whole number from ``least`` to ``most``."""
-    end = '' if most == math.inf else f' to {most:.0f}'
-    return Kind(
-        f'a whole number from {least}{end}',
-        lambda value: (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and least <= value <= most
-        ),
-    )
-
-
-def number(
-    least: float = -math.inf,
-    most: float = math.inf,
-    above: float = -math.inf,
-    below: float = math.inf,
-) -> Kind:
-    """A finite number within the given limits."""
-    limits = [
-        f'{word} {limit:g}'
-        for word, limit in (
-            ('from', least),
-            ('above', above),
-            ('to', most),
-            ('below', below),
-        )
-        if math.isfinite(limit)
-    ]
-    return Kind(
-        ' '.join(['a number', *limits]),
-        lambda value: (
-            _is_number(value)
-            and least <= value <= most
-            and above < value < below
-        ),
-    )
-
-
-def several(kind: Kind, *counts: int) -> Kind:
-    """A list of values of one kind; if lengths are given, of one of them."""
-    size = f'{" or ".join(map(str, counts))} times ' if counts else ''
-    return Kind(
-        f'a list: {size}{kind.wanted}',
-        lambda value: (
-            isinstance(value, list | tuple)
-            and (not counts or len(value) in counts)
-            and all(kind.accepts(item) for item in value)
-        ),
-    )
-
-
-def exactly(*values: Any) -> Kind:
-    """One of the given values, of the same type."""
-    return Kind(
-        ' or '.join(repr(value) for value in values),
-        lambda value: any(
-            type(item) is type(value) and item == value for item in values
-        ),
-    )
-
-
-FLAG = exactly(True, False)
-NOTHING = exactly(None)
-NEVER = exactly(-1)
-TEXT = Kind('text', lambda value: isinstance(value, str) and bool(value))
-DICT = Kind('a dict', lambda value: isinstance(value, dict))
-LIST = Kind('a list', lambda value: isinstance(value, list | tuple))
-SHARE = number(0, 1)
+#: The names that logging knows, and those that it accepts from mmengine.
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'WARN', 'ERROR', 'CRITICAL', 'FATAL')
 CROPS = ('mmcae.RandomResizedCrop', 'mmcae.TwoViewRandomResizedCrop')
 
 RULES = (
     # what is trained, and for how long
     Rule('model', DICT),
+    Rule('train_cfg', DICT | NOTHING),
     Rule('train_cfg.max_epochs', whole(1)),
     Rule('train_cfg.max_iters', whole(1)),
     Rule('train_cfg.val_interval', number(1)),
@@ -149,6 +77,8 @@ RULES = (
     Rule('*_dataloader.**.data_root', TEXT | exactly('', None)),
     Rule('*_dataloader.**.ann_file', TEXT | exactly('', None)),
     Rule('model.**.init_cfg.checkpoint', TEXT | exactly('', None)),
+    Rule('log_level', exactly(*LEVELS)),
+    Rule('log_processor.window_size', whole(1)),
     # batches
     Rule('*_dataloader', DICT | NOTHING),
     Rule('*_dataloader.batch_size', whole(1)),
@@ -160,6 +90,10 @@ RULES = (
     Rule('*_dataloader.persistent_workers', FLAG),
     Rule('*_dataloader.dataset', DICT),
     # steps
+    Rule('optim_wrapper', DICT | NOTHING),
+    Rule('optim_wrapper.optimizer', DICT),
+    Rule('optim_wrapper.optimizer.fused', FLAG | NOTHING),
+    Rule('optim_wrapper.optimizer.foreach', FLAG | NOTHING),
     Rule('optim_wrapper.accumulative_counts', whole(1)),
     Rule(
         'optim_wrapper.dtype',
@@ -184,6 +118,7 @@ RULES = (
     Rule(
         'optim_wrapper.paramwise_cfg.layer_decay_rate', number(above=0, most=1)
     ),
+    Rule('optim_wrapper.paramwise_cfg.*_mult', number(0)),
     Rule('auto_scale_lr.base_batch_size', whole(1)),
     # schedules
     Rule('param_scheduler', LIST | DICT | NOTHING),
@@ -198,14 +133,28 @@ RULES = (
     Rule('param_scheduler.*.by_epoch', FLAG),
     Rule('param_scheduler.*.convert_to_iter_based', FLAG),
     # hooks
+    Rule('custom_hooks', LIST | NOTHING),
+    Rule('custom_hooks.*', DICT),
+    Rule('default_hooks', DICT | NOTHING),
     Rule('default_hooks.*', DICT | NOTHING),
     Rule('default_hooks.logger.interval', whole(1)),
     Rule('default_hooks.checkpoint.interval', whole(1) | NEVER),
     Rule('default_hooks.checkpoint.max_keep_ckpts', whole(1) | NEVER),
     Rule('default_hooks.checkpoint.save_optimizer', FLAG),
     Rule('default_hooks.checkpoint.save_last', FLAG),
+    Rule(
+        'default_hooks.checkpoint.save_best',
+        TEXT | several(TEXT) | NOTHING,
+    ),
+    Rule('default_hooks.visualization.enable', FLAG),
     # the model: names that mmcae's classes share with mmpretrain's
     Rule('**.drop_path_rate', number(0, below=1)),
+    Rule('**.drop_rate', number(0, 1)),
+    Rule('**.attn_drop_rate', number(0, 1)),
+    Rule('**.vocab_size', whole(1)),
+    Rule('model.base_momentum', SHARE, ('CAE',)),
+    Rule('model.backbone.in_channels', whole(1)),
+    Rule('model.neck.mlp_ratio', number(above=0), ('CAENeck',)),
     Rule('model.neck.regressor_depth', whole(1), ('CAENeck',)),
     Rule('model.neck.decoder_depth', whole(0), ('CAENeck',)),
     Rule('model.neck.num_heads', whole(1), ('CAENeck',)),
@@ -226,9 +175,11 @@ RULES = (
     Rule('model.backbone.arch.num_heads', whole(1)),
     Rule('model.backbone.arch.num_layers', whole(1)),
     Rule('model.backbone.arch.embed_dims', whole(1)),
+    Rule('model.backbone.arch.feedforward_channels', whole(1)),
     # images
     Rule('**.data_preprocessor.mean', several(number()) | NOTHING),
     Rule('**.data_preprocessor.std', several(number(above=0)) | NOTHING),
+    Rule('**.data_preprocessor.to_rgb', FLAG),
     Rule('**.data_preprocessor.second_mean', several(number()) | NOTHING),
     Rule(
         '**.data_preprocessor.second_std', several(number(above=0)) | NOTHING
@@ -303,11 +254,30 @@ def _mean_and_std_fit(cfg: Any) -> None:
                 if len(value) not in allowed:
                     raise ConfigError(
                         f'{prefix}data_preprocessor.{name}={value!r}: must '
-                        f'be a list of {channels} numbers, one per channel'
+                        f'be a list of {channels} numbers, one per channel '
+                        '(model.backbone.in_channels)'
                     )
+
+
+def _loops_are_complete(cfg: Any) -> None:
+    """A loop needs all of its parts; mmengine would print them in full."""
+    for loop, part in (
+        ('train', 'optim_wrapper'),
+        ('val', 'val_evaluator'),
+        ('test', 'test_evaluator'),
+    ):
+        names = (f'{loop}_dataloader', f'{loop}_cfg', part)
+        missing = [name for name in names if cfg.get(name) is None]
+        present = [name for name in names if name not in missing]
+        if missing and present:
+            raise ConfigError(
+                f'{missing[0]}=None: must be given, because the config has '
+                f'{" and ".join(present)}; or set all of them to None'
+            )
 
 
 RELATIONS: tuple[Callable[[Any], None], ...] = (
     _schedules_have_steps,
     _mean_and_std_fit,
+    _loops_are_complete,
 )

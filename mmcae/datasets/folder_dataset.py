@@ -1,10 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A dataset of all images in a folder, without labels."""
+"""A dataset of the images in a folder, without labels."""
 
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from mmcae.registry import DATASETS
@@ -12,6 +13,7 @@ from mmcae.registry import DATASETS
 from .image_cache import ImageCache
 from .skip_unreadable import SkipUnreadableMixin
 from .transforms.load_image import LoadImage, UnreadableImageError
+from .transforms.resize import resize
 
 EXTENSIONS = (
     '.jpg',
@@ -27,6 +29,29 @@ EXTENSIONS = (
     '.jp2',
     '.avif',
 )
+
+
+def listed_images(list_file: str, root: str = '') -> list[str]:
+    """Read the paths of images from a text file.
+
+    Empty lines and lines that begin with ``#`` are skipped.
+
+    Args:
+        list_file: The file, one path a line.
+        root: The folder that relative paths start from; the folder of the
+            file if it is empty.
+
+    Returns:
+        The paths in the order of the file.
+    """
+    folder = root or os.path.dirname(os.path.abspath(list_file))
+    with open(list_file, encoding='utf-8', errors='surrogateescape') as file:
+        lines = [line.strip() for line in file]
+    return [
+        os.path.join(folder, os.path.expanduser(line))
+        for line in lines
+        if line and not line.startswith('#')
+    ]
 
 
 def find_images(root: str, extensions: Sequence[str]) -> list[str]:
@@ -82,13 +107,19 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         cache: Whether to decode all images once, at the start, and keep them
             in memory. This is meant for small datasets.
         max_cache_bytes: The largest allowed size of the cache.
+        list_file: A text file that names the images, one path a line, if not
+            all images of the folder are wanted. Relative paths start from the
+            folder, or from the file's own folder if no folder is given.
+        cache_side: Images whose short side is longer, in pixels, are reduced
+            to it before they are cached, so that large photographs need
+            little memory and are cropped fast. None keeps them whole.
         **kwargs: Passed to mmengine's ``BaseDataset`` (``indices``,
             ``test_mode``, ``lazy_init``, ...).
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If no folder is given, the folder has no image, or the
-            cache becomes too large.
+        FileNotFoundError: If the folder or the list does not exist.
+        ValueError: If no folder is given, the folder or the list has no
+            image, or the cache becomes too large.
     """
 
     def __init__(
@@ -100,12 +131,16 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         max_unreadable: float = 0.01,
         cache: bool = False,
         max_cache_bytes: int = 2 << 30,
+        list_file: str = '',
+        cache_side: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if not data_root and not data_prefix:
+        if not data_root and not data_prefix and not list_file:
             raise ValueError('FolderDataset needs a folder: set data_root')
         if isinstance(extensions, str):
             extensions = (extensions,)
+        self.cache_side = cache_side
+        self.list_file = os.path.expanduser(list_file)
         self.extensions = tuple(sorted({e.lower() for e in extensions}))
         self.cache = ImageCache(max_cache_bytes) if cache else None
         super().__init__(
@@ -120,6 +155,11 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
     def load_data_list(self) -> list[dict]:
         """Find the images."""
         root = self.img_prefix
+        if self.list_file:
+            paths = listed_images(self.list_file, root)
+            if not paths:
+                raise ValueError(f'{self.list_file} names no image')
+            return [{'img_path': path} for path in paths]
         if not os.path.isdir(root):
             raise FileNotFoundError(
                 f'{os.path.abspath(root)} is not a folder: set data_root to '
@@ -149,10 +189,20 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
         for index in range(len(self)):
             path = super().get_data_info(index)['img_path']
             try:
-                cache.add(path, loader.load(path))
+                img = loader.load(path)
             except UnreadableImageError:
                 continue  # reported when the pipeline loads this sample
+            cache.add(path, self._reduced(img))
         cache.finish()
+
+    def _reduced(self, img: np.ndarray) -> np.ndarray:
+        height, width = img.shape[:2]
+        short = min(height, width)
+        if self.cache_side is None or short <= self.cache_side:
+            return img
+        side = self.cache_side
+        size = (round(height * side / short), round(width * side / short))
+        return resize(img, size, 'bicubic', 'fast')
 
     def get_data_info(self, idx: int) -> dict:
         """Return the description of a sample.

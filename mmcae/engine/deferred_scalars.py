@@ -10,10 +10,11 @@ work, so an iteration must not read a value. Instead:
   wrapper adds the norm of the gradients.
 - The hook reads all values at once, just before `LoggerHook` logs and before a
   checkpoint is saved.
-- `CAE` cannot stop at a broken loss that nobody has read, so the hook checks
-  the losses when it reads them (`CAE.defer_loss_check`). It does so only if
-  the optimizer skips steps with gradients that are not finite.
+
+`NonFiniteHook` does not wait for that.
 """
+
+import math
 
 import torch
 from mmengine.logging import MessageHub
@@ -38,20 +39,16 @@ class DeferredScalars:
         """Keep a value, a tensor of one element, without reading it."""
         self._pending.append((key, value.detach().reshape(())))
 
-    def flush(self) -> list[tuple[str, float]]:
-        """Read all values and pass them to the hub, in the order added.
+    def flush(self) -> None:
+        """Read all values and pass the finite ones to the hub, in order.
 
-        Returns:
-            The key and the value of each.
+        One value that is not finite would spoil the averages of many lines of
+        the log, and would be saved with them.
         """
         pending, self._pending = self._pending, []
         if not pending:
-            return []
+            return
         numbers = torch.stack([value.float() for _, value in pending])
-        read = [
-            (key, number)
-            for (key, _), number in zip(pending, numbers.tolist(), strict=True)
-        ]
-        for key, number in read:
-            self._hub.update_scalar(key, number)
-        return read
+        for (key, _), number in zip(pending, numbers.tolist(), strict=True):
+            if math.isfinite(number):
+                self._hub.update_scalar(key, number)

@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """What a run needs, beside weights and optimizer, to continue exactly."""
 
+import math
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ def position_of(runner: Any) -> dict[str, Any]:
     Returns:
         ``batch``: finished batches of the epoch; ``batches``: those of a
         whole epoch; ``random_states``: one of each process; ``gradients``:
-        by parameter name, those that wait for the optimizer's next step.
+        by parameter name, those that wait for the optimizer's next step;
+        ``gradients_broken``: whether one of them is not finite. Then that
+        step will be skipped, so none is saved.
     """
     batches = len(runner.train_dataloader)
     gradients = {
@@ -38,12 +41,16 @@ def position_of(runner: Any) -> dict[str, Any]:
         for name, parameter in unwrap(runner.model).named_parameters()
         if parameter.grad is not None
     }
+    broken = not all(bool(g.isfinite().all()) for g in gradients.values())
+    if broken or get_world_size() > 1:
+        # Each process has accumulated its own: those of one would be wrong.
+        gradients = {}
     return {
         'batch': getattr(runner.train_loop, 'batch', 0),
         'batches': batches,
         'random_states': all_gather_object(get_random_state()),
-        # Each process has accumulated its own: those of one would be wrong.
-        'gradients': gradients if get_world_size() == 1 else {},
+        'gradients': gradients,
+        'gradients_broken': broken and get_world_size() == 1,
     }
 
 
@@ -87,6 +94,8 @@ def restore_position(runner: Any, checkpoint: dict) -> None:
         loop.random_state = check_random_state(states[get_rank()])
     gradients = require_dict(position.get('gradients'), f'{EXACT}.gradients')
     _restore_gradients(unwrap(runner.model), gradients)
+    if position.get('gradients_broken') is True:
+        _break_gradients(unwrap(runner.model))
 
 
 def _restore_gradients(model: torch.nn.Module, gradients: dict) -> None:
@@ -104,3 +113,10 @@ def _restore_gradients(model: torch.nn.Module, gradients: dict) -> None:
                 'gradient of a parameter of this model'
             )
         parameter.grad = value.to(parameter.device, parameter.dtype)
+
+
+def _break_gradients(model: torch.nn.Module) -> None:
+    """Give the parameters NaN gradients, so that the next step is skipped."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.full_like(parameter, math.nan)

@@ -14,23 +14,42 @@ from mmcae.checkpoint.plain_values import ResumeError
 State = dict[str, torch.Tensor]
 
 
+class RandomMoment:
+    """The states of all generators of this process, as they are now.
+
+    Making tensors of them takes a millisecond, and is left until they are
+    needed. A GPU is not waited for: its generator's state is on the host.
+    """
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        self._numpy: Any = np.random.get_state(legacy=True)
+        self._torch = torch.get_rng_state()
+        self._cuda = (
+            torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        )
+
+    def tensors(self) -> State:
+        """Return them as tensors, which readers of checkpoints accept."""
+        version, python, _ = self._python
+        _, keys, position, *_ = self._numpy
+        states = {
+            'python': torch.tensor([version, *python]),
+            'numpy': torch.tensor([*keys.tolist(), position]),
+            'torch': self._torch,
+        }
+        if self._cuda is not None:
+            states['cuda'] = self._cuda
+        return states
+
+
 def get_random_state() -> State:
     """Return the states of Python's, NumPy's and PyTorch's generators.
 
     Returns:
         Tensors, which every reader of checkpoints accepts.
     """
-    version, python, _ = random.getstate()
-    state: Any = np.random.get_state(legacy=True)
-    _, keys, position, *_ = state
-    states = {
-        'python': torch.tensor([version, *python]),
-        'numpy': torch.tensor([*keys.tolist(), position]),
-        'torch': torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        states['cuda'] = torch.cuda.get_rng_state()
-    return states
+    return RandomMoment().tensors()
 
 
 def set_random_state(state: State) -> None:

@@ -11,7 +11,9 @@ import os
 from typing import Any
 
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+
+from mmcae.false_alarms import LOGGED_ALARMS
+from mmcae.launch.tolerant_logs import Runner
 
 #: ``MMCAE_CONSOLE=full`` prints everything that the log file gets.
 VARIABLE = 'MMCAE_CONSOLE'
@@ -25,9 +27,7 @@ _FILE_ONLY = (
     'Checkpoints will be saved to ',
     'Distributed training is not used, all SyncBatchNorm',
     'Optimizer group: ',
-    # mmengine's own calls cause these two.
-    '"FileClient" will be deprecated',
-    '"HardDiskBackend" is the alias',
+    *LOGGED_ALARMS,
 )
 
 
@@ -48,7 +48,7 @@ class ConsoleFilter(logging.Filter):
 
 
 class ConsoleRunner(Runner):
-    """mmengine's Runner with fewer lines on the console."""
+    """A Runner with fewer lines on the console."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build mmengine's logger; its console handler gets the filter."""

@@ -15,6 +15,7 @@ from mmcae.checkpoint.errors import CheckpointError
 from mmcae.checkpoint.printable import printable_lines
 from mmcae.config.check import ConfigError
 from mmcae.launch.distributed import leave_process_group, rank
+from mmcae.launch.origin import origin_of
 
 MMCV_OPS_HINT = (
     "this config needs mmcv's compiled operators, and the mmcv installed here "
@@ -29,6 +30,15 @@ OUR_PACKAGES = ('mmcae', '__main__')
 CHECKED_PACKAGES = (
     *OUR_PACKAGES,
     *('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'mmdet'),
+)
+
+#: What the system says of a path that the user should correct. All its other
+#: errors have causes outside the command and its files.
+_WRONG_PATHS = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
 )
 
 
@@ -56,10 +66,15 @@ def clear_errors() -> Iterator[None]:
     Before the loop starts, these are mistakes: a `ConfigError`, a file that
     is not there or not readable, a failed download, an argument or a value
     that a constructor of OpenMMLab's packages or ours refuses (see
-    `_is_refusal`), a CUDA device that is not there. The exit status is 2 for
-    options and configs and 1 for the rest; ``MMCAE_TRACEBACK=1`` shows the
-    traceback, too. All other errors, and those of a running loop except a
-    failed download and missing operators of mmcv, pass unchanged.
+    `_is_refusal`), a CUDA device that is not there. If the constructor was
+    building a part of the config, the message names that part.
+
+    The exit status is 2 if the command, the config, or a file that they name
+    is wrong, and 1 if anything else prevents the run: the network, the disk,
+    the installation, the devices, or checkpoints of the run all of which are
+    damaged. ``MMCAE_TRACEBACK=1`` shows the traceback, too. All other errors,
+    and those of a running loop except a failed download, numbers that are not
+    finite (`NonFiniteHook`) and missing operators of mmcv, pass unchanged.
     """
     loop_started.done = False
     try:
@@ -67,6 +82,10 @@ def clear_errors() -> Iterator[None]:
     except ConfigError as error:
         _exit(error, str(error), 2)
     except (DownloadError, CheckpointError) as error:
+        _exit(error, str(error), 1)
+    except FloatingPointError as error:
+        if not _raised_in(error).startswith('mmcae.'):
+            raise
         _exit(error, str(error), 1)
     except ModuleNotFoundError as error:
         if error.name != 'mmcv._ext':
@@ -76,14 +95,23 @@ def clear_errors() -> Iterator[None]:
         sentence = None if loop_started.done else _sentence(error)
         if sentence is None:
             raise
-        _exit(error, sentence, 2 if isinstance(error, TypeError) else 1)
+        _exit(error, sentence, 2 if _is_users(error) else 1)
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether a wrong name, value, or file causes an error."""
+    if isinstance(error, OSError):
+        return isinstance(error, _WRONG_PATHS)
+    return _raised_in(error) != 'torch.cuda'
 
 
 def _sentence(error: Exception) -> str | None:
     """What to tell of an error before the loop; None if it may be a bug."""
     module = _raised_in(error)
-    if isinstance(error, OSError) or module == 'torch.cuda':
+    if module == 'torch.cuda':
         return str(error)
+    if isinstance(error, OSError):
+        return _with_origin(error, str(error))
     if module == 'mmengine.runner.checkpoint' and isinstance(
         error, AssertionError
     ):
@@ -91,9 +119,15 @@ def _sentence(error: Exception) -> str | None:
     if not _is_refusal(error):
         return None
     text = str(error.args[0] if isinstance(error, KeyError) else error)
+    text = _with_origin(error, text)
     if module.split('.')[0] in OUR_PACKAGES:
         return text
     return f'{text} (MMCAE_TRACEBACK=1 shows where)'
+
+
+def _with_origin(error: Exception, text: str) -> str:
+    origin = origin_of(error)
+    return f'{origin}: {text}' if origin else text
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -109,13 +143,13 @@ def _is_refusal(error: Exception) -> bool:
 
     A KeyError counts only as the registries' "is not in the ... registry", a
     TypeError only as mmengine's call of a class with an argument that the
-    class does not have.
+    class does not have, or as our own of the same meaning.
     """
     if isinstance(error, KeyError):
         return 'registry' in str(error)
     if isinstance(error, TypeError):
         return 'argument' in str(error) and _raised_in(error).startswith(
-            'mmengine.'
+            ('mmengine.', 'mmcae.')
         )
     if not isinstance(error, ValueError):
         return False

@@ -3,10 +3,12 @@
 
 import contextlib
 import importlib
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +25,16 @@ def importable(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+
+
+def run_as_main(path: str | Path) -> dict[str, Any]:
+    """Run a script in this process, with ``sys.argv`` as it is.
+
+    Returns:
+        The script's names.
+    """
+    with importable(Path(path).parent):
+        return runpy.run_path(str(path), run_name='__main__')
 
 
 def load_script(path: str) -> ModuleType:

@@ -2,7 +2,6 @@
 """A project of a user: the files of a tiny model, a dataset and a config."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,8 @@ import pytest
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+
+from helpers.scripts import run_as_main
 
 PARTS = """
 import torch
@@ -143,7 +144,7 @@ def run_script(
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer):
         manager._instance_dict.clear()
     try:
-        runpy.run_path(str(script), run_name='__main__')
+        run_as_main(script)
     except SystemExit as stop:
         return 0 if stop.code is None else int(stop.code)
     return 0

@@ -23,12 +23,16 @@ class Page:
         length: The Content-Length that it announces; none if None.
         chunks: What it sends after the body.
         pause: Seconds between the chunks.
+        redirect: Where the answer sends the client instead.
+        raw: Whether the answer is the chunks alone, without any header.
     """
 
     body: bytes = b''
     length: int | None = None
     chunks: Iterable[bytes] = ()
     pause: float = 0.0
+    redirect: str | None = None
+    raw: bool = False
 
 
 @dataclass
@@ -66,11 +70,16 @@ def web_server(
             if page is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
+            if page.redirect is not None:
+                self.send_response(302)
+                self.send_header('Location', page.redirect)
+            elif not page.raw:
+                self.send_response(200)
             if page.length is not None:
                 self.send_header('Content-Length', str(page.length))
-            self.end_headers()
-            self.wfile.write(page.body)
+            if not page.raw:
+                self.end_headers()
+                self.wfile.write(page.body)
             with contextlib.suppress(OSError):  # the client has left
                 for chunk in page.chunks:
                     self.wfile.write(chunk)

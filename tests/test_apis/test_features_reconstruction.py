@@ -7,7 +7,12 @@ from helpers.recordings import Recording, cae_config
 from mmengine.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from mmcae.apis import extract_features, pool_tokens, reconstruct
+from mmcae.apis import (
+    extract_features,
+    pool_tokens,
+    reconstruct,
+    reconstruct_batch,
+)
 from mmcae.utils import from_official
 
 
@@ -64,16 +69,16 @@ def test_functions__restore_the_training_mode_after_an_error(model):
     assert model.training
     images, mask = torch.rand(2, 3, 64, 64), torch.zeros(2, 3).bool()
     with pytest.raises(ValueError, match='mask'):
-        reconstruct(model, images, images, mask)
+        reconstruct_batch(model, images, images, mask)
     assert model.training
     assert not model.target_generator.training
 
 
-def test_reconstruct__changes_masked_patches_only(model):
+def test_reconstruct_batch__changes_masked_patches_only(model):
     images, second = torch.randn(2, 3, 64, 64), torch.rand(2, 3, 32, 32)
     mask = torch.zeros(2, 16, dtype=torch.bool)
     mask[:, 3:9] = True
-    result = reconstruct(model, images, second, mask)
+    result = reconstruct_batch(model, images, second, mask)
     assert model.training
     assert torch.equal(result.predicted[~mask], result.tokens[~mask])
     model.eval()
@@ -90,7 +95,7 @@ def test_reconstruct__changes_masked_patches_only(model):
         assert picture.max() <= 1
 
 
-def test_reconstruct__needs_a_decoder(model):
+def test_reconstruct_batch__needs_a_decoder(model):
     model.target_generator = MODELS.build(
         dict(type='mmcae.DALLEEncoder', n_hid=8, vocab_size=24)
     )
@@ -98,19 +103,35 @@ def test_reconstruct__needs_a_decoder(model):
     mask = torch.ones(1, 16, dtype=torch.bool)
     mask[:, 0] = False
     with pytest.raises(ValueError, match=r'mmcae\.DALLEDecoder'):
-        reconstruct(model, images, second, mask)
+        reconstruct_batch(model, images, second, mask)
     decoder = MODELS.build(
         dict(type='mmcae.DALLEDecoder', n_hid=8, n_init=4, vocab_size=24)
     )
-    result = reconstruct(model, images, second, mask, decoder)
+    result = reconstruct_batch(model, images, second, mask, decoder)
     assert result.picture.shape == (1, 3, 32, 32)
 
 
-def test_reconstruct__loads_a_tokenizer_that_was_not_loaded(model):
+def test_reconstruct_batch__loads_a_tokenizer_that_was_not_loaded(model):
     images, second = torch.randn(1, 3, 64, 64), torch.rand(1, 3, 32, 32)
     mask = torch.eye(16, dtype=torch.bool)[:1]
     model.target_generator.init_cfg = dict(
         type='Pretrained', checkpoint='nowhere.pth'
     )
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth'):
-        reconstruct(model, images, second, mask)
+        reconstruct_batch(model, images, second, mask)
+
+
+def test_reconstruct__with_preprocessed_batches_is_the_former_call(model):
+    images, second = torch.randn(2, 3, 64, 64), torch.rand(2, 3, 32, 32)
+    mask = torch.eye(16, dtype=torch.bool)[:2]
+    expected = reconstruct_batch(model, images, second, mask)
+    for call in (
+        lambda: reconstruct(model, images, second, mask),
+        lambda: reconstruct(
+            model, images=images, token_images=second, mask=mask
+        ),
+    ):
+        with pytest.warns(DeprecationWarning, match='reconstruct_batch'):
+            former = call()
+        assert torch.equal(former.picture, expected.picture)
+        assert former.accuracy == expected.accuracy

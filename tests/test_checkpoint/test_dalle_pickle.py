@@ -5,7 +5,6 @@ import io
 import itertools
 import os
 import pickle
-import runpy
 import subprocess
 import sys
 import zipfile
@@ -16,6 +15,7 @@ import pytest
 import torch
 from helpers.corpus.code import Call, opcode_payloads, payloads
 from helpers.corpus.zip_writer import archive, records
+from helpers.scripts import run_as_main
 from safetensors.torch import load_file, save_file
 
 from mmcae.checkpoint.dalle_pickle import read_module_pickle
@@ -138,7 +138,7 @@ def convert(monkeypatch, capsys):
     def run(src, dst):
         monkeypatch.setattr(sys, 'argv', [str(SCRIPT), str(src), str(dst)])
         with pytest.raises(SystemExit) as info:
-            runpy.run_path(str(SCRIPT), run_name='__main__')
+            run_as_main(SCRIPT)
         printed = capsys.readouterr()
         return SimpleNamespace(
             returncode=info.value.code,

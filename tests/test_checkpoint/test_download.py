@@ -2,7 +2,9 @@
 """Downloads end in time, and a refused file does not stay in the cache."""
 
 import pickle
+import re
 import socket
+import struct
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from torch import nn
 from mmcae.checkpoint import download as download_module
 from mmcae.checkpoint.reading import DownloadError, sha256_of
 from mmcae.checkpoint.tokenizer_weights import load_tokenizer_weights
+from mmcae.checkpoint.transfer import _redirected
 
 NAME = 'tokenizer.pth'
 
@@ -63,8 +66,10 @@ def test_refused__does_not_stay_in_the_cache(server, tmp_path, subtests):
                 message = str(info.value)
                 assert url in message
                 assert str(cached) in message
-                assert 'removed from the cache' in message
-                assert 'give its path' in message
+                assert ('removed from the cache' in message) == (
+                    kind != 'page'
+                )
+                assert re.search('give (its|the) path', message)
                 assert '\n' not in message
                 assert list(server.cache.iterdir()) == []
                 # The next start downloads the file again.
@@ -112,7 +117,7 @@ def test_download__fails_soon_and_says_what_to_do(server, monkeypatch):
 
 def test_download__removes_a_page_that_is_not_a_file(server):
     url = server.publish('page.pth', b'<html>Please log in</html>')
-    with pytest.raises(DownloadError, match='removed from the cache'):
+    with pytest.raises(DownloadError, match='a web page, not a checkpoint'):
         load_any(url)
     assert not (server.cache / 'page.pth').exists()
 
@@ -127,21 +132,182 @@ def test_download__replaces_a_damaged_cached_file(server, tmp_path):
     assert torch.equal(load_any(url)['a'], torch.ones(1))
 
 
-def test_download__limits_the_time(server, monkeypatch):
-    server.pages[NAME] = Page(chunks=(b'x' for _ in range(9999)), pause=0.01)
-    monkeypatch.setattr(download_module, 'MAX_SECONDS', 0.3)
+@pytest.fixture
+def limits(monkeypatch):
+    """Set limits by name."""
+
+    def change(**values):
+        former = download_module.LIMITS
+        monkeypatch.setattr(
+            download_module, 'LIMITS', former._replace(**values)
+        )
+
+    return change
+
+
+def refused(server, words, url=None) -> str:
+    """Require an error within five seconds, and an empty cache."""
+    url = url or f'{server.url}/{NAME}'
     start = time.monotonic()
-    with pytest.raises(DownloadError, match=r'bytes came in 0\.3 seconds'):
-        load_any(f'{server.url}/{NAME}')
+    with pytest.raises(DownloadError, match=words) as info:
+        load_any(url)
     assert time.monotonic() - start < 5
-    assert list(server.cache.iterdir()) == []
+    message = str(info.value)
+    plain = url.partition('#')[0]
+    assert plain in message
+    assert str(server.cache / plain.rpartition('/')[2]) in message
+    assert 'offline' in message
+    assert '\n' not in message
+    assert not server.cache.exists() or not list(server.cache.iterdir())
+    return message
 
 
-def test_download__limits_the_size(server, monkeypatch):
-    server.pages[NAME] = Page(chunks=(b'x' * 65536 for _ in range(9999)))
-    monkeypatch.setattr(download_module, 'MAX_BYTES', 1 << 20)
-    with pytest.raises(DownloadError, match='more than 1048576 bytes'):
-        load_any(f'{server.url}/{NAME}')
+def drip(byte=b'x'):
+    return (byte for _ in range(9999))
+
+
+def test_download__limits_the_time(server, limits):
+    server.pages[NAME] = Page(chunks=drip(b'x' * 1000), pause=0.01)
+    limits(total=0.3)
+    refused(server, r'only [\d,]+ bytes came in 0\.3 seconds')
+
+
+def test_download__refuses_a_byte_now_and_then(server, limits):
+    server.pages[NAME] = Page(chunks=drip(), pause=0.05)
+    limits(slow=0.3)
+    refused(server, r'only \d bytes came in the last 0\.3 seconds')
+
+
+def test_download__of_a_slow_but_steady_server_works(server, limits, tmp_path):
+    good = good_file(tmp_path)
+    parts = [good[i : i + 400] for i in range(0, len(good), 400)]
+    server.pages[NAME] = Page(chunks=parts, pause=0.1)
+    limits(slow=0.2)
+    load_any(f'{server.url}/{NAME}')
+
+
+def test_download__refuses_headers_that_never_end(server, limits):
+    server.pages[NAME] = Page(chunks=drip(), pause=0.05, raw=True)
+    limits(answer=0.3)
+    refused(server, r'no complete answer in 0\.3 seconds')
+
+
+def test_download__limits_the_size(server, limits):
+    server.pages[NAME] = Page(chunks=drip(b'x' * 65536))
+    limits(size=1 << 20)
+    refused(server, 'more than 1,048,576 bytes')
+
+
+def test_download__limits_the_announced_size(server, limits):
+    server.pages[NAME] = Page(length=5 << 40, chunks=drip(), pause=1)
+    refused(server, 'it has 5,497,558,138,880 bytes, more than')
+
+
+def test_download__refuses_an_endless_page_at_once(server):
+    server.pages[NAME] = Page(b'\n<!DOCTYPE html>', chunks=drip(), pause=1)
+    refused(server, 'a web page, not a checkpoint')
+
+
+def test_download__takes_safetensors_that_begin_like_a_page(server):
+    """Their first eight bytes are the size of the header."""
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    size = struct.pack('<Q', 60)
+    assert size[:1] == b'<'
+    content = size + header.ljust(60) + struct.pack('<f', 3)
+    url = server.publish('a.safetensors', content)
+    assert load_any(url)['state_dict']['a'].tolist() == [3]
+
+
+def test_download__follows_a_redirect(server, tmp_path):
+    server.publish('there.pth', good_file(tmp_path))
+    server.pages[NAME] = Page(redirect='/there.pth')
+    load_any(f'{server.url}/{NAME}')
+    assert [path.name for path in server.cache.iterdir()] == [NAME]
+
+
+def test_download__refuses_redirects_in_a_circle(server):
+    server.pages[NAME] = Page(redirect=f'/{NAME}')
+    refused(server, 'redirects more than 10 times')
+
+
+@pytest.mark.parametrize('target', ['file:///etc/passwd', 'ftp://h/x.pth'])
+def test_download__refuses_redirects_that_leave_http(server, target):
+    server.pages[NAME] = Page(redirect=target)
+    refused(server, f'redirects to {target}, which is not http or https')
+
+
+def test_redirected__stays_encrypted():
+    with pytest.raises(ValueError, match='which is not https'):
+        _redirected('https://host/a.pth', 'http://host/a.pth')
+    assert _redirected('https://host/a', '/b c') == 'https://host/b%20c'
+    assert _redirected('http://host/a', 'https://o/b') == 'https://o/b'
+
+
+def test_download__of_a_local_file_is_not_for_this_function(server):
+    with pytest.raises(DownloadError, match='unknown url type'):
+        download_module.download('file:///etc/passwd')
+
+
+def test_pin__is_checked_at_the_download(server, tmp_path):
+    content = good_file(tmp_path)
+    url = server.publish(NAME, content)
+    right = sha256_of(tmp_path / 'good.pth')
+    message = refused(server, 'SHA-256', f'{url}#sha256={"0" * 64}')
+    assert right in message
+    assert '0' * 64 in message
+    for load in (load_any, load_tokenizer):
+        load(f'{url}#sha256={right.upper()}')
+
+
+def test_pin__is_checked_at_every_load_from_the_cache(server, tmp_path):
+    """Both files can be loaded; only the pin tells them apart."""
+    good = good_file(tmp_path)
+    torch.save(nn.Linear(2, 3).state_dict(), tmp_path / 'other.pth')
+    other = (tmp_path / 'other.pth').read_bytes()
+    pin = sha256_of(tmp_path / 'good.pth')
+    url = server.publish(NAME, good)
+    cached = server.cache / NAME
+    load_any(f'{url}#sha256={pin}')
+    for load in (load_any, load_tokenizer):
+        cached.write_bytes(other)
+        load(f'{url}#sha256={pin}')  # it is downloaded again
+        assert cached.read_bytes() == good
+    cached.write_bytes(other)
+    server.pages.clear()
+    refused(server, '404', f'{url}#sha256={pin}')
+
+
+def test_pin__must_be_a_sha256(subtests):
+    for pin in ('', 'abc', '0' * 63, 'g' * 64, '0' * 64 + '\n'):
+        with (
+            subtests.test(pin=pin),
+            pytest.raises(DownloadError, match='must end in 64 hexadecimal'),
+        ):
+            download_module.download(f'http://127.0.0.1:9/a.pth#sha256={pin}')
+
+
+def test_pin__is_logged_at_the_first_download(server, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        download_module, 'print_log', lambda text, **_: said.append(text)
+    )
+    url = server.publish(NAME, good_file(tmp_path))
+    load_any(url)
+    pinned = f'{url}#sha256={sha256_of(tmp_path / "good.pth")}'
+    assert f"write '{pinned}' in the config" in said[-1]
+    said.clear()
+    load_any(pinned)
+    assert said == []
+
+
+def test_pin__of_a_tokenizer_is_a_key_of_its_config(server, tmp_path):
+    url = server.publish(NAME, good_file(tmp_path))
+    right, wrong = sha256_of(tmp_path / 'good.pth'), '0' * 64
+    for place in (url, str(tmp_path / 'good.pth')):
+        load_tokenizer_weights(nn.Linear(2, 3), place, sha256=right)
+        with pytest.raises((DownloadError, ValueError), match=wrong):
+            load_tokenizer_weights(nn.Linear(2, 3), place, sha256=wrong)
+    assert (tmp_path / 'good.pth').exists()  # a file of the user
     assert list(server.cache.iterdir()) == []
 
 

@@ -2,12 +2,12 @@
 """Files without usable weights: one sentence, wherever they are read."""
 
 import re
-import runpy
 import sys
 
 import pytest
 import torch
 from helpers.converters import CONVERTERS
+from helpers.scripts import run_as_main
 from mmengine.model import PretrainedInit
 from mmengine.runner import load_checkpoint
 from torch import nn
@@ -146,7 +146,7 @@ def test_tools__refuse_in_one_sentence(
         with subtests.test(name=name):
             torch.save(content, source)
             with pytest.raises(SystemExit) as info:
-                runpy.run_path(str(path), run_name='__main__')
+                run_as_main(path)
             shown = capsys.readouterr().err.strip() or str(info.value.code)
             assert info.value.code not in (0, None)
             assert len(shown.splitlines()) == 1
@@ -168,7 +168,7 @@ def test_extract_features__refuses_in_one_sentence(
         arguments = [config, tmp_path / 'w.pth', tmp_path, tmp_path / 'o.npz']
         monkeypatch.setattr(sys, 'argv', ['x', *map(str, arguments)])
         with pytest.raises(SystemExit) as info:
-            runpy.run_path(str(script), run_name='__main__')
+            run_as_main(script)
         assert info.value.code == 1
         errors = capsys.readouterr().err.splitlines()
         assert re.match(f'error: .*{words}', errors[-1])

@@ -59,6 +59,12 @@ TABLE = [
     ('model.backbone.drop_path_rate', [1.5, 1, -0.1, 'a'], [0.0, 0.1]),
     ('model.backbone.patch_size', [0, -8, 'a', 8.5], [16, (8, 8)]),
     ('model.backbone.arch.num_heads', [0, 'a'], [3]),
+    ('model.backbone.drop_rate', [1.5, -0.1, 'a'], [0.0, 1]),
+    ('model.neck.attn_drop_rate', [1.5, -0.1], [0.0]),
+    ('model.neck.mlp_ratio', [0, 'a'], [4, 2.5]),
+    ('model.base_momentum', [2, -1], [0.0, 0.996]),
+    ('optim_wrapper.optimizer.foreach', ['yes'], [True, None]),
+    ('optim_wrapper.paramwise_cfg.norm_decay_mult', ['a', -1], [0, 1.0]),
     ('model.neck.regressor_depth', [0, -1, 'a'], [1, 4]),
     ('model.head.loss.lambd', ['a', NAN, -1, None], [0, 2.0]),
     ('model.data_preprocessor.mean', [[1, 2], 3, ['a'] * 3], [[1], [1] * 3]),
@@ -117,7 +123,7 @@ def test_rules__every_pattern_meets_a_key():
     tested = {key.rpartition('.')[2] for key, _, _ in TABLE}
     ruled = {rule.keys.rpartition('.')[2] for rule in RULES}
     options = {'work_dir', 'val_begin', 'timeout', 'clip_value', 'save_last'}
-    assert ruled - names - tested - {'*', '*_dataloader'} == options
+    assert ruled - names - tested - {'*', '*_mult', '*_dataloader'} == options
 
 
 def test_check_values__no_false_alarm():

@@ -2,12 +2,12 @@
 """Each classifier of a sweep equals one that is trained alone."""
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.scripts import run_as_main
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
@@ -170,7 +170,7 @@ def test_init__refuses_rates_that_are_not_positive_and_different(subtests):
 def run_tool(monkeypatch, *args):
     monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
     with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(TOOL), run_name='__main__')
+        run_as_main(TOOL)
     return stop.value.code
 
 

@@ -117,3 +117,32 @@ def test_imagenet__has_mmpretrains_layout(photos, tmp_path):
 def test_imagenet__names_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='train is not a folder'):
         ImageNet(data_root=str(tmp_path), split='train')
+
+
+def test_list_file__names_the_images(photos, tmp_path):
+    chosen = tmp_path / 'chosen.txt'
+    chosen.write_text(
+        f'# two\npart0/deep/03.png\n\n{photos}/part1/deep/01.png\n'
+    )
+    data = FolderDataset(str(photos), list_file=str(chosen))
+    assert names(data) == ['03.png', '01.png']
+    # Without a folder, paths start from the file's own.
+    beside = photos / 'list.txt'
+    beside.write_text('part0/deep/03.png\n')
+    assert names(FolderDataset(list_file=str(beside))) == ['03.png']
+    beside.write_text('\n')
+    with pytest.raises(ValueError, match=r'list\.txt names no image'):
+        FolderDataset(list_file=str(beside))
+
+
+def test_cache_side__reduces_only_larger_images(tmp_path):
+    for name, size in (('a', (80, 40)), ('b', (12, 10))):
+        Image.new('RGB', size, (10, 20, 30)).save(tmp_path / f'{name}.png')
+    data = FolderDataset(
+        str(tmp_path), pipeline=LOAD, cache=True, cache_side=20
+    )
+    assert [data[i]['img'].shape for i in range(2)] == [
+        (20, 40, 3),
+        (10, 12, 3),
+    ]
+    assert (data[0]['img'] == (30, 20, 10)).all()

@@ -8,8 +8,12 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 
-from mmcae.engine.optimizers import AmpOptimWrapper, OptimWrapper
-from mmcae.engine.optimizers.clip import clip_in_step, unclip
+from mmcae.engine.optimizers import LARS, AmpOptimWrapper, OptimWrapper
+from mmcae.engine.optimizers.clip import (
+    clip_in_step,
+    skips_on_device,
+    unclip,
+)
 
 
 def wrapped(kind, model, fused=True, **clip):
@@ -87,25 +91,96 @@ def test_clip__is_done_by_mmengine_with_a_loss_scaler():
 
 
 @pytest.mark.parametrize(
-    ('fused', 'clip', 'scaler', 'expected'),
+    ('fused', 'clip', 'scaler'),
     [
-        (True, dict(max_norm=1.0), False, True),
-        (False, dict(max_norm=1.0), False, False),
-        (True, dict(type='value', clip_value=1.0), False, False),
-        (True, None, False, False),
-        (False, None, True, True),
+        (True, dict(max_norm=1.0), False),
+        (False, dict(max_norm=1.0), False),
+        (True, dict(type='value', clip_value=1.0), False),
+        (True, None, False),
+        (False, None, False),
+        (False, None, True),
     ],
 )
-def test_skips_broken_steps__is_true_only_if_steps_are_skipped(
-    fused, clip, scaler, expected
+@pytest.mark.parametrize('factor', ['nan', 'inf'])
+@pytest.mark.parametrize('on_device', [False, True])
+def test_step__is_skipped_with_every_optimizer(
+    fused, clip, scaler, factor, on_device, monkeypatch
 ):
+    clip = clip and dict(clip)  # mmengine changes it
+    if on_device:  # the host decides nothing
+        monkeypatch.setattr(
+            'mmcae.engine.optimizers.clip.is_free_to_read', lambda norm: False
+        )
     model = torch.nn.Linear(5, 3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
     wrapper = AmpOptimWrapper(optimizer=optimizer, clip_grad=clip)
     wrapper.loss_scaler = torch.amp.GradScaler('cpu', enabled=scaler)
-    assert wrapper.skips_broken_steps is expected
-    wrapper.update_params(model(torch.ones(1, 5)).sum() * float('nan'))
-    assert model.weight.isfinite().all().item() is expected
+    assert wrapper.skips_broken_steps
+    wrapper.update_params(model(torch.ones(1, 5)).sum())
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    wrapper.update_params(model(torch.ones(1, 5)).sum() * float(factor))
+    after = model.state_dict(), optimizer.state_dict()
+    for name, value in before[0].items():
+        assert torch.equal(value, after[0][name])
+    for number, state in before[1]['state'].items():
+        for key, value in state.items():
+            assert torch.equal(value, after[1]['state'][number][key]), key
+    wrapper.update_params(model(torch.ones(1, 5)).sum())
+    assert not torch.equal(model.weight, before[0]['weight'])
+    assert not hasattr(optimizer, 'found_inf')
+
+
+@pytest.mark.parametrize('kind', [OptimWrapper, AmpOptimWrapper])
+def test_backward__a_broken_loss_with_finite_gradients_is_skipped(kind):
+    model = torch.nn.Linear(5, 3)
+    wrapper = wrapped(kind, model)
+    before = model.weight.detach().clone()
+    wrapper.update_params(model(torch.ones(1, 5)).sum() + float('inf'))
+    assert torch.equal(model.weight, before)
+
+
+def test_step__one_bad_batch_of_an_accumulation_drops_all():
+    model = torch.nn.Linear(5, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapper = OptimWrapper(optimizer=optimizer, accumulative_counts=2)
+    before = model.weight.detach().clone()
+    for factor in (1.0, float('nan')):
+        wrapper.update_params(model(torch.ones(1, 5)).sum() * factor)
+    assert torch.equal(model.weight, before)
+    for factor in (1.0, 1.0):
+        wrapper.update_params(model(torch.ones(1, 5)).sum() * factor)
+    assert not torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_lars__skips_a_step_on_the_device(first, monkeypatch):
+    monkeypatch.setattr(
+        'mmcae.engine.optimizers.clip.is_free_to_read', lambda norm: False
+    )
+    torch.manual_seed(0)
+    weights = []
+    for skipped in (0, 1):
+        model = torch.nn.Linear(5, 3)
+        torch.nn.init.constant_(model.weight, 0.5)
+        torch.nn.init.constant_(model.bias, 0.5)
+        wrapper = OptimWrapper(optimizer=LARS(model.parameters(), lr=0.1))
+        factors = [1.0, 2.0]
+        if skipped:
+            factors.insert(0 if first else 1, float('nan'))
+        for factor in factors:
+            wrapper.update_params(model(torch.ones(1, 5)).sum() * factor)
+        weights.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_skips_on_device__not_with_a_fused_sgd():
+    # Its momentum would be memory that nobody has written.
+    parameters = [torch.nn.Parameter(torch.ones(2))]
+    sgd = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, fused=True)
+    adam = torch.optim.AdamW(parameters, fused=True)
+    assert skips_on_device(adam)
+    assert not skips_on_device(sgd)
+    assert not skips_on_device(torch.optim.AdamW(parameters))
 
 
 def test_clip_in_step__reads_no_value_from_a_gpu():

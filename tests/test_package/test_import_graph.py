@@ -8,12 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 #: From the top floor to the bottom; a room may import from lower floors.
 FLOORS = (
-    ('tools', 'demo', 'benchmarks'),
+    ('tools', 'demo', 'benchmarks', 'mmcae_command', 'mmcae.__main__'),
     ('mmcae',),  # the package's face, which installs the integration
     ('mmcae.cli',),
     ('mmcae.launch',),
     ('mmcae.integration',),
-    ('mmcae.engine', 'mmcae.apis'),
+    ('mmcae.engine',),
+    ('mmcae.apis', 'mmcae.export'),
     ('mmcae.models', 'mmcae.datasets'),
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),
     ('mmcae.checkpoint', 'mmcae.utils'),

@@ -200,6 +200,36 @@ def test_wheel__trains_through_the_packaged_tools(environment, tmp_path):
     assert '--resume' in help_text
 
 
+def test_wheel__pretrains_on_a_folder_by_the_console_script(
+    environment, tmp_path
+):
+    """60 small images and one command, then another with its result."""
+    import numpy as np
+    from PIL import Image
+
+    folder, packages = environment
+    images = tmp_path / 'images'
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        pixels = rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels).resize((32, 32), Image.BICUBIC)
+        picture.save(images / f'{index}.png')
+    (script,) = packages.rglob('bin/mmcae')
+    python = folder / 'env' / 'bin' / 'python'
+    # `pip install --target` puts scripts elsewhere than into the venv.
+    help_text = run([python, script, '--help'], tmp_path)
+    assert 'pretrain on a folder of images' in help_text
+    command = [python, script, 'pretrain', images, '--time', '15s']
+    output = run([*command, '--out', 'run'], tmp_path)
+    assert 'images     60 (PNG)' in output
+    assert 'Done in' in output
+    (checkpoint,) = (tmp_path / 'run' / 'cae').glob('epoch_*.pth')
+    words = ['extract', 'run/cae.py', checkpoint, images, 'x.npz']
+    output = run([python, script, *words, '--num-workers', '0'], tmp_path)
+    assert '60 images, 96 numbers each' in output
+
+
 def test_wheel__mim_finds_config_and_tool(environment, tmp_path):
     """``mim train mmcae NAME.py`` looks like this for its files.
 

@@ -159,7 +159,7 @@ def test_reconstruct__works_without_a_path():
 @pytest.mark.skipif(not README.is_file(), reason='needs the repository')
 def test_readme__its_first_lines_work_in_any_folder(tmp_path):
     code = README.read_text().partition('```python\n')[2].partition('```')[0]
-    assert 'pretrained=True' in code
+    assert 'reconstruct(' in code
     printed: list[str] = []
     exec(code, {'print': printed.append})
     assert printed == ['3']

@@ -8,89 +8,21 @@ copies of other files. The exit status is 1 if a file cannot be read.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
-import warnings
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 from mmengine.utils import ProgressBar
 
 from mmcae.checkpoint.printable import printable
-from mmcae.datasets import LoadImage
 from mmcae.datasets.folder_dataset import EXTENSIONS, find_images
-from mmcae.datasets.transforms.load_image import UnreadableImageError
+from mmcae.datasets.image_check import BROKEN, KINDS, Image, examine
 
-KINDS = {
-    'truncated': 'the file ends before the image does',
-    'unreadable': 'not an image, or damaged',
-    'tiny': 'a side is shorter than --min-side',
-    'huge': 'more megapixels than --max-megapixels',
-    'gray': 'no color',
-    'duplicate': 'the same bytes as another file',
-}
-#: Kinds that a training cannot use.
-BROKEN = ('truncated', 'unreadable')
 _CHUNK = 64
-
-
-class Image(NamedTuple):
-    """What is known about a file.
-
-    Attributes:
-        path: Relative to the folder.
-        digest: SHA-256 of the content, or '' if it cannot be read.
-        faults: Kind and detail of each.
-    """
-
-    path: str
-    digest: str
-    faults: list[tuple[str, str]]
-
-
-def examine(
-    path: str, folder: str, min_side: int, max_megapixels: float
-) -> Image:
-    """Decode a file and look at it.
-
-    Args:
-        path: The file, relative to the folder.
-        folder: The folder.
-        min_side: The shortest side in pixels that is not tiny.
-        max_megapixels: The largest size that is not huge.
-    """
-    full = os.path.join(folder, path)
-    try:
-        with open(full, 'rb') as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # odd EXIF; the pixels count
-            pixels = LoadImage().load(full)
-    except (OSError, UnreadableImageError) as error:
-        reason = getattr(error, 'reason', str(error))
-        kind = 'truncated' if 'truncated' in reason else 'unreadable'
-        return Image(path, '', [(kind, reason)])
-    height, width = pixels.shape[:2]
-    size = f'{width} x {height}'
-    faults = []
-    if min(width, height) < min_side:
-        faults.append(('tiny', size))
-    if width * height > max_megapixels * 1e6:
-        faults.append(('huge', size))
-    if _is_gray(pixels):
-        faults.append(('gray', size))
-    return Image(path, digest, faults)
-
-
-def _is_gray(pixels: np.ndarray) -> bool:
-    first = pixels[..., 0]
-    return all(np.array_equal(first, pixels[..., i]) for i in (1, 2))
 
 
 def examine_folder(

@@ -37,6 +37,7 @@ model = dict(
             type='Pretrained',
             checkpoint='https://download.openmmlab.com/mmselfsup/1.x/'
             'target_generator_ckpt/dalle_encoder.pth',
+            sha256=None,  # a first download logs what to write here
         ),
     ),
     target_encoder='shared',

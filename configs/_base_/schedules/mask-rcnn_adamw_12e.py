@@ -7,7 +7,12 @@ optim_wrapper = dict(
     type='mmcae.AmpOptimWrapper',  # float16 on a GPU, bfloat16 on a CPU
     constructor='mmcae.LayerDecayOptimWrapperConstructor',
     optimizer=dict(
-        type='AdamW', lr=3e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+        type='AdamW',
+        lr=3e-4,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.05,
+        fused=True,
     ),
     # There is no gradient clip. Vectors (norms, biases, layer scales) and the
     # class token are not decayed. The authors' code is meant to exempt the

@@ -4,7 +4,7 @@
 lr, max_epochs, warmup_epochs = 2e-3, 80, 3
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='AdamW',

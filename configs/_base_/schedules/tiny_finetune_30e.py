@@ -7,7 +7,7 @@ The layer decay is milder than for CAE-base: there are four blocks only.
 max_epochs, warmup_epochs = 30, 3
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     constructor='mmcae.LayerDecayOptimWrapperConstructor',
     optimizer=dict(
         type='AdamW',

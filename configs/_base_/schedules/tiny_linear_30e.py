@@ -8,7 +8,7 @@ and length suit a few thousand images.
 max_epochs, warmup_epochs = 30, 3
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='mmcae.OptimWrapper',
     constructor='mmcae.MergedOptimWrapperConstructor',
     optimizer=dict(
         type='mmcae.LARS',

@@ -7,7 +7,12 @@ optim_wrapper = dict(
     type='mmcae.AmpOptimWrapper',  # float16 on a GPU, bfloat16 on a CPU
     constructor='mmcae.LayerDecayOptimWrapperConstructor',
     optimizer=dict(
-        type='AdamW', lr=3e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05
+        type='AdamW',
+        lr=3e-4,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.05,
+        fused=True,
     ),
     # There is no gradient clip. Vectors (norms, biases, layer scales) and the
     # class token are not decayed. The tables of the relative position bias
@@ -51,6 +56,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 default_hooks = dict(
+    runtime_info=dict(type='mmcae.RuntimeInfoHook'),
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
@@ -63,6 +69,8 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     signal=dict(type='mmcae.SignalHook'),
+    non_finite=dict(type='mmcae.NonFiniteHook'),
+    stall=dict(type='mmcae.StallHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 

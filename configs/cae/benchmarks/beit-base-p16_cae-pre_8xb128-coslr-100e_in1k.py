@@ -84,6 +84,7 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),  # the default of their code
         eps=1e-8,
         weight_decay=0.05,
+        fused=True,
     ),
     # Their code does not decay vectors (norms, biases, layer scales), the
     # class token and the position table. It does decay the tables of the

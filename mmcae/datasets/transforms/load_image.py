@@ -24,6 +24,9 @@ MAX_PIXELS = 178_956_970
 #: Longest path or reason in a message; Linux allows no longer path.
 MAX_SHOWN = 4096
 
+#: Rows that are converted at once.
+_ROWS = 1024
+
 _JPEG_START = b'\xff\xd8\xff'
 
 # Only formats that PIL decodes itself. (For EPS it would run Ghostscript.)
@@ -82,16 +85,40 @@ def to_rgb(img: Image.Image) -> Image.Image:
     if img.mode == 'P' and 'transparency' in img.info:
         img = img.convert('RGBA')
     elif img.mode.startswith('I'):
-        gray = np.asarray(img).astype(np.int64)
-        low, high = int(gray.min()), int(gray.max())
-        if low < 0 or high > 65535:
-            raise ValueError(
-                f'integer pixels from {low} to {high} have no known scale'
-            )
-        img = Image.fromarray(((gray + 128) // 257).astype(np.uint8))
+        img = Image.fromarray(_to_8_bits(np.asarray(img)))
     elif img.mode == 'F':
         raise ValueError('floating-point pixels have no known scale')
     return img.convert('RGB')
+
+
+def _to_8_bits(gray: np.ndarray) -> np.ndarray:
+    """Scale 16-bit gray values; rounded, (H, W)."""
+    low, high = int(gray.min()), int(gray.max())
+    if low < 0 or high > 65535:
+        raise ValueError(
+            f'integer pixels from {low} to {high} have no known scale'
+        )
+    small = np.empty(gray.shape, dtype=np.uint8)
+    # Row by row: the image may be large, and the sum needs 17 bits.
+    for start in range(0, len(gray), _ROWS):
+        rows = gray[start : start + _ROWS].astype(np.uint32)
+        small[start : start + _ROWS] = (rows + 128) // 257
+    return small
+
+
+class _BoundedReader(io.BufferedReader):
+    """A file that is never asked for more bytes than it has.
+
+    A damaged file may announce a part of 2 GB. Python would allocate them
+    before it reads, and where memory is limited that is a `MemoryError`.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to ``size`` bytes, or all."""
+        if size is not None and size > 0:
+            left = os.fstat(self.fileno()).st_size - self.tell()
+            size = max(0, min(size, left))
+        return super().read(size)
 
 
 def decode_image(file: str | IO[bytes]) -> np.ndarray:
@@ -117,6 +144,11 @@ def decode_image(file: str | IO[bytes]) -> np.ndarray:
             raise ValueError(
                 f'{width} x {height} pixels, more than {MAX_PIXELS:,}'
             )
+        if img.mode.startswith('I'):
+            gray = _to_8_bits(np.asarray(img))
+            return cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
+        if img.mode == 'L' and 'transparency' not in img.info:
+            return cv2.cvtColor(np.asarray(img), cv2.COLOR_GRAY2BGR)
         return cv2.cvtColor(np.asarray(to_rgb(img)), cv2.COLOR_RGB2BGR)
 
 
@@ -172,7 +204,10 @@ class LoadImage(BaseTransform):
                 if not os.path.isfile(path):  # opening a pipe would block
                     raise FileNotFoundError('no such file')
                 img = self._decode_jpeg_file(path)
-                return decode_image(path) if img is None else img
+                if img is not None:
+                    return img
+                with _BoundedReader(io.FileIO(path)) as file:
+                    return decode_image(file)
             data = fileio.get(path, backend_args=self.backend_args)
             img = self._decode_jpeg(data)
             return decode_image(io.BytesIO(data)) if img is None else img

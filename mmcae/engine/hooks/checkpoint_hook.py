@@ -2,7 +2,6 @@
 """Saves checkpoints so that no run is lost, and finds the one to resume."""
 
 import copy
-import errno
 import os
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.logging import HistoryBuffer
 
-from mmcae.checkpoint.durable import BACKEND, write_durably
+from mmcae.checkpoint.durable import BACKEND, DISK_ERRORS, write_durably
 from mmcae.checkpoint.errors import CheckpointError
 from mmcae.checkpoint.work_dir import (
     POINTER,
@@ -24,18 +23,9 @@ from mmcae.engine.position import EXACT, position_of, restore_position
 from mmcae.engine.unwrap import unwrap
 from mmcae.registry import HOOKS
 
-#: What a full disk, or one that cannot be written, raises.
-_DISK_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-)
-
 
 class _RemoveLater:
-    """A storage backend that removes files only when it is told to.
+    """A storage backend that removes something only when it is told to.
 
     mmengine removes the former best checkpoint before it saves the new one.
 
@@ -45,20 +35,24 @@ class _RemoveLater:
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._files: list[str] = []
+        self._paths: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
     def remove(self, path: str) -> None:
         """Note a file."""
-        self._files.append(path)
+        self._paths.append(path)
+
+    def rmtree(self, path: str) -> None:
+        """Note a folder."""
+        self._paths.append(path)
 
     def remove_noted(self, saved: set[str]) -> None:
-        """Remove the noted files, except those that were saved since."""
-        for path in self._files:
-            if path not in saved and self._backend.isfile(path):
-                self._backend.remove(path)
+        """Remove what was noted, except what was saved since."""
+        for path in self._paths:
+            if path not in saved:
+                _remove_path(self._backend, path)
 
 
 @HOOKS.register_module()
@@ -89,12 +83,14 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     backend_args: dict | None
     file_backend: Any
+    out_dir: Any
 
     def __init__(self, max_failures: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_failures = max_failures
         self._failures = 0
         self._position: dict = {}
+        self._given_out_dir = self.out_dir
 
     def before_run(self, runner: Any) -> None:
         """Choose the checkpoint of an automatic resume."""
@@ -109,6 +105,8 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         """Choose the storage: local files are written durably."""
+        # mmengine appends the name of the work dir at each training.
+        self.out_dir = self._given_out_dir
         folder = str(self.out_dir or runner.work_dir)
         if (
             self.backend_args is None
@@ -258,7 +256,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         try:
             save()
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if error.errno not in DISK_ERRORS:
                 raise
             self._failures += 1
             text = f'Could not save {what}: {error.strerror}.'
@@ -289,8 +287,7 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     def _remove(self, name: str) -> None:
         path = self.file_backend.join_path(self.out_dir, name)
-        if self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+        _remove_path(self.file_backend, path)
 
     def _interim_names(self) -> list[str]:
         if '://' in str(self.out_dir):
@@ -303,12 +300,19 @@ class CheckpointHook(MMEngineCheckpointHook):
         return {str(path) for path in (one, *several.values()) if path}
 
 
+def _remove_path(backend: Any, path: str) -> None:
+    """Remove a checkpoint, which is a folder if DeepSpeed saved it."""
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):
+        backend.rmtree(path)
+
+
 def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
-    """Name a weight or moment of the optimizer that is not finite."""
-    model = unwrap(runner.model)
-    weights = checkpoint.get('state_dict', {})
-    for name, _ in model.named_parameters():
-        if name in weights and not _is_finite(weights[name]):
+    """Name a weight, moving average or moment that is not finite."""
+    constant = _constant_buffers(unwrap(runner.model))
+    for name, value in checkpoint.get('state_dict', {}).items():
+        if name not in constant and not _is_finite(value):
             return name
     states = checkpoint.get('optimizer', {}).get('state', {})
     for number, state in states.items():
@@ -316,6 +320,19 @@ def _first_not_finite(runner: Any, checkpoint: dict) -> str | None:
             if isinstance(value, torch.Tensor) and not _is_finite(value):
                 return f'{key} of parameter {number} in the optimizer'
     return None
+
+
+def _constant_buffers(model: torch.nn.Module) -> set[str]:
+    """Names of buffers that may hold infinity, such as masks of attention.
+
+    Only those of modules with moving averages are surely numbers.
+    """
+    return {
+        f'{prefix}.{key}' if prefix else key
+        for prefix, module in model.named_modules()
+        for key in module._buffers
+        if not hasattr(module, 'running_mean')
+    }
 
 
 def _is_finite(value: torch.Tensor) -> bool:

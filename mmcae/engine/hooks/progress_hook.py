@@ -281,12 +281,12 @@ def next_commands(model: Any, checkpoint: Path) -> list[str]:
     """What can be done with a checkpoint of a model."""
     if hasattr(model, 'target_generator') and hasattr(model, 'neck'):
         return [
-            f'Features of images: python tools/extract_features.py CONFIG '
-            f'{checkpoint} FOLDER features.npz'
+            f'See what it predicts: mmcae reconstruct {checkpoint} IMAGE',
+            f'Use the encoder: mmcae export {checkpoint} --to timm --out DIR',
         ]
     if hasattr(model, 'tokenize'):
         return [f'Pretrain with it: --cfg-options tokenizer={checkpoint}']
-    return [f'Evaluate it: python tools/test.py CONFIG {checkpoint}']
+    return [f'Evaluate it: mmcae test CONFIG {checkpoint}']
 
 
 def count(number: int) -> str:

@@ -1,7 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Passes losses to the log without waiting for the GPU."""
 
-import math
 from typing import Any
 
 from mmengine.hooks import LoggerHook
@@ -11,8 +10,7 @@ from torch import Tensor
 from mmcae.registry import HOOKS
 
 from ..deferred_scalars import DeferredScalars
-from ..optimizers.optim_wrapper import ClipInStep
-from ..unwrap import unwrap
+from ..optimizers.optim_wrapper import SafeStep
 
 
 @HOOKS.register_module()
@@ -25,10 +23,8 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     of all iterations and is the same as mmengine's. Other code that reads
     training scalars from the message hub sees those of the last reading.
 
-    For the same reason, this hook takes over the check for a loss that is
-    not finite from `CAE`. It does so only on GPUs, and only if the optimizer
-    skips steps with gradients that are not finite. See
-    `mmcae.engine.deferred_scalars`.
+    A value that is not finite stays out of the log, whose averages it would
+    spoil, and out of checkpoints. `NonFiniteHook` reports it.
     """
 
     def before_train(self, runner: Any) -> None:
@@ -38,16 +34,8 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
         self._interval = min((h.interval for h in loggers), default=1)
         wrapper = runner.optim_wrapper
-        if isinstance(wrapper, ClipInStep):
+        if isinstance(wrapper, SafeStep):
             wrapper.deferred_scalars = self._scalars
-        model = unwrap(runner.model)
-        self._checks = (
-            getattr(model, 'check_every_step', False)
-            and is_asynchronous(model)
-            and getattr(wrapper, 'skips_broken_steps', False)
-        )
-        if self._checks:
-            model.defer_loss_check()
 
     def after_train_iter(
         self,
@@ -56,11 +44,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         data_batch: Any = None,
         outputs: dict | None = None,
     ) -> None:
-        """Keep the losses; read them in iterations in which the logger logs.
-
-        Raises:
-            FloatingPointError: If a loss was not finite.
-        """
+        """Keep the losses; read them before the logger logs."""
         for key, value in (outputs or {}).items():
             if isinstance(value, Tensor):
                 self._scalars.add(f'train/{key}', value)
@@ -71,30 +55,10 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             or self.end_of_epoch(runner.train_dataloader, batch_idx)
             or self.is_last_train_iter(runner)
         ):
-            self._read()
+            self._scalars.flush()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Read the values kept so far, so that the checkpoint has them."""
         if getattr(self, '_scalars', None):
-            self._read()
+            self._scalars.flush()
             checkpoint['message_hub'] = runner.message_hub.state_dict()
-
-    def _read(self) -> None:
-        values = self._scalars.flush()
-        if not self._checks:
-            return
-        losses = [v for key, v in values if key == 'train/loss']
-        broken = [not math.isfinite(value) for value in losses]
-        if any(broken):
-            ago = len(broken) - broken.index(True) - 1
-            raise FloatingPointError(
-                f'the loss was not finite {ago} iterations ago '
-                f'({losses[-ago - 1]}). The optimizer skipped such steps; '
-                'lower the learning rate, or train in bfloat16 '
-                "(optim_wrapper.dtype='bfloat16')"
-            )
-
-
-def is_asynchronous(model: Any) -> bool:
-    """Whether the host runs ahead of the model's device."""
-    return next(model.parameters()).device.type != 'cpu'

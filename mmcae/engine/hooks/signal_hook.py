@@ -123,6 +123,8 @@ class SignalHook(Hook):
                 'continue with --resume.'
             )
         self._stop_listening()
+        # All processes end; mmcae.StallHook must not take it for a loss.
+        runner.call_hook('before_early_end')
         raise SystemExit(128 + number)
 
     def _stop_listening(self) -> None:

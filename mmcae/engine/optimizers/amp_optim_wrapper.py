@@ -11,11 +11,11 @@ from mmengine.optim import OptimWrapper
 
 from mmcae.registry import OPTIM_WRAPPERS
 
-from .optim_wrapper import ClipInStep
+from .optim_wrapper import SafeStep
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(ClipInStep, MMEngineAmpOptimWrapper):
+class AmpOptimWrapper(SafeStep, MMEngineAmpOptimWrapper):
     """mmengine's ``AmpOptimWrapper`` that also runs without a GPU.
 
     On a GPU it works as mmengine's: in float16 with a loss scaler, or in

@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Gradient clipping inside the step of a fused optimizer."""
+"""Gradient clipping, and skipping, inside the step of an optimizer."""
 
 from typing import Any
 
@@ -30,12 +30,7 @@ def clip_in_step(
         is not fused, or the gradients are not plain float32 tensors on one
         device.
     """
-    grads = [
-        p.grad
-        for group in optimizer.param_groups
-        for p in group['params']
-        if p.grad is not None
-    ]
+    grads = gradients(optimizer)
     plain = all(type(g) is Tensor and g.dtype == torch.float32 for g in grads)
     one_device = len({g.device for g in grads}) == 1
     if not (is_fused(optimizer) and plain and one_device):
@@ -44,11 +39,49 @@ def clip_in_step(
     state: Any = optimizer
     scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)
     # With a scale, the optimizer also writes the scaled gradients, so leave it
-    # out where it is 1. On GPUs, reading the scale would wait for the GPU.
-    if not (scale.is_cpu and scale == 1):
+    # out where it is 1.
+    if not (is_free_to_read(scale) and scale == 1):
         state.grad_scale = scale
     state.found_inf = (~norm.isfinite()).float()
     return norm
+
+
+def is_free_to_read(value: Tensor) -> bool:
+    """Whether the host gets a number without waiting for a device."""
+    return value.is_cpu
+
+
+def gradients(optimizer: Optimizer) -> list[Tensor]:
+    """Return the gradients of an optimizer's parameters that have one."""
+    return [
+        p.grad
+        for group in optimizer.param_groups
+        for p in group['params']
+        if p.grad is not None
+    ]
+
+
+def gradient_norm(optimizer: Optimizer) -> Tensor | None:
+    """Compute the Euclidean norm of all gradients, without reading it.
+
+    Returns:
+        A scalar, which is finite only if every gradient is; None if there is
+        no gradient.
+    """
+    grads = gradients(optimizer)
+    return torch.nn.utils.get_total_norm(grads) if grads else None
+
+
+def skips_on_device(optimizer: Optimizer) -> bool:
+    """Whether a step changes nothing if ``optimizer.found_inf`` is 1.
+
+    Then the host need not know whether the gradients are finite. PyTorch's
+    fused SGD is not among these optimizers: if its first step is skipped, its
+    momentum is memory that nobody has written.
+    """
+    if hasattr(optimizer, 'skips_found_inf'):  # our own
+        return optimizer.skips_found_inf
+    return is_fused(optimizer) and not isinstance(optimizer, torch.optim.SGD)
 
 
 def is_fused(optimizer: Optimizer) -> bool:

@@ -51,6 +51,10 @@ class LARS(Optimizer):
         ValueError: If a number is negative; the message names it.
     """
 
+    #: A step changes no number if the attribute ``found_inf`` is 1, as in
+    #: PyTorch's fused optimizers.
+    skips_found_inf = True
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -101,5 +105,13 @@ class LARS(Optimizer):
         if 'momentum_buffer' not in state:
             state['momentum_buffer'] = torch.zeros_like(parameter)
         buffer = state['momentum_buffer']
-        buffer.mul_(group['momentum']).add_(update)
-        parameter.add_(buffer, alpha=-group['lr'])
+        found_inf: Tensor | None = getattr(self, 'found_inf', None)
+        if found_inf is None:
+            buffer.mul_(group['momentum']).add_(update)
+            parameter.add_(buffer, alpha=-group['lr'])
+            return
+        skip = found_inf != 0
+        moved = buffer.mul(group['momentum']).add_(update)
+        buffer.copy_(torch.where(skip, buffer, moved))
+        moved = parameter.add(buffer, alpha=-group['lr'])
+        parameter.copy_(torch.where(skip, parameter, moved))

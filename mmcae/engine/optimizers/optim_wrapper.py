@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""mmengine's optimizer wrapper, with clipping inside the step."""
+"""mmengine's optimizer wrapper, with steps that never break the weights."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,27 +10,56 @@ from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from torch import Tensor
 
 from mmcae.registry import OPTIM_WRAPPERS
+from mmcae.utils.old_names import old_names
 
 from ..deferred_scalars import DeferredScalars
-from .clip import clip_in_step, is_fused, unclip
+from . import clip
 
 
-class ClipInStep:
-    """Mixin of optimizer wrappers that clips with `clip_in_step`.
+class SafeStep:
+    """Mixin of optimizer wrappers that skips steps that are not finite.
 
-    With an optimizer that is not fused, or with a loss scaler, gradients are
-    clipped before the step, as mmengine does it.
+    A step whose gradients are not finite changes neither the weights nor the
+    optimizer. A loss that is not finite makes the gradients NaN, so it has
+    the same effect, and all processes of a distributed run, which share their
+    gradients, agree. With accumulation, the step of the whole group is
+    skipped. `NonFiniteHook` tells the user.
+
+    On a GPU the host does not wait for the gradients: fused optimizers and
+    `LARS` skip the step on the device, and so does a loss scaler. For other
+    optimizers the host waits once a step.
+
+    Gradients are clipped with `clip_in_step`. With an optimizer that is not
+    fused, or with a loss scaler, they are clipped before the step, as
+    mmengine does it.
     """
 
     #: Set by `RuntimeInfoHook`; keeps the norm without reading it.
     deferred_scalars: DeferredScalars | None = None
+    #: Set by `NonFiniteHook`; called before each step.
+    before_step: Callable[[], None] | None = None
+    #: Norm of the gradients in the last step. With a loss scaler that does
+    #: not clip, the gradients are the scaled ones.
+    norm: Tensor | None = None
+    #: Steps with gradients that are not finite are skipped.
+    skips_broken_steps = True
 
-    @property
-    def skips_broken_steps(self: Any) -> bool:
-        """Whether steps with gradients that are not finite are skipped."""
-        return self._scales_loss() or (
-            self._clips_norm() and is_fused(self.optimizer)
-        )
+    def backward(self: Any, loss: Tensor, **kwargs: Any) -> None:
+        """Compute the gradients; those of a broken loss are NaN.
+
+        Without this, the gradient of a loss such as ``inf + x`` is finite.
+        """
+        finite = loss.detach().isfinite()
+        kwargs.setdefault('gradient', torch.where(finite, 1.0, math.nan))
+        super().backward(loss, **kwargs)  # type: ignore[misc]
+
+    def current_scale(self: Any) -> Tensor | None:
+        """Return the scale of a loss scaler without reading it, or None."""
+        if not self._scales_loss():
+            return None
+        group = self.optimizer.param_groups[0]
+        one = torch.ones((), device=group['params'][0].device)
+        return self.loss_scaler.scale(one)
 
     def _scales_loss(self: Any) -> bool:
         scaler = getattr(self, 'loss_scaler', None)
@@ -43,7 +74,7 @@ class ClipInStep:
     def _clip_grad(self: Any) -> None:
         norm: Tensor | None = None
         if self._clips_norm() and not self._scales_loss():
-            norm = clip_in_step(self.optimizer, **self.clip_grad_kwargs)
+            norm = clip.clip_in_step(self.optimizer, **self.clip_grad_kwargs)
         if norm is None:
             groups = self.optimizer.param_groups
             params = [p for group in groups for p in group['params']]
@@ -52,6 +83,7 @@ class ClipInStep:
                 norm = self.clip_func(params, **self.clip_grad_kwargs)
         if norm is None:  # no gradients, or `clip_func` returns no norm
             return
+        self.norm = norm
         key = f'train/{self.grad_name}'
         if self.deferred_scalars is None:
             self.message_hub.update_scalar(key, float(norm))
@@ -62,14 +94,39 @@ class ClipInStep:
     # fails where parameter groups are a ConfigDict of mmengine, and is
     # repeated at every step.
     @torch.compiler.disable
-    def step(self, **kwargs: Any) -> None:
-        """Clip the gradients and take a step."""
+    def step(self: Any, **kwargs: Any) -> None:
+        """Clip the gradients and take a step, if they are finite."""
+        if self.before_step is not None:
+            self.before_step()
+        self.norm = None
+        if not self._clips_norm():
+            # Clipping by value would turn infinite gradients into finite ones.
+            self.norm = clip.gradient_norm(self.optimizer)
         try:
-            super().step(**kwargs)  # type: ignore[misc]
+            if self._scales_loss():  # the scaler skips the step
+                super().step(**kwargs)  # type: ignore[misc]
+            else:
+                self._step(**kwargs)
         finally:
-            unclip(self.optimizer)  # type: ignore[attr-defined]
+            clip.unclip(self.optimizer)
+
+    def _step(self: Any, **kwargs: Any) -> None:
+        if self.clip_grad_kwargs:
+            norm = self.norm
+            self._clip_grad()
+            self.norm = self.norm if norm is None else norm
+        if self.norm is not None:
+            free = clip.is_free_to_read(self.norm)
+            if not free and clip.skips_on_device(self.optimizer):
+                self.optimizer.found_inf = (~self.norm.isfinite()).float()
+            elif not self.norm.isfinite():
+                return
+        self.optimizer.step(**kwargs)
 
 
 @OPTIM_WRAPPERS.register_module()
-class OptimWrapper(ClipInStep, MMEngineOptimWrapper):
-    """mmengine's ``OptimWrapper`` with `ClipInStep`."""
+class OptimWrapper(SafeStep, MMEngineOptimWrapper):
+    """mmengine's ``OptimWrapper`` with `SafeStep`."""
+
+
+__getattr__ = old_names(__name__, {'ClipInStep': 'SafeStep'})

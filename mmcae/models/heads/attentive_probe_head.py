@@ -93,7 +93,8 @@ class AttentiveProbeHead(ClsHead):
                 f'{self.in_channels}), got {tuple(tokens.shape)}: set '
                 "out_type='raw' in the backbone, and in_channels to its width"
             )
-        query = self.norm_q(self.query_token).expand(len(tokens), -1, -1)
+        # Exporters follow `shape`; `len` would fix the number of images.
+        query = self.norm_q(self.query_token).expand(tokens.shape[0], -1, -1)
         pooled = self.cross_attn(
             query, self.norm_k(tokens), self.norm_v(tokens)
         )

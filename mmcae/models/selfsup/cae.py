@@ -98,8 +98,6 @@ class CAE(BaseSelfSupervisor):
             check_pixel_norm(self.target_generator, self.data_preprocessor)
             self.target_generator.requires_grad_(False).eval()
         self._token_listeners: list[TokenListener] = []
-        #: Whether `parse_losses` checks the loss; see `defer_loss_check`.
-        self.check_every_step = True
         self.token_health = TokenHealth(self.neck.num_classes)
         self.register_state_dict_post_hook(_forget_tokenizer)
         self.register_load_state_dict_pre_hook(_fit_state_dict)
@@ -138,13 +136,10 @@ class CAE(BaseSelfSupervisor):
             self._token_listeners.remove(listener)
 
     def defer_loss_check(self) -> None:
-        """Leave the check for a loss that is not finite to the caller.
+        """Do nothing: `mmcae.NonFiniteHook` checks the losses of all models.
 
-        `parse_losses` checks the loss of each iteration, which makes the host
-        wait for the GPU. `RuntimeInfoHook` checks it later, when it reads the
-        losses for the log.
+        Scripts for mmcae 0.1 call this; it will go with mmcae 0.2.
         """
-        self.check_every_step = False
 
     def extract_feat(self, inputs: Tensor | list[Tensor]) -> Any:
         """Encode whole images ``(B, 3, H, W)``; see `CAEViT.forward`."""
@@ -197,27 +192,6 @@ class CAE(BaseSelfSupervisor):
         with torch.no_grad():
             health.update(latent_health(latent_pred, latent_target))
         return {**losses, **health}
-
-    def parse_losses(
-        self, losses: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses as mmengine does, and stop if one is not finite.
-
-        Raises:
-            FloatingPointError: If the loss is not finite. It is raised before
-                the optimizer's step, so the weights are still good. After
-                `defer_loss_check`, `RuntimeInfoHook` raises it instead, at
-                the next line of the log.
-        """
-        total, log_vars = super().parse_losses(losses)
-        if self.check_every_step and not torch.isfinite(total):
-            values = {k: round(v.item(), 4) for k, v in log_vars.items()}
-            raise FloatingPointError(
-                f'the loss is not finite: {values}. The weights are those '
-                'before this step; lower the learning rate, or train in '
-                "bfloat16 (optim_wrapper.dtype='bfloat16')"
-            )
-        return total, log_vars
 
     @torch.no_grad()
     def latent_target(

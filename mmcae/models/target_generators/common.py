@@ -89,7 +89,12 @@ def init_pretrained(module: BaseModule) -> bool:
     cfg = _pretrained_cfg(module)
     if cfg is None:
         return False
-    load_tokenizer_weights(module, cfg['checkpoint'], cfg.get('prefix') or '')
+    load_tokenizer_weights(
+        module,
+        cfg['checkpoint'],
+        cfg.get('prefix') or '',
+        cfg.get('sha256'),
+    )
     module._is_init = True
     return True
 

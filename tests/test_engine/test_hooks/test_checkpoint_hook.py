@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from mmcae.checkpoint.work_dir import (
     fault_of,
     newest_good,
 )
+from mmcae.engine.hooks.checkpoint_hook import CheckpointHook, _RemoveLater
 
 
 def names_in(folder) -> list[str]:
@@ -397,3 +399,51 @@ def test_best__stays_when_the_disk_refuses_the_new_one(tmp_path, monkeypatch):
     assert 'best_error_epoch_1.pth' in names_in(tmp_path)
     info = runner.message_hub.runtime_info
     assert str(info['best_ckpt']).endswith('best_error_epoch_1.pth')
+
+
+def test_second_training__continues_and_keeps_its_folder(tmp_path):
+    """A notebook may raise the number of epochs and train again."""
+    whole, weights, _ = run(tmp_path / 'whole', length=4)
+    hook = dict(max_keep_ckpts=2, out_dir=str(tmp_path / 'elsewhere'))
+    record, _, runner = run(tmp_path / 'run', length=2, hook=hook)
+    runner.train_loop._max_epochs = 4
+    runner.train()
+    assert record.losses == whole.losses
+    for key, value in weights.items():
+        assert torch.equal(value, runner.model.state_dict()[key])
+    folder = tmp_path / 'elsewhere' / 'run'
+    assert names_in(folder) == ['epoch_3.pth', 'epoch_4.pth']
+    assert [path for path in folder.iterdir() if path.is_dir()] == []
+    pointer = tmp_path / 'run' / 'last_checkpoint'
+    assert pointer.parent / pointer.read_text() == Path(
+        f'{tmp_path}/run/../elsewhere/run/epoch_4.pth'
+    )
+
+
+def test_folders__of_other_backends_are_removed(tmp_path):
+    """DeepSpeed saves a checkpoint as a folder."""
+    _, _, runner = run(tmp_path, length=3, hook=dict(max_keep_ckpts=2))
+    (hook,) = (h for h in runner.hooks if isinstance(h, CheckpointHook))
+    for name in ('epoch_2.pth', 'epoch_3.pth'):
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'part').write_text('of a checkpoint')
+    runner.train_loop._max_epochs = 4
+    runner.train()
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == [
+        'epoch_3.pth',
+        'epoch_4.pth',
+    ]
+    assert hook.file_backend.isdir(tmp_path / 'epoch_3.pth')
+
+
+def test_best_folder__is_removed_after_the_new_one_is_saved(tmp_path):
+    best = tmp_path / 'best'
+    best.mkdir()
+    later = _RemoveLater(DurableBackend())
+    later.rmtree(str(best))
+    assert best.is_dir()
+    later.remove_noted({str(best)})
+    assert best.is_dir()
+    later.remove_noted(set())
+    assert not best.exists()

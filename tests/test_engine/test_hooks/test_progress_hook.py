@@ -114,6 +114,6 @@ def test_next_commands__by_what_the_model_is(tmp_path):
     cae = SimpleNamespace(target_generator=None, neck=None)
     tokenizer = SimpleNamespace(tokenize=None)
     path = tmp_path / 'epoch_1.pth'
-    assert 'extract_features' in next_commands(cae, path)[0]
+    assert f'mmcae reconstruct {path}' in next_commands(cae, path)[0]
     assert f'tokenizer={path}' in next_commands(tokenizer, path)[0]
-    assert 'tools/test.py' in next_commands(SimpleNamespace(), path)[0]
+    assert 'mmcae test' in next_commands(SimpleNamespace(), path)[0]

@@ -350,8 +350,8 @@ def test_config__written_for_mmpretrain_works_after_prefixing():
         )
 
 
-def test_train_step__stops_before_the_step_on_a_broken_loss():
-    from mmengine.optim import OptimWrapper
+def test_train_step__is_skipped_on_a_broken_loss():
+    from mmcae.engine import OptimWrapper
 
     model = with_tokenizer(build())
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
@@ -361,8 +361,8 @@ def test_train_step__stops_before_the_step_on_a_broken_loss():
         inputs=[images, torch.rand(2, 3, 32, 32)],
         data_samples=samples_with(masks()),
     )
-    with pytest.raises(FloatingPointError, match=r'not finite.*main.*nan'):
-        model.train_step(batch, wrapper)
+    log = model.train_step(batch, wrapper)
+    assert log['main'].isnan()
     assert torch.equal(model.neck.head.weight, before)
 
 

@@ -5,6 +5,8 @@ Fake tensors have shapes but no numbers: whatever would make the host wait for
 a GPU (reading a value, picking by a boolean mask) raises.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from helpers.recordings import TINY, cae_config
@@ -16,7 +18,9 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
 )
 
+import mmcae.engine.optimizers.clip as clip
 import mmcae.models.selfsup.cae as cae
+from mmcae.engine import NonFiniteHook
 from mmcae.engine.deferred_scalars import DeferredScalars
 from mmcae.engine.optimizers import OptimWrapper
 from mmcae.models.layers import split_patches
@@ -30,6 +34,8 @@ def masks(monkeypatch):
     mask = torch.arange(16).expand(2, -1) % 2 == 0
     split = split_patches(mask, 16)
     monkeypatch.setattr(cae, 'split_patches', lambda *args: split)
+    # the numbers are on a device
+    monkeypatch.setattr(clip, 'is_free_to_read', lambda value: False)
     return mask
 
 
@@ -41,14 +47,26 @@ def train(masks, deferred=True, **config):
         model.train()
         optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         wrapper = OptimWrapper(optimizer, clip_grad=dict(max_norm=3.0))
+        hook = NonFiniteHook()
         if deferred:
-            model.defer_loss_check()
             wrapper.deferred_scalars = DeferredScalars(wrapper.message_hub)
+            runner = SimpleNamespace(
+                model=model,
+                optim_wrapper=wrapper,
+                iter=0,
+                register_hook=lambda hook: None,
+            )
+            hook.before_train(runner)
+            hook.take()
         batch = dict(
             inputs=[torch.rand(2, 3, 64, 64), torch.rand(2, 3, 32, 32)],
             data_samples=[DataSample(mask=mask) for mask in masks],
         )
-        return model.train_step(batch, wrapper)
+        log = model.train_step(batch, wrapper)
+        if deferred:
+            hook.after_train_iter(runner, 0, batch, log)
+            assert hook._pending is not None
+        return log
 
 
 @pytest.mark.parametrize('target_encoder', ['shared', 'copy'])
@@ -57,7 +75,7 @@ def test_train_step__reads_no_value_from_the_device(masks, target_encoder):
     assert {'loss', 'main', 'align', 'acc'} <= set(log)
 
 
-def test_train_step__reads_the_loss_unless_deferred(masks):
+def test_train_step__reads_the_norm_unless_deferred(masks):
     with pytest.raises(DataDependentOutputException):
         train(masks, deferred=False)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import toy_project
+from helpers.scripts import importable
 
 import mmcae
 from mmcae.config.search_path import find_config, resource_root
@@ -30,7 +31,8 @@ METAFILE = """Models:
 
 @pytest.fixture(scope='module')
 def tool():
-    return runpy.run_path(str(TOOL))
+    with importable(TOOL.parent):
+        return runpy.run_path(str(TOOL))
 
 
 def test_metafiles__numbers_are_as_counted(tool):

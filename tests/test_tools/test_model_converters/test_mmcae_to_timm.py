@@ -1,7 +1,6 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Convert to timm, whose own model gives equal outputs."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.recordings import Recording, relative_error
+from helpers.scripts import load_script
 from mmengine.registry import MODELS
 from safetensors import safe_open
 
@@ -17,9 +17,7 @@ from mmcae.models import CAEViT
 from mmcae.utils import from_official
 
 TOOL = Path(__file__).parents[3] / 'tools/model_converters/mmcae_to_timm.py'
-spec = importlib.util.spec_from_file_location('mmcae_to_timm', TOOL)
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
+tool = load_script('tools/model_converters/mmcae_to_timm.py')
 
 
 def run(*args):

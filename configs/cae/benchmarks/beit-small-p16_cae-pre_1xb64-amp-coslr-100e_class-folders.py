@@ -1,0 +1,173 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+r"""Fine-tuning of a CAE-small on your own classes, one folder for each.
+
+    python tools/train.py CONFIG --cfg-options data_root=PATH num_classes=10 \
+        checkpoint=RUN/cae/epoch_300.pth
+
+The images of class CAT are in PATH/train/CAT and PATH/val/CAT. Sizes and
+normalization must be those of the pretraining; the defaults are those of
+cae_beit-small-p16_1xb128-accum2-amp-coslr-300e_folder-small.
+Optimizer and schedule are the authors' for ImageNet.
+"""
+
+_base_ = '../../_base_/default_runtime.py'
+
+data_root = 'data/classes'
+num_classes = 10
+checkpoint = 'work_dirs/cae_beit-small-p16_1xb128-accum2-amp-coslr-300e_folder-small/epoch_300.pth'
+image_size = 224
+patch_size = 16
+arch = 'small'
+width = 384
+layer_scale = 0.1
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
+crop_scale = (0.35, 1.0)  # area of a crop, as a share of the image
+flip_prob = 0.5
+num_workers = 8
+batch_size = 64
+lr = 1.25e-4  # 8e-3 x 64 / 4096
+max_epochs = 100
+warmup_epochs = 5
+
+data_preprocessor = dict(
+    type='mmpretrain.ClsDataPreprocessor',
+    num_classes=num_classes,
+    mean=mean,
+    std=std,
+    to_rgb=True,
+)
+
+train_pipeline = [
+    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.RandomFlip', prob=flip_prob),
+    dict(
+        type='mmcae.RandomResizedCrop',
+        size=image_size,
+        scale=crop_scale,
+        interpolation='bicubic',
+        backend='fast',
+    ),
+    dict(type='mmpretrain.PackInputs'),
+]
+test_pipeline = [
+    dict(type='mmcae.LoadImage'),
+    dict(
+        type='mmpretrain.ResizeEdge',
+        scale=image_size,
+        edge='short',
+        backend='pillow',  # antialiased
+        interpolation='bicubic',
+    ),
+    dict(type='mmpretrain.CenterCrop', crop_size=image_size),
+    dict(type='mmpretrain.PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    sampler=dict(type='mmcae.SeededSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='mmpretrain.CustomDataset',
+        data_root=data_root,
+        data_prefix='train',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=num_workers,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(
+        type='mmpretrain.CustomDataset',
+        data_root=data_root,
+        data_prefix='val',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+model = dict(
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(
+        type='mmcae.CAEViT',
+        arch=arch,
+        img_size=image_size,
+        patch_size=patch_size,
+        layer_scale_init_value=layer_scale,
+        out_type='avg_featmap',
+        final_norm=False,
+        use_rel_pos_bias=True,
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained', checkpoint=checkpoint, prefix='backbone.'
+        ),
+    ),
+    head=dict(
+        type='mmpretrain.LinearClsHead',
+        num_classes=num_classes,
+        in_channels=width,
+        topk=(1,),
+        loss=dict(
+            type='mmpretrain.LabelSmoothLoss',
+            label_smooth_val=0.1,
+            mode='original',
+        ),
+        init_cfg=dict(
+            type='TruncNormal', layer='Linear', std=2e-5, a=-2e-3, b=2e-3
+        ),
+    ),
+)
+
+optim_wrapper = dict(
+    type='mmcae.AmpOptimWrapper',  # float16 on a GPU, bfloat16 on a CPU
+    constructor='mmcae.LayerDecayOptimWrapperConstructor',
+    optimizer=dict(
+        type='AdamW',
+        lr=lr,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.05,
+        fused=True,
+    ),
+    paramwise_cfg=dict(
+        layer_decay_rate=0.65,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        flat_decay_mult=0.0,
+        custom_keys={
+            '.cls_token': dict(decay_mult=0.0),
+            '.pos_embed': dict(decay_mult=0.0),
+        },
+    ),
+)
+auto_scale_lr = dict(base_batch_size=64)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-6,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=1.25e-4,
+        begin=warmup_epochs,
+        end=max_epochs,
+        T_max=max_epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(
+    type='mmcae.EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10
+)
+val_cfg = dict()
+test_cfg = dict()
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=1))
+custom_hooks = [dict(type='mmcae.DataHealthHook')]
+randomness = dict(seed=0)

@@ -1,0 +1,189 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""Write a plan as configs: packaged ones, with other values of variables."""
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmcae.cli.copy_config import with_package_bases
+from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.plan import SIZES, Plan, Stage
+
+DALLE = dict(
+    type='mmcae.DALLEEncoder',
+    precision='auto',
+    init_cfg=dict(
+        type='Pretrained',
+        checkpoint='https://download.openmmlab.com/mmselfsup/1.x/'
+        'target_generator_ckpt/dalle_encoder.pth',
+    ),
+)
+
+
+def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
+    """The texts of the configs that a plan runs.
+
+    Args:
+        plan: With its lengths.
+        folder: The images.
+        out: The run's folder. The tokenizer's checkpoint is going to be in
+            ``out/tokenizer``.
+
+    Returns:
+        File name and text, in the order in which they run.
+    """
+    spec = SIZES[plan.size]
+    texts = {}
+    if plan.tokenizer is not None:
+        texts['tokenizer.py'] = _filled(
+            spec.tokenizer_config,
+            {
+                **_data(plan, folder, plan.tokenizer),
+                'image_size': 8 * plan.grid,
+                'vocab_size': plan.vocab_size,
+                'pixel_mean': tuple(round(x / 255, 3) for x in folder.mean),
+                'pixel_std': tuple(round(x / 255, 3) for x in folder.std),
+            },
+            out / 'tokenizer',
+        )
+    values = {
+        **_data(plan, folder, plan.cae),
+        'tokenizer': str(tokenizer_checkpoint(plan, out)),
+        'image_size': plan.image_size,
+        'patch_size': plan.patch_size,
+        'vocab_size': plan.vocab_size,
+        'width': spec.width,
+        'num_heads': spec.num_heads,
+        'mean': list(folder.mean),
+        'std': list(folder.std),
+        'warmup_epochs': plan.cae.warmup_epochs,
+    }
+    if plan.size != 'tiny':
+        large = plan.size == 'large'
+        values |= {
+            'arch': plan.size,
+            'weight_init': 'beit' if large else 'xavier',
+            'layer_scale': 1e-5 if large else 0.1,
+            'accumulation': plan.cae.accumulation,
+            'precision': plan.precision,
+        }
+    if plan.target == 'dalle':
+        # 0.8 * x / 255 + 0.1, which is what DALL-E's tokenizer reads
+        values |= {
+            'target_generator': DALLE,
+            'second_mean': [-31.875] * 3,
+            'second_std': [318.75] * 3,
+        }
+    texts['cae.py'] = _filled(spec.cae_config, values, out / 'cae')
+    return texts
+
+
+def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
+    """The text of a config that fine-tunes the encoder on labeled images.
+
+    Args:
+        plan: With its lengths.
+        folder: The images.
+        out: The run's folder, where CAE's checkpoint is going to be.
+    """
+    spec = SIZES[plan.size]
+    values: dict[str, Any] = {
+        'checkpoint': str(cae_checkpoint(plan, out).absolute()),
+        'image_size': plan.image_size,
+        'patch_size': plan.patch_size,
+        'width': spec.width,
+        'mean': list(folder.mean),
+        'std': list(folder.std),
+        'num_workers': plan.workers,
+    }
+    if plan.size == 'tiny':
+        values['num_heads'] = spec.num_heads
+    else:
+        values['arch'] = plan.size
+        values['layer_scale'] = 1e-5 if plan.size == 'large' else 0.1
+    return _filled(spec.finetune_config, values, out / 'finetune')
+
+
+def tokenizer_checkpoint(plan: Plan, out: Path) -> Path:
+    """Where the trained tokenizer is going to be."""
+    epochs = plan.tokenizer.epochs if plan.tokenizer else 0
+    return (out / 'tokenizer' / f'epoch_{epochs}.pth').absolute()
+
+
+def cae_checkpoint(plan: Plan, out: Path) -> Path:
+    """Where the trained CAE is going to be."""
+    return out / 'cae' / f'epoch_{plan.cae.epochs}.pth'
+
+
+def _data(plan: Plan, folder: Folder, stage: Stage) -> dict[str, Any]:
+    path = str(Path(folder.name).expanduser().absolute())
+    return {
+        'data_root': '' if folder.is_list else path,
+        'list_file': path if folder.is_list else '',
+        'max_unreadable': plan.max_unreadable,
+        'crop_scale': plan.crop_scale,
+        'num_workers': plan.workers,
+        'cache': plan.cache,
+        'cache_side': plan.cache_side,
+        'batch_size': stage.batch_size,
+        'lr': float(f'{stage.lr:.3g}'),
+        'max_epochs': stage.epochs,
+        # Five checkpoints, of which the newest is kept.
+        'checkpoint_interval': max(1, stage.epochs // 5),
+    }
+
+
+def _filled(name: str, values: Mapping[str, Any], work_dir: Path) -> str:
+    from mmcae.config.search_path import find_config, resource_root
+
+    source = find_config(name)
+    text = with_package_bases(source, resource_root() / 'configs')
+    text = set_variables(text, values)
+    # The docstring tells how the packaged file is used.
+    docstring = ast.parse(text).body[0]
+    lines = text.splitlines(keepends=True)
+    lines[docstring.lineno - 1 : docstring.end_lineno] = [
+        f'"""Written by `mmcae pretrain`, from the config\n{name}.\n"""\n'
+    ]
+    return f'{"".join(lines)}work_dir = {str(work_dir.absolute())!r}\n'
+
+
+def set_variables(text: str, values: Mapping[str, Any]) -> str:
+    """Give variables of a config other values; comments stay.
+
+    Args:
+        text: A config.
+        values: By the names of variables that the file assigns at its top
+            level, each in a statement of its own.
+
+    Raises:
+        KeyError: If the file assigns no such variable.
+    """
+    lines = text.splitlines(keepends=True)
+    missing = set(values)
+    for node in reversed(ast.parse(text).body):
+        if not isinstance(node, ast.Assign) or len(node.targets) > 1:
+            continue
+        (target,) = node.targets
+        if not isinstance(target, ast.Name) or target.id not in missing:
+            continue
+        missing.remove(target.id)
+        assert node.end_lineno is not None
+        rest = lines[node.end_lineno - 1][node.end_col_offset :]
+        new = f'{target.id} = {_written(values[target.id])}{rest}'
+        lines[node.lineno - 1 : node.end_lineno] = [new]
+    if missing:
+        raise KeyError(f'the config assigns no {", ".join(sorted(missing))}')
+    return ''.join(lines)
+
+
+def _written(value: Any, indent: str = '') -> str:
+    if not isinstance(value, dict):
+        return repr(value)
+    inner = indent + '    '
+    items = ''.join(
+        f'{inner}{key}={_written(item, inner)},\n'
+        for key, item in value.items()
+    )
+    return f'dict(\n{items}{indent})'

@@ -1,0 +1,33 @@
+# Copyright (c) mmcae contributors. Licensed under Apache-2.0.
+"""A page about the run when it ends."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmcae.apis.report import write_report
+from mmcae.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ReportHook(Hook):
+    """Writes ``WORK_DIR/report.html`` when a training ends.
+
+    See `mmcae.apis.report.write_report`. A page that cannot be written costs
+    a warning, not the run.
+    """
+
+    priority = 'LOWEST'
+
+    def after_train(self, runner: Any) -> None:
+        """Write the page."""
+        if not is_main_process():
+            return
+        try:
+            path = write_report([Path(runner.work_dir)], status='done')
+        except Exception as error:
+            runner.logger.warning(f'No report was written: {error}')
+        else:
+            runner.logger.info(f'Report: {path}')
