@@ -72,6 +72,7 @@ def _explain_failures(hub: Any) -> None:
     """
     import mmpretrain
 
+    from mmcae.checkpoint.packaged import PREFIX
     from mmcae.zoo.entry import EntryWithoutWeights, PackagedEntry
 
     find = hub.get.__func__
@@ -79,7 +80,7 @@ def _explain_failures(hub: Any) -> None:
 
     @functools.wraps(find)
     def get(cls: Any, model_name: str) -> Any:
-        model_name = current_name(model_name)
+        model_name = current_name(model_name.removeprefix(PREFIX))
         try:
             return find(cls, model_name)
         except ValueError:
