@@ -72,14 +72,15 @@ def _explain_failures(hub: Any) -> None:
     """
     import mmpretrain
 
-    from mmcae.zoo.entry import EntryWithoutWeights
+    from mmcae.checkpoint.packaged import PREFIX
+    from mmcae.zoo.entry import EntryWithoutWeights, PackagedEntry
 
     find = hub.get.__func__
     infer = mmpretrain.inference_model
 
     @functools.wraps(find)
     def get(cls: Any, model_name: str) -> Any:
-        model_name = current_name(model_name)
+        model_name = current_name(model_name.removeprefix(PREFIX))
         try:
             return find(cls, model_name)
         except ValueError:
@@ -100,7 +101,7 @@ def _explain_failures(hub: Any) -> None:
         except NotImplementedError:
             is_name = isinstance(model, str)
             entry = hub.get(model) if is_name else model._metainfo
-            if not isinstance(entry, EntryWithoutWeights):
+            if not isinstance(entry, EntryWithoutWeights | PackagedEntry):
                 raise
             name = entry.name
         raise NotImplementedError(

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import mmcae
-from mmcae.apis import reconstruct
+from mmcae.apis import reconstruct, reconstruct_batch
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.packaged import FOLDER, packaged_file, packaged_weights
 from mmcae.checkpoint.reading import read_checkpoint, sha256_of
@@ -151,9 +151,17 @@ def test_reconstruct__works_without_a_path():
     mask = torch.zeros(8, 16, dtype=torch.bool)
     mask[:, 4:12] = True
     pixels = (images / 255).clamp(0, 1)
-    result = reconstruct(model, (pixels - 0.3) / 0.35, pixels, mask)
+    result = reconstruct_batch(model, (pixels - 0.3) / 0.35, pixels, mask)
     assert result.accuracy > 0.3
     assert result.picture.shape == (8, 3, 32, 32)
+
+
+@pytest.mark.parametrize('name', [DIGITS, f'mmcae://{DIGITS}'])
+def test_reconstruct__takes_the_name_alone(name, tmp_path):
+    image = Image.fromarray(digit(3)).resize((32, 32))
+    result = reconstruct(name, image)
+    assert result.notes == ()
+    assert result.picture.shape == (32, 32, 3)
 
 
 @pytest.mark.skipif(not README.is_file(), reason='needs the repository')
