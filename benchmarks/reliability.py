@@ -24,6 +24,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 
+from faults.configs import config_rows  # noqa: E402
 from faults.disk import damage_rows, disk_rows  # noqa: E402
 from faults.kills import kill_rows  # noqa: E402
 from faults.restarts import restart_rows, signal_rows  # noqa: E402
@@ -42,6 +43,7 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'disk': disk_rows,
     'signals': signal_rows,
     'restart': restart_rows,
+    'configs': config_rows,
     'soak': soak_rows,
 }
 

@@ -38,7 +38,7 @@ def recorded_normalization(
             written = None
     if isinstance(written, Mapping):
         return _checked(written.get('mean'), written.get('std'), 1)
-    config = _literals(meta.get('cfg'))
+    config = literals_of(meta.get('cfg'))
     model = config.get('model')
     inner = model.get('data_preprocessor') if isinstance(model, dict) else None
     for parts in (inner, config.get('data_preprocessor')):
@@ -62,7 +62,7 @@ def _checked(
     return values
 
 
-def _literals(text: Any) -> dict[str, Any]:
+def literals_of(text: Any) -> dict[str, Any]:
     """Return the variables of a config whose values are literals.
 
     ``dict(...)`` with literal arguments counts as a literal.

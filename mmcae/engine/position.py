@@ -29,7 +29,8 @@ def position_of(runner: Any) -> dict[str, Any]:
 
     Returns:
         ``batch``: finished batches of the epoch; ``batches``: those of a
-        whole epoch; ``random_states``: one of each process; ``gradients``:
+        whole epoch; ``images``: those of the training data;
+        ``random_states``: one of each process; ``gradients``:
         by parameter name, those that wait for the optimizer's next step.
     """
     batches = len(runner.train_dataloader)
@@ -41,6 +42,7 @@ def position_of(runner: Any) -> dict[str, Any]:
     return {
         'batch': getattr(runner.train_loop, 'batch', 0),
         'batches': batches,
+        'images': len(runner.train_dataloader.dataset),
         'random_states': all_gather_object(get_random_state()),
         # Each process has accumulated its own: those of one would be wrong.
         'gradients': gradients if get_world_size() == 1 else {},
