@@ -24,6 +24,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'tests'))
 
+from faults.configs import config_rows  # noqa: E402
 from faults.disk import damage_rows, disk_rows  # noqa: E402
 from faults.downloads import download_rows  # noqa: E402
 from faults.images import image_rows  # noqa: E402
@@ -50,6 +51,7 @@ ROWS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     'restart': restart_rows,
     'processes': process_rows,
     'numbers': number_rows,
+    'configs': config_rows,
     'soak': soak_rows,
 }
 

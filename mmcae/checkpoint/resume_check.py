@@ -22,6 +22,7 @@ from mmcae.checkpoint.plain_values import (
     same_kind,
 )
 from mmcae.checkpoint.printable import printable, printable_names
+from mmcae.checkpoint.resume_changes import check_changes
 from mmcae.checkpoint.weights import (
     check_layout,
     check_tensors,
@@ -60,6 +61,7 @@ def check_resume(
     step = _check_meta(checkpoint)
     _check_message_hub(checkpoint)
     _check_weights(runner.model, checkpoint, source)
+    check_changes(runner, checkpoint, optimizer)
     if optimizer:
         if 'optimizer' not in checkpoint:
             raise ResumeError(

@@ -30,7 +30,8 @@ def position_of(runner: Any) -> dict[str, Any]:
 
     Returns:
         ``batch``: finished batches of the epoch; ``batches``: those of a
-        whole epoch; ``random_states``: one of each process; ``gradients``:
+        whole epoch; ``images``: those of the training data;
+        ``random_states``: one of each process; ``gradients``:
         by parameter name, those that wait for the optimizer's next step;
         ``gradients_broken``: whether one of them is not finite. Then that
         step will be skipped, so none is saved.
@@ -48,6 +49,7 @@ def position_of(runner: Any) -> dict[str, Any]:
     return {
         'batch': getattr(runner.train_loop, 'batch', 0),
         'batches': batches,
+        'images': len(runner.train_dataloader.dataset),
         'random_states': all_gather_object(get_random_state()),
         'gradients': gradients,
         'gradients_broken': broken and get_world_size() == 1,

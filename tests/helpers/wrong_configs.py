@@ -344,8 +344,8 @@ def _own() -> Iterator[Case]:
             'to_rgb',
         ),
         (
-            'model = dict(target_generator=dict(init_cfg=dict(checkpont="x")))',
-            'init_cfg.checkpont',
+            'model = dict(target_generator=dict(init_cfg=dict(checkpiont="x")))',
+            'init_cfg.checkpiont',
             'checkpoint',
         ),
         (
@@ -379,13 +379,13 @@ def _own() -> Iterator[Case]:
             'start_factor',
         ),
         (
-            'default_hooks = dict(checkpoint=dict(intervall=3))',
-            'default_hooks.checkpoint.intervall',
+            'default_hooks = dict(checkpoint=dict(intervl=3))',
+            'default_hooks.checkpoint.intervl',
             'interval',
         ),
         (
-            'default_hooks = dict(logger=dict(intervall=3))',
-            'default_hooks.logger.intervall',
+            'default_hooks = dict(logger=dict(intervl=3))',
+            'default_hooks.logger.intervl',
             'interval',
         ),
         (
@@ -403,8 +403,8 @@ def _own() -> Iterator[Case]:
             'data_root',
         ),
         (
-            'train_dataloader = dict(sampler=dict(shufle=True))',
-            'train_dataloader.sampler.shufle',
+            'train_dataloader = dict(sampler=dict(shufffle=True))',
+            'train_dataloader.sampler.shufffle',
             'shuffle',
         ),
         (
