@@ -9,6 +9,8 @@ from typing import Any, TextIO
 
 from mmengine.logging import MMLogger
 
+import mmcae.namespace_guard  # noqa: F401
+
 #: What OpenMMLab's packages print when they are imported. Nothing is wrong:
 #: CAE needs neither OneDL's datasets nor mmcv's compiled operators, and where
 #: an operator is needed, the launcher says so.

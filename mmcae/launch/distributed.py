@@ -22,7 +22,12 @@ from mmengine.device import (
 from mmengine.dist import is_distributed
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from torch import nn
-from torch.distributed import destroy_process_group, init_process_group
+from torch.distributed import (
+    PrefixStore,
+    destroy_process_group,
+    init_process_group,
+)
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from mmcae.config.check import ConfigError
@@ -88,8 +93,15 @@ def setup_cpu_distributed(cfg: Config, launcher: str) -> bool:
     if not is_distributed():
         _export_ranks(launcher)
         seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        store, number, world_size = next(rendezvous('env://'))
+        # torchrun keeps its store when it restarts the processes. Under the
+        # same keys, a new process could read the address of an old one.
+        attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
         init_process_group(
             backend='gloo',
+            store=PrefixStore(f'attempt_{attempt}', store),
+            rank=number,
+            world_size=world_size,
             timeout=None
             if seconds is None
             else datetime.timedelta(seconds=seconds),

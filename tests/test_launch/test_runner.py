@@ -156,6 +156,10 @@ def test_train__refuses_a_loader_without_a_batch_before_it_starts():
                 list(range(3)), batch_size=batch_size, drop_last=True
             )
             self.train_loop = SimpleNamespace(dataloader=loader)
+            self.hooks = []
+
+        def register_hook(self, hook):
+            self.hooks.append(hook)
 
         def train(self):
             self.started = True

@@ -19,7 +19,8 @@ FLOORS = (
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),
     ('mmcae.checkpoint', 'mmcae.utils'),
     ('mmcae.config', 'mmcae.registry'),
-    ('mmcae.false_alarms', 'mmcae.namespace_guard', 'mmcae.version'),
+    ('mmcae.false_alarms',),
+    ('mmcae.namespace_guard', 'mmcae.version'),
 )
 FLOOR_OF = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 
