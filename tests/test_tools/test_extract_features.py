@@ -79,7 +79,7 @@ def test_extract__mistakes_give_a_one_line_message(folders):
         'x.npz',
         cwd=folders,
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert 'there is no checkpoint nowhere.pth' in result.stderr
     assert 'Traceback' not in result.stderr
     result = run(
@@ -127,7 +127,7 @@ def test_extract__leaves_unreadable_images_out(broken, workers):
         assert list(file['paths']) == [f'{n}.png' for n in kept]
     # Without labels, there is nothing to classify by neighbors.
     result = run('knn.py', 'x.npz', 'x.npz', cwd=broken)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.startswith('error: x.npz has no labels: ')
     assert len(result.stderr.strip().splitlines()) == 1
 
@@ -145,7 +145,7 @@ def test_extract__too_many_unreadable_images_stop_it(broken):
         0,
         cwd=broken,
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert 'too many unreadable images: more than 0 of 10' in result.stderr
     assert 'Traceback' not in result.stderr
     assert not (broken / 'x.npz').exists()
