@@ -96,9 +96,16 @@ def main(args: argparse.Namespace) -> None:
 def config_beside(checkpoint: Path) -> Path:
     """The config that a run wrote into its work dir.
 
+    Packaged weights, ``mmcae://NAME``, have the name of their config.
+
     Raises:
         FileNotFoundError: If there is no checkpoint, or not one config.
     """
+    from mmcae.checkpoint.packaged import is_packaged
+    from mmcae.config.search_path import find_config
+
+    if is_packaged(checkpoint):
+        return find_config(checkpoint.name)
     if not checkpoint.is_file():
         raise FileNotFoundError(f'there is no checkpoint {checkpoint}')
     found = sorted(checkpoint.parent.glob('*.py'))

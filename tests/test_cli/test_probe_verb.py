@@ -2,6 +2,7 @@
 """`mmcae probe`: a table for an encoder and a folder of classes."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ from mmcae.cli.probe import config_beside, find_parts, probe_rows
 from mmcae_command import main
 
 CONFIG = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
+
+
+def test_config_beside__packaged_weights_have_the_name_of_their_config():
+    found = config_beside(Path(f'mmcae://{CONFIG}'))
+    assert found.stem == CONFIG
 
 
 def features(numbers, labels, classes=('a', 'b')):
