@@ -172,7 +172,8 @@ accuracy on the masked patches of 200 test images, for each seed:
 {embed(to_png(curves(runs, PANELS)), 'curves of the pretraining runs')}
 <p>{summary} Compare the token accuracy with its reference, which always predicts
 the most frequent token of each position. If the spread of the latents fell
-towards zero, the encoder would have collapsed.</p>
+towards zero, the encoder would have collapsed. More about each run, and what it
+predicted over time, is in <code>cae_seed{seeds[0]}/report.html</code>.</p>
 <h2>How the tokenizer was trained</h2>
 {embed(to_png(curves([tokenizer], TOKENIZER_PANELS)), 'tokenizer curves')}
 </html>

@@ -19,7 +19,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 TOKENIZER_CONFIG = 'configs/tokenizer/dvae_f8-k64_1xb32-13e_digits-32px.py'
-CAE_CONFIG = 'configs/cae/cae_tiny-p8_1xb32-coslr-80e_digits-32px.py'
+CAE_CONFIG = 'demo/watched_digits.py'
 
 # Percentage points that pretraining must add to a random encoder at 100 labels.
 MIN_GAIN = dict(logistic=20, knn=30)
