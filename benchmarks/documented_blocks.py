@@ -27,6 +27,7 @@ from report import gains, table_rows
 PAGES = (
     'README.md',
     'docs/index.md',
+    'docs/results.md',
     'docs/get_started.md',
     'docs/evaluate.md',
     'docs/transfer.md',
