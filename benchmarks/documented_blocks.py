@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Write the recorded numbers into README and the docs.
+"""Write the recorded numbers into the docs.
 
     python benchmarks/documented_blocks.py            # write the blocks
     python benchmarks/documented_blocks.py --check    # only compare them
@@ -25,7 +25,6 @@ sys.path.insert(0, str(REPO / 'demo'))
 from report import gains, table_rows
 
 PAGES = (
-    'README.md',
     'docs/index.md',
     'docs/results.md',
     'docs/get_started.md',

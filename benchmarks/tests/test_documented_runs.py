@@ -72,7 +72,7 @@ def test_main__check_fails_on_another_number(tmp_path, monkeypatch, records):
         documented_blocks.main()
 
     run(RECORD)
-    with pytest.raises(SystemExit, match=r'README\.md has other numbers'):
+    with pytest.raises(SystemExit, match=r'get_started\.md has other numbers'):
         run(record)
 
 
