@@ -71,6 +71,8 @@ The way from a file to a model, in the order in which a file travels:
        Checks every file before a run is resumed from it.
    ``resume_check``, ``optimizer_check``, ``moment_check``, ``plain_values``
        The parts of the file, compared with the run.
+   ``resume_changes``
+       What may differ between the config of the file and that of the run.
    ``own_files``
        Which files the resumed run may remove.
    ``work_dir``

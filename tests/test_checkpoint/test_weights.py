@@ -169,7 +169,7 @@ def test_extract_features__refuses_in_one_sentence(
         monkeypatch.setattr(sys, 'argv', ['x', *map(str, arguments)])
         with pytest.raises(SystemExit) as info:
             run_as_main(script)
-        assert info.value.code == 1
+        assert info.value.code == 2
         errors = capsys.readouterr().err.splitlines()
         assert re.match(f'error: .*{words}', errors[-1])
         assert not [line for line in errors if 'Traceback' in line]
