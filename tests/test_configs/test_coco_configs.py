@@ -41,6 +41,7 @@ def test_recipe__optimizer_and_length(recipe):
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=0.05,
+        fused=True,  # the same mathematics in one kernel
     )
     assert wrapper.paramwise_cfg.layer_decay_rate == (0.85 if large else 0.75)
     assert config.train_cfg == dict(

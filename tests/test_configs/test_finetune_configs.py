@@ -71,6 +71,7 @@ def test_recipe__numbers_of_the_authors(recipe):
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=0.05,
+        fused=True,  # the same mathematics in one kernel
     )
     decay = wrapper.paramwise_cfg.layer_decay_rate
     assert decay == (0.75 if large else 0.65)
