@@ -60,8 +60,8 @@ def test_demo__prints_classes_and_draws_the_result(
 @pytest.mark.parametrize(
     ('arguments', 'status', 'message'),
     [
-        (['no.jpg', 'tiny.py', 'tiny.pth'], 1, 'no image no.jpg'),
-        ([DEMO / 'demo.jpg', 'tiny.py', 'no.pth'], 1, 'no.pth'),
+        (['no.jpg', 'tiny.py', 'tiny.pth'], 2, 'no image no.jpg'),
+        ([DEMO / 'demo.jpg', 'tiny.py', 'no.pth'], 2, 'no.pth'),
         (
             [DEMO / 'demo.jpg', 'tiny.py', 'headless.pth'],
             2,
