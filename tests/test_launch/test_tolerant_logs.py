@@ -47,7 +47,11 @@ def photos(tmp_path):
 
 @pytest.fixture
 def disk():
-    """Call it with a size that no file may exceed; None is no limit."""
+    """Call it with a size that no file may exceed; None is no limit.
+
+    A test must end without a limit, also one that fails: pytest writes about
+    it before this fixture ends.
+    """
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -100,7 +104,10 @@ def test_full_disk__costs_lines_of_the_log_and_one_warning(
 ):
     runner = build_runner(logged_config(photos, tmp_path))
     runner.register_hook(FillDisk(disk))
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        disk(None)
     assert runner.iter == 10
     console = capsys.readouterr()
     assert 'Logging error' not in console.err
@@ -134,10 +141,12 @@ def test_full_disk__at_the_start_keeps_the_former_config(
     build_runner(cfg.copy())
     former = (tmp_path / 'recipe.py').read_text()
     assert former == cfg.pretty_text
-    disk(1)
     cfg.experiment_name = 'other'
-    runner = build_runner(cfg)
-    disk(None)
+    disk(1)
+    try:
+        runner = build_runner(cfg)
+    finally:
+        disk(None)
     runner.train()
     assert runner.iter == 10
     assert (tmp_path / 'recipe.py').read_text() == former
@@ -300,8 +309,10 @@ def test_local_backend__leaves_no_torn_line(writes, tmp_path, disk):
     files = [tmp_path / 'logs' / name for name in ('scalars.json', 'x.json')]
     former = [file.read_text() for file in files]
     disk(len(former[0]) + 5)
-    backend.add_scalars(dict(a=2), 2, file_path='x.json')
-    disk(None)
+    try:
+        backend.add_scalars(dict(a=2), 2, file_path='x.json')
+    finally:
+        disk(None)
     assert len(writes.logger.handlers[0].said) == 1
     assert [file.read_text() for file in files] == former
     backend.add_scalars(dict(a=3), 3, file_path='x.json')
