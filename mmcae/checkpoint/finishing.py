@@ -10,7 +10,7 @@ from mmcae.checkpoint.limits import MAX_DEPTH, MAX_OBJECTS
 from mmcae.checkpoint.pickle_objects import Name, Stateful
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.stand_ins import Array, DType, History
-from mmcae.checkpoint.tensors import TensorRecord
+from mmcae.checkpoint.tensors import StorageRecord, TensorRecord
 
 
 class _Finisher:
@@ -75,6 +75,8 @@ class _Finisher:
         if isinstance(obj, argparse.Namespace):
             self(vars(obj), depth)
             return obj
+        if isinstance(obj, StorageRecord):
+            raise ValueError('a storage that belongs to no tensor')
         if isinstance(obj, Name):
             raise ValueError(f'the name {printable(obj.name)} as a value')
         state = getattr(obj, 'state', None)

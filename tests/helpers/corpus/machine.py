@@ -22,6 +22,7 @@ from .opcodes import (
     new,
     old_bytes,
     small_bytes,
+    storage,
     tensor,
     text,
     tuple_of,
@@ -533,6 +534,12 @@ def _calls() -> Iterator[Entry]:
             f'call/extension_{code.hex()}_0', _file(code + bytes(size))
         )
     yield refused('call/persistent_text', _file(b'P0\n'))
+    yield refused('call/storage_alone', _raw(START + storage() + b'.'))
+    yield refused('call/storage_as_value', _file(storage()))
+    yield refused(
+        'call/storage_as_key',
+        _raw(START + dict_of((storage(), text('w'))) + b'.'),
+    )
     yield refused(
         'call/buffers',
         _raw(b'\x80\x05' + dict_of((text('state_dict'), b'\x97\x98')) + b'.'),
