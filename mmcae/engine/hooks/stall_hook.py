@@ -92,7 +92,7 @@ class StallHook(Hook):
             self.limit,
             self.long_limit,
             link,
-            lambda text: runner.logger.error(text),
+            runner.logger.error,
             _loop_frame(),
             os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True',
         )
