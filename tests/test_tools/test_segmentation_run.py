@@ -141,7 +141,7 @@ def test_demo__writes_a_picture(trained, monkeypatch):
 def test_demo__missing_file_gives_one_message(trained, monkeypatch, capfd):
     folder, _ = trained
     arguments = [CONFIG, 'run/iter_4.pth', 'no.jpg']
-    assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 1
+    assert toy_project.run_script(DEMO, arguments, folder, monkeypatch) == 2
     assert "error: there is no file 'no.jpg'" in capfd.readouterr().err
 
 
