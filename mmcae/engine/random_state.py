@@ -1,9 +1,11 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """The state of a process's random generators, as plain tensors."""
 
+import ctypes
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,62 @@ import torch
 
 from mmcae.checkpoint.plain_values import ResumeError
 
+_WORDS = 624  # of the Mersenne Twister's state
+
 State = dict[str, torch.Tensor]
+
+
+class _NumpyState:
+    """The state of NumPy's global generator, copied in a microsecond.
+
+    ``np.random.get_state`` copies number by number, which takes as long as
+    all else that a training step needs to remember. The bytes of the
+    generator are at an address that its ``ctypes`` interface tells: 624 words
+    and a position. If a NumPy orders them otherwise, `get_state` is called.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = None
+        if _is_twister() and _has_known_layout():
+            self._bytes = _numpy_bytes()
+        self._state: Any = None
+        if self._bytes is None:
+            self._state = np.random.get_state(legacy=True)
+
+    def words(self) -> tuple[np.ndarray, int]:
+        """The 624 words and the position."""
+        if self._bytes is None:
+            _, keys, position, *_ = self._state
+            return keys, position
+        return _split(self._bytes)
+
+
+def _is_twister() -> bool:
+    module: Any = np.random
+    generator = getattr(module, 'get_bit_generator', lambda: None)()
+    return type(generator) is np.random.MT19937
+
+
+def _numpy_bytes() -> bytes:
+    module: Any = np.random
+    address = module.get_bit_generator().ctypes.state_address
+    return ctypes.string_at(address, 4 * _WORDS + 4)
+
+
+def _split(content: bytes) -> tuple[np.ndarray, int]:
+    words = np.frombuffer(content, np.uint32)
+    return words[:_WORDS], int(words[_WORDS])
+
+
+@cache
+def _has_known_layout() -> bool:
+    """Whether the bytes of the generator are what `get_state` says."""
+    try:
+        keys, position = _split(_numpy_bytes())
+    except AttributeError:  # an older or a newer NumPy
+        return False
+    _, expected, there, *_ = np.random.get_state(legacy=True)
+    return bool(np.array_equal(keys, expected) and position == there)
 
 
 class RandomMoment:
@@ -23,7 +80,7 @@ class RandomMoment:
 
     def __init__(self) -> None:
         self._python = random.getstate()
-        self._numpy: Any = np.random.get_state(legacy=True)
+        self._numpy = _NumpyState()
         self._torch = torch.get_rng_state()
         self._cuda = (
             torch.cuda.get_rng_state() if torch.cuda.is_available() else None
@@ -32,7 +89,7 @@ class RandomMoment:
     def tensors(self) -> State:
         """Return them as tensors, which readers of checkpoints accept."""
         version, python, _ = self._python
-        _, keys, position, *_ = self._numpy
+        keys, position = self._numpy.words()
         states = {
             'python': torch.tensor([version, *python]),
             'numpy': torch.tensor([*keys.tolist(), position]),

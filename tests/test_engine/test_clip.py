@@ -2,6 +2,7 @@
 """Clipping inside a fused step, against clipping before the step."""
 
 import copy
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -34,6 +35,22 @@ def steps(kind, scale, **kwargs):
         norms.append(scalars['train/grad_norm'].current())
     assert not hasattr(wrapper.optimizer, 'grad_scale')
     return torch.cat([p.flatten() for p in model.parameters()]), norms
+
+
+def test_clips_in_step__switched_off_rounds_as_mmengine(monkeypatch):
+    plain = steps(MMEngineOptimWrapper, 30.0)
+    own = steps(partial(OptimWrapper, clips_in_step=False), 30.0)
+    assert torch.equal(own[0], plain[0])
+    assert own[1] == plain[1]
+    scaled = []
+    monkeypatch.setattr(
+        'mmcae.engine.optimizers.clip.clip_in_step',
+        lambda *args, **kwargs: scaled.append(1),
+    )
+    steps(partial(OptimWrapper, clips_in_step=False), 30.0)
+    assert not scaled
+    steps(OptimWrapper, 30.0)
+    assert scaled
 
 
 @pytest.mark.parametrize('kind', [OptimWrapper, AmpOptimWrapper])

@@ -14,6 +14,8 @@ optim_wrapper = dict(
         fused=True,
     ),
     clip_grad=dict(max_norm=3.0),
+    # Rounds as when the numbers of the docs were measured.
+    clips_in_step=False,
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0
     ),

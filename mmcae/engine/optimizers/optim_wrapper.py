@@ -41,6 +41,8 @@ class SafeStep:
     #: Norm of the gradients in the last step. With a loss scaler that does
     #: not clip, the gradients are the scaled ones.
     norm: Tensor | None = None
+    #: Whether a fused optimizer scales the gradients while it steps.
+    clips_in_step = True
     #: Steps with gradients that are not finite are skipped.
     skips_broken_steps = True
 
@@ -73,7 +75,8 @@ class SafeStep:
 
     def _clip_grad(self: Any) -> None:
         norm: Tensor | None = None
-        if self._clips_norm() and not self._scales_loss():
+        in_step = self.clips_in_step and not self._scales_loss()
+        if in_step and self._clips_norm():
             norm = clip.clip_in_step(self.optimizer, **self.clip_grad_kwargs)
         if norm is None:
             groups = self.optimizer.param_groups
@@ -126,7 +129,21 @@ class SafeStep:
 
 @OPTIM_WRAPPERS.register_module()
 class OptimWrapper(SafeStep, MMEngineOptimWrapper):
-    """mmengine's ``OptimWrapper`` with `SafeStep`."""
+    """mmengine's ``OptimWrapper`` with `SafeStep`.
+
+    Args:
+        *args: As for mmengine's.
+        clips_in_step: Whether a fused optimizer scales the gradients while
+            it steps, which saves a pass over them. Without it, the rounding
+            is that of mmengine's wrapper.
+        **kwargs: As for mmengine's.
+    """
+
+    def __init__(
+        self, *args: Any, clips_in_step: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.clips_in_step = clips_in_step
 
 
 __getattr__ = old_names(__name__, {'ClipInStep': 'SafeStep'})
