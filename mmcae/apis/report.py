@@ -36,9 +36,7 @@ def write_report(
     Raises:
         FileNotFoundError: If a folder does not exist or has no run.
     """
-    runs = [read_run(folder) for folder in work_dirs]
-    for run in runs:
-        run.status = status or run.status
+    runs = [read_run(folder, status) for folder in work_dirs]
     made = (
         f'Made by mmcae {__version__} on '
         f'{datetime.now().strftime("%Y-%m-%d at %H:%M")}. Steps are '

@@ -13,6 +13,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.work_dir import LOCK, POINTER
 from mmcae.false_alarms import LOGGED_ALARMS
 
 try:
@@ -76,11 +77,13 @@ class RunFolder:
         return max((r[name] for r in self.records if name in r), default=None)
 
 
-def read_run(path: str | os.PathLike) -> RunFolder:
+def read_run(path: str | os.PathLike, status: str | None = None) -> RunFolder:
     """Read a work dir; a file that is not there or damaged is left out.
 
     Args:
         path: The work dir.
+        status: The status, if it is known. A process must give it for the
+            work dir of its own run: to look at the lock would release it.
 
     Raises:
         FileNotFoundError: If there is no such folder, or no run in it.
@@ -110,14 +113,13 @@ def read_run(path: str | os.PathLike) -> RunFolder:
     if log is not None:
         run.last_sign = datetime.fromtimestamp(log.stat().st_mtime)
         done = _read_log(run, log)
-    if is_running(folder):
+    if status is not None:
+        run.status = status
+    elif is_running(folder):
         run.status = 'running'
     else:
         run.status = 'done' if done else 'stopped'
-    pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        file = folder / Path(pointer.read_text(errors='replace').strip()).name
-        run.checkpoint = file if file.is_file() else None
+    run.checkpoint = newest_checkpoint(folder)
     run.pictures = sorted(folder.glob('*.png'))
     return run
 
@@ -156,12 +158,14 @@ def merge_records(
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a training of this machine holds the work dir's lock."""
-    lock = folder / '.lock'
+    """Whether another process of this machine holds the work dir's lock.
+
+    Not for the work dir of this process's own run: closing the file would
+    release the lock.
+    """
+    lock = folder / LOCK
     if fcntl is None or not lock.is_file():
         return False
-    if lock.read_text(errors='replace').strip() == str(os.getpid()):
-        return True  # opening it for a test would release our own lock
     with open(lock, 'r+') as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,6 +173,15 @@ def is_running(folder: Path) -> bool:
             return True
         fcntl.lockf(file, fcntl.LOCK_UN)
     return False
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that the work dir's pointer names, if it is there."""
+    pointer = folder / POINTER
+    if not pointer.is_file():
+        return None
+    path = folder / Path(pointer.read_text(errors='replace').strip()).name
+    return path if path.exists() else None
 
 
 def _records(path: Path) -> Iterator[dict[str, float]]:

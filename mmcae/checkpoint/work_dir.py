@@ -20,6 +20,8 @@ from mmcae.checkpoint.reading import read_checkpoint
 #: The file in which mmengine notes the newest checkpoint. Here it holds a
 #: name relative to the work dir, so a moved work dir can be resumed.
 POINTER = 'last_checkpoint'
+#: Locked by the run that uses the work dir; holds its process number.
+LOCK = '.lock'
 
 # epoch_3.pth, iter_500.pth, and epoch_3_iter_12.pth: 12 iterations after the
 # end of epoch 3

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmcae.checkpoint.durable import digest_file
 from mmcae.checkpoint.files import remove_unfinished
 from mmcae.checkpoint.work_dir import (
+    LOCK,
     POINTER,
     checkpoints_in,
     choose_checkpoint,
@@ -23,8 +24,6 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
-
-LOCK = '.lock'
 
 # The lock ends with the process, also with one that is killed. Data-loading
 # workers do not inherit it, so they cannot hold it longer.

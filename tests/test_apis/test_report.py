@@ -1,8 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Read work dirs, and write pages about them."""
 
+import fcntl
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +18,7 @@ from mmcae.apis.run_folder import (
     merge_records,
     read_run,
 )
+from mmcae.checkpoint.work_dir import LOCK
 from mmcae.engine.hooks import ProgressHook, ReportHook
 
 INFO = dict(log_level='INFO')
@@ -101,8 +102,20 @@ def test_is_running__while_another_process_holds_the_lock(tmp_path):
         assert is_running(tmp_path)
         owner.kill()
     assert not is_running(tmp_path)
-    lock.write_text(str(os.getpid()))
-    assert is_running(tmp_path)
+
+
+def test_write_report__of_a_running_process_keeps_its_lock(finished):
+    lock = finished / LOCK
+    code = (
+        'import fcntl, sys; f = open(sys.argv[1], "a"); '
+        'fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)'
+    )
+    with open(lock, 'a') as own:
+        fcntl.lockf(own, fcntl.LOCK_EX)
+        write_report([finished], status='done')
+        other = subprocess.run([sys.executable, '-c', code, lock])
+        assert other.returncode != 0
+    lock.unlink()
 
 
 def test_merge_records__later_starts_replace_what_they_repeat():

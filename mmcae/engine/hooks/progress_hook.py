@@ -19,6 +19,7 @@ from rich.progress import (
     TextColumn,
 )
 
+from mmcae.apis.run_folder import newest_checkpoint
 from mmcae.registry import HOOKS
 from mmcae.version import __version__
 
@@ -266,15 +267,6 @@ def waiting_share(runner: Any) -> float | None:
         return None
     total = scalars['train/time'].mean(50)
     return scalars['train/data_time'].mean(50) / total if total else None
-
-
-def newest_checkpoint(work_dir: Path) -> Path | None:
-    """The checkpoint that ``last_checkpoint`` names, if it is there."""
-    pointer = work_dir / 'last_checkpoint'
-    if not pointer.is_file():
-        return None
-    path = work_dir / pointer.read_text().strip()
-    return path if path.exists() else None
 
 
 def next_commands(model: Any, checkpoint: Path) -> list[str]:

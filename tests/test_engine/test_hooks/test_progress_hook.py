@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from helpers.exact_runs import run
 
+from mmcae.apis.run_folder import newest_checkpoint
 from mmcae.engine.hooks import progress_hook
 from mmcae.engine.hooks.progress_hook import (
     ProgressHook,
@@ -16,7 +17,6 @@ from mmcae.engine.hooks.progress_hook import (
     count,
     duration,
     images_of,
-    newest_checkpoint,
     next_commands,
 )
 
