@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         'checkpoint',
-        help="checkpoint in any format that mmcae reads; 'random' for newly "
-        'initialized weights',
+        help="checkpoint in any format that mmcae reads; 'mmcae://NAME' for "
+        "weights of the package; 'random' for newly initialized weights",
     )
     parser.add_argument('root', type=Path, help='folder of images')
     parser.add_argument(
