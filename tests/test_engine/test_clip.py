@@ -47,10 +47,12 @@ def test_clips_in_step__switched_off_rounds_as_mmengine(monkeypatch):
         'mmcae.engine.optimizers.clip.clip_in_step',
         lambda *args, **kwargs: scaled.append(1),
     )
-    steps(partial(OptimWrapper, clips_in_step=False), 30.0)
-    assert not scaled
-    steps(OptimWrapper, 30.0)
-    assert scaled
+    for kind in (OptimWrapper, AmpOptimWrapper):
+        steps(partial(kind, clips_in_step=False), 30.0)
+        assert not scaled
+        steps(kind, 30.0)
+        assert scaled
+        scaled.clear()
 
 
 @pytest.mark.parametrize('kind', [OptimWrapper, AmpOptimWrapper])

@@ -27,6 +27,7 @@ class AmpOptimWrapper(SafeStep, MMEngineAmpOptimWrapper):
         dtype: ``'float16'``, ``'bfloat16'`` or a ``torch.dtype``. Defaults
             to float16 on a GPU and bfloat16 on a CPU.
         use_fsdp: See mmengine.
+        clips_in_step: See `OptimWrapper`.
         **kwargs: Arguments of mmengine's ``OptimWrapper``.
     """
 
@@ -35,8 +36,10 @@ class AmpOptimWrapper(SafeStep, MMEngineAmpOptimWrapper):
         loss_scale: str | float | dict = 'dynamic',
         dtype: str | torch.dtype | None = None,
         use_fsdp: bool = False,
+        clips_in_step: bool = True,
         **kwargs,
     ) -> None:
+        self.clips_in_step = clips_in_step
         if isinstance(dtype, str):
             dtype = getattr(torch, dtype)
         if is_cuda_available():
