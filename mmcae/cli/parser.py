@@ -23,6 +23,7 @@ VERBS = {
     'reconstruct': 'reconstruct',
     'report': 'report',
     'runs': 'runs',
+    'app': 'app',
     'extract': 'extract',
     'knn': 'knn',
     'export': 'export',
