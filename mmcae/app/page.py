@@ -2,6 +2,7 @@
 """The page's layout, and which action follows which event."""
 
 import html
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,22 +111,30 @@ def build_page(actions: Actions) -> gr.Blocks:
             ]
 
         # One event after the other, because two events of a user that run at
-        # the same time would both begin with the same session. The last event
-        # of a fast series is never lost.
+        # the same time would both begin with the same session.
         event: dict[str, Any] = dict(
             outputs=outputs,
             api_visibility='private',
             show_progress='hidden',
-            trigger_mode='always_last',
+            # Gradio's 'once' and 'always_last' would lose the data of events.
+            trigger_mode='multiple',
             concurrency_limit=1,
             concurrency_id='model',
         )
 
+        def answer(changed: list[Any], canvas: str, number: int) -> list[Any]:
+            """Tell a canvas that the next event may come."""
+            place = outputs.index(parts[canvas])
+            changed[place] = json.dumps(dict(answer=int(number)))
+            return changed
+
         def paint(state: Session, data: gr.EventData) -> list[Any]:
-            return run(actions.paint, state, str(data.mask))
+            changed = run(actions.paint, state, str(data.mask))
+            return answer(changed, 'mask_canvas', data.number)
 
         def pick(state: Session, data: gr.EventData) -> list[Any]:
-            return run(actions.look, state, data.patch)
+            changed = run(actions.look, state, data.patch)
+            return answer(changed, 'attention_canvas', data.number)
 
         def choose(state: Session, data: gr.EventData) -> list[Any]:
             return run(actions.example, state, int(data.number))

@@ -1,8 +1,9 @@
 // A picture with its grid of patches. In the mode 'paint', a stroke masks
 // patches (or unmasks them, if it begins on a masked one); in the mode 'pick',
 // a click chooses a patch. Arrow keys and the space bar do the same.
-// Gradio gives `element`, `props`, `trigger` and `watch`; `props.value` is the
-// JSON of `mmcae.app.markup.canvas_value`.
+// Gradio gives `element`, `props`, `trigger` and `watch`. `props.value` is the
+// JSON of `mmcae.app.markup.canvas_value`, or `{"answer": number}` when the
+// event with this number has been answered.
 const paints = props.mode === 'paint';
 const masked = '#6b7280';
 let scene = null;
@@ -12,6 +13,9 @@ let stroke = null; // what the stroke writes, while the pointer is down
 let cursor = null; // [row, column] of the keyboard
 let canvas = null;
 let loads = 0;
+let asked = 0;
+let waiting = null; // the question without an answer
+let next = null; // the newest event since then
 
 function digits() {
   return mask.map((on) => (on ? '1' : '0')).join('');
@@ -67,20 +71,21 @@ function draw() {
 function load() {
   canvas = element.querySelector('canvas');
   if (!props.value || !canvas) return;
-  const next = JSON.parse(props.value);
+  const found = JSON.parse(props.value);
+  if (found.answer) return answered(found.answer);
   const image = new Image();
   const number = ++loads;
   image.onload = () => {
     if (number !== loads) return; // a later picture is on its way
-    scene = next;
+    scene = found;
     picture = image;
     // Without a mask, the one that the user may be painting stays.
-    if (next.mask) mask = Array.from(next.mask, (digit) => digit === '1');
-    else if (mask.length !== next.rows * next.columns)
-      mask = Array(next.rows * next.columns).fill(false);
+    if (found.mask) mask = Array.from(found.mask, (digit) => digit === '1');
+    else if (mask.length !== found.rows * found.columns)
+      mask = Array(found.rows * found.columns).fill(false);
     draw();
   };
-  image.src = next.picture;
+  image.src = found.picture;
 }
 
 function cellAt(event) {
@@ -92,14 +97,32 @@ function cellAt(event) {
   ];
 }
 
+// One question at a time: what happens meanwhile is asked when the answer to
+// the last question is there, so a fast painter does not fill the queue.
+function ask(event, data) {
+  if (waiting && Date.now() - waiting.since < 10000) {
+    next = [event, data];
+    return;
+  }
+  next = null;
+  waiting = { number: ++asked, since: Date.now() };
+  trigger(event, { ...data, number: asked });
+}
+
+function answered(number) {
+  if (!waiting || waiting.number !== number) return;
+  waiting = null;
+  if (next) ask(...next);
+}
+
 function send() {
-  trigger('paint', { mask: digits() });
+  ask('paint', { mask: digits() });
 }
 
 function pick(cell) {
   scene.patch = cell;
   draw();
-  trigger('pick', { patch: cell });
+  ask('pick', { patch: cell });
 }
 
 function write(cell) {
