@@ -22,6 +22,8 @@ from mmcae.apis.reconstruction import reconstruct_many
 from mmcae.models import CAE, CAEViT
 
 MEAN, ROLLOUT = 'mean of heads', 'rollout'
+#: Characters of a sentence about what the model cannot do.
+MAX_NOTE = 240
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Explorer:
                 f'{type(self.loaded.model).__name__} does not predict masked '
                 'patches; give a checkpoint of pretraining (CAE)'
             ]
-        return list(self.loaded.notes)
+        return [_short(note) for note in self.loaded.notes]
 
     @property
     def can_predict(self) -> bool:
@@ -267,3 +269,11 @@ class Explorer:
             return self.view(read_image(path))
         except Exception:  # it was read before; now it is gone or another one
             return None
+
+
+def _short(note: str) -> str:
+    """Leave the details of a long note, such as a failed download, out."""
+    if len(note) <= MAX_NOTE:
+        return note
+    start = note[:MAX_NOTE].partition(' (')[0]
+    return f'{start}; the terminal of the server says more'

@@ -150,7 +150,7 @@ def attention_html(
             continue
         high = max(float(values.max()), 1e-12)
         heat = HeatMap(values, under, 0, high, 'inferno', opacity=0.7)
-        parts.append(figure(render_map(heat), title, f'bright: {high:.2f}'))
+        parts.append(figure(render_map(heat), title, f'largest: {high:.2f}'))
     return figures(parts)
 
 

@@ -88,7 +88,8 @@ def build_page(actions: Actions) -> gr.Blocks:
                     parts['prediction'] = gr.HTML(elem_id='prediction')
                 looking = _attention_part(explorer, parts)
         if explorer.paths:
-            text = f'of {len(explorer.paths)} images in {explorer.folder}'
+            name = Path(explorer.folder).resolve().name
+            text = f'of {len(explorer.paths)} images in {name}'
             gr.HTML(_section('Nearest images', text))
             parts['neighbors'] = gr.HTML(
                 elem_id='neighbors', elem_classes='cae-small'
@@ -193,12 +194,14 @@ def _head(explorer: Explorer) -> str:
     rows, columns = explorer.grid
     height, width = explorer.maker.size
     name = html.escape(Path(explorer.loaded.name).name)
+    todo = 'Choose a picture, and click on its patches.'
+    if explorer.can_predict:
+        todo = 'Paint a mask; the model predicts the masked patches.'
     return (
         '<h1>What does a Context Autoencoder see?</h1>'
-        f'<p>Paint a mask; the model predicts the masked patches. '
-        f'<code>{name}</code>: {height} x {width} pixels, {rows} x {columns} '
-        f'patches, {explorer.num_blocks} blocks of {explorer.num_heads} heads'
-        '</p>'
+        f'<p>{todo} <code>{name}</code>: {height} x {width} pixels, '
+        f'{rows} x {columns} patches, {explorer.num_blocks} blocks of '
+        f'{explorer.num_heads} heads</p>'
     )
 
 
@@ -262,7 +265,7 @@ def _mask_inputs() -> tuple[gr.Slider, gr.Radio, gr.Number, gr.Button]:
     )
     with gr.Row(equal_height=True):
         seed = gr.Number(0, label='Seed', precision=0, minimum=0)
-        another = gr.Button('Draw another mask', elem_id='another')
+        another = gr.Button('Draw another mask', size='md', elem_id='another')
     return ratio, kind, seed, another
 
 

@@ -78,6 +78,8 @@ def main(args: argparse.Namespace) -> int:
                 device=args.device,
             )
         )
+        for note in explorer.loaded.notes:
+            print(f'note: {note}')
         if args.folder:
             bar = ProgressBar(len(find_paths(args.folder)), file=sys.stderr)
             skipped = explorer.add_folder(args.folder, bar.update)

@@ -157,6 +157,10 @@ def test_target_without_a_decoder__is_named(loaded):
     note = 'DALLEEncoder has no decoder'
     limited = replace(loaded, decoder=None, notes=[note])
     assert Explorer(limited).limits == [note]
+    limited.notes[0] = f'the tokenizer cannot be loaded ({"x" * 500}); give it'
+    assert Explorer(limited).limits == [
+        'the tokenizer cannot be loaded; the terminal of the server says more'
+    ]
 
 
 def test_model_without_our_encoder__is_refused():

@@ -167,7 +167,7 @@ def test_stroke__masks_patches_and_predicts_them(browser):
 def test_masking_everything__is_a_sentence(browser):
     mask, before = mask_of(browser), pictures(browser, '#prediction')
     start = mask.index('0') // 6, mask.index('0') % 6
-    # To and fro, over all patches.
+    # There and back, over all patches.
     path = [
         middle(row, column if row % 2 == 0 else 5 - column)
         for row in range(6)
