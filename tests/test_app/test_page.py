@@ -33,8 +33,17 @@ pytestmark = [
 ]
 
 NOTICE = '#notice .cae-error'
+#: Starts the command, and writes down whom the server wants to reach.
 START = """
 import signal, sys
+
+def listen(event, args):
+    if event in ('socket.connect', 'socket.getaddrinfo'):
+        target = str(args[1] if event == 'socket.connect' else args[0])
+        if '127.0.0.1' not in target:
+            print('wants to reach', target, flush=True)
+
+sys.addaudithook(listen)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from mmcae_command import main
 sys.exit(main(sys.argv[1:]))
@@ -300,8 +309,9 @@ def test_two_users__do_not_mix(app, browser, open_browser, explorer):
         )
 
 
-def test_page__asks_no_other_host(app, browser):
+def test_page__and_server_ask_no_other_host(app, browser):
     assert browser.hosts() == {f'127.0.0.1:{app.port}'}
+    assert 'wants to reach' not in app.log.read_text()
     policy = [line for line in browser.console() if 'Policy' in line]
     assert policy == []
 
