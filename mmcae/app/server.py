@@ -136,8 +136,8 @@ def build_app(explorer: Explorer, folder: Path) -> Any:
         app,
         page,
         path='/',
-        # A little more than the limit, so that our own sentence names it.
-        max_file_size=2 * MAX_BYTES,
+        # More than our own limit, so that our own sentence names that one.
+        max_file_size=5 * MAX_BYTES,
         footer_links=[],
         show_error=False,
         theme=theme(),

@@ -131,6 +131,13 @@ def pictures(browser, part):
     )
 
 
+def prediction_of(explorer, browser, path):
+    """The pictures of a file with the mask on the canvas, without a page."""
+    cells = np.array([digit == '1' for digit in mask_of(browser)])
+    result = explorer.reconstruct(read_upload(path), cells.reshape(6, 6))
+    return set(re.findall(r'src="([^"]+)"', reconstruction_html(result, 0)))
+
+
 def masked(browser):
     return browser.text('#prediction .cae-numbers b')
 
@@ -218,13 +225,16 @@ def test_click__shows_the_attention_of_a_patch(browser):
     assert set(token) == set(before)
 
 
-def test_upload__is_predicted(browser, tmp_path):
-    before = pictures(browser, '#prediction')
+def test_upload__is_predicted(browser, explorer, tmp_path):
     near = pictures(browser, '#neighbors')
-    picture = Image.open(EMOJI / 'rose.png').rotate(90)
-    picture.resize((300, 200)).save(tmp_path / 'turned.jpg')
-    browser.type('#upload input[type=file]', str(tmp_path / 'turned.jpg'))
-    changed(browser, '#prediction', before)
+    path = tmp_path / 'turned.jpg'
+    Image.open(EMOJI / 'rose.png').rotate(90).resize((300, 200)).save(path)
+    browser.type('#upload input[type=file]', str(path))
+    alone = prediction_of(explorer, browser, path)
+    browser.wait(
+        lambda: set(pictures(browser, '#prediction').values()) == alone,
+        'what the model makes of the picture',
+    )
     changed(browser, '#neighbors', near)
     assert browser.text(NOTICE) == ''
 
@@ -279,19 +289,15 @@ def test_two_users__do_not_mix(app, browser, open_browser, explorer):
         list(pool.map(work, users))
     assert mask_of(users['cat']) != mask_of(users['tree'])
     for name, user in users.items():
-        cells = np.array([digit == '1' for digit in mask_of(user)])
-        pixels = read_upload(EMOJI / f'{name}.png')
-        result = explorer.reconstruct(pixels, cells.reshape(6, 6))
-        alone = set(
-            re.findall(r'src="([^"]+)"', reconstruction_html(result, 0))
-        )
+        path = EMOJI / f'{name}.png'
+        alone = prediction_of(explorer, user, path)
         user.wait(
             lambda user=user, alone=alone: (
                 alone == set(pictures(user, '#prediction').values())
             ),
             f'what the model makes of the {name} alone',
-            10,
         )
+        pixels = read_upload(path)
         patch = (3, 3) if name == 'cat' else (2, 3)
         alone = set(
             re.findall(

@@ -3,11 +3,13 @@
 
 import asyncio
 import importlib.util
+import runpy
 import socket
 
 import pytest
 
 from mmcae.app.server import CONTENT_POLICY, HOST, WithPolicy, open_socket
+from mmcae.config.search_path import resource_root
 from mmcae_command import main
 
 
@@ -53,6 +55,16 @@ def test_port_in_use__is_a_sentence(capsys):
     assert error.count('\n') == 1
     assert error.startswith(f'error: port {port} cannot be used (')
     assert 'choose another one with --port' in error
+
+
+@pytest.mark.usefixtures('gradio_is_there')
+def test_script_of_the_demo__is_the_same_command(monkeypatch, capsys):
+    script = resource_root() / 'demo' / 'app.py'
+    monkeypatch.setattr('sys.argv', [str(script), 'none.pth'])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name='__main__')
+    assert end.value.code == 2
+    assert 'there is no checkpoint none.pth' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures('gradio_is_there')
