@@ -213,7 +213,8 @@ def _page(run: RunFolder, name: str) -> Page:
     areas = {}
     band = band_of(run)
     if band is not None:
-        points = [*zip(band.steps, band.low, band.high, strict=True)]
+        limits = band.curves['loss']
+        points = [*zip(band.steps, limits['low'], limits['high'], strict=True)]
         label = f'band of {band.seeds} trainings of this recipe'
         areas['loss'] = Area(label, points)
     return Page(

@@ -74,32 +74,30 @@ def look_at(preprocessor: Any, batch: dict) -> Inputs:
     return Inputs(float(pixels.mean()), float(pixels.std()), masked)
 
 
-def find_causes(match: Match, step: int, side: int, seen: Seen) -> list[str]:
-    """Name what differs from the band and can have this effect.
+def find_causes(match: Match, step: int, seen: Seen) -> list[str]:
+    """Name what a run shows to be other than in the trainings of the band.
 
     Args:
         match: The band of the run.
         step: The iteration.
-        side: 1 if the loss is above the band, -1 if it is below.
         seen: Numbers of the run.
 
     Returns:
         A part of a sentence for each cause, the most certain first.
     """
     causes = [
-        *_rate(match, step, side, seen),
-        *_pixels(match, side, seen),
-        *_masks(match, side, seen),
-        *_codes(match, step, side, seen),
+        *_rate(match, step, seen),
+        *_pixels(match, seen),
+        *_masks(match, seen),
+        *_codes(match, step, seen),
     ]
-    if not causes:
-        causes = [*_tokens(match, step, side, seen)]
-    return causes
+    # Each of these also makes the tokens hard to predict.
+    return causes or [*_tokens(match, step, seen)]
 
 
-def _rate(match: Match, step: int, side: int, seen: Seen) -> Iterator[str]:
+def _rate(match: Match, step: int, seen: Seen) -> Iterator[str]:
     usual = match.band.at('lr', step)
-    if seen.lr is None or not usual or side < 0:
+    if seen.lr is None or not usual:
         return
     factor = seen.lr / usual
     if not 1 / _LR_FACTOR < factor < _LR_FACTOR:
@@ -109,7 +107,7 @@ def _rate(match: Match, step: int, side: int, seen: Seen) -> Iterator[str]:
         )
 
 
-def _pixels(match: Match, side: int, seen: Seen) -> Iterator[str]:
+def _pixels(match: Match, seen: Seen) -> Iterator[str]:
     if seen.inputs is None:
         return
     mean, std = match.band.inputs
@@ -130,42 +128,41 @@ def _pixels(match: Match, side: int, seen: Seen) -> Iterator[str]:
         yield f'{text} ({", ".join(keys)})' if keys else text
 
 
-def _masks(match: Match, side: int, seen: Seen) -> Iterator[str]:
+def _masks(match: Match, seen: Seen) -> Iterator[str]:
     usual = match.band.masked
     if seen.inputs is None or usual is None or seen.inputs.masked is None:
         return
-    more = seen.inputs.masked - usual
-    if more * side > _MASK_OFF:
+    if abs(seen.inputs.masked - usual) > _MASK_OFF:
         yield (
             f'the mask: {seen.inputs.masked:.0%} of the patches are masked, '
             f'in the recipe {usual:.0%}'
         )
 
 
-def _codes(match: Match, step: int, side: int, seen: Seen) -> Iterator[str]:
+def _codes(match: Match, step: int, seen: Seen) -> Iterator[str]:
     usual = match.band.at('perplexity', step)
     if seen.perplexity is None or not usual:
         return
     factor = seen.perplexity / usual
-    if side < 0 and factor < 1 / _CODES_FACTOR:
+    if factor < 1 / _CODES_FACTOR:
         yield (
             f'the tokenizer uses {seen.perplexity:.3g} codes, in the recipe '
             f'{usual:.3g}: it has collapsed, or its images are normalized '
             'wrongly'
         )
-    elif side > 0 and factor > _CODES_FACTOR:
+    elif factor > _CODES_FACTOR:
         yield (
             f'the tokenizer uses {seen.perplexity:.3g} codes, in the recipe '
             f'{usual:.3g}: it is another one, or the images differ'
         )
 
 
-def _tokens(match: Match, step: int, side: int, seen: Seen) -> Iterator[str]:
+def _tokens(match: Match, step: int, seen: Seen) -> Iterator[str]:
     """Tokens that do not belong to the images cannot be predicted."""
     acc = match.band.at('acc', step)
     guess = match.band.at('acc_position', step)
     known = None not in (seen.acc, seen.acc_position, acc, guess)
-    if side < 0 or not known:
+    if not known:
         return
     assert seen.acc is not None and seen.acc_position is not None  # noqa: PT018
     assert acc is not None and guess is not None  # noqa: PT018
@@ -176,6 +173,6 @@ def _tokens(match: Match, step: int, side: int, seen: Seen) -> Iterator[str]:
             f'the tokens: their accuracy is {seen.acc:.1%}, that of a guess '
             f'from the position {seen.acc_position:.1%} (in the recipe '
             f'{acc:.1%} and {guess:.1%}), so they do not belong to the '
-            'images: is the tokenizer the one of these images, and does it '
-            'see the same crop as the encoder?'
+            'images; the tokenizer must be that of these images, and see the '
+            'same crop as the encoder'
         )

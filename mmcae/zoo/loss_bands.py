@@ -25,8 +25,11 @@ import numpy as np
 FOLDER = Path(__file__).with_name('bands')
 #: The loss is smoothed over so many iterations.
 WINDOW = 50
+#: The loss and its terms, which show what their sum hides, and how many times
+#: wider the least margin is. The alignment varies most from seed to seed.
+TERMS = {'loss': 1.0, 'main': 1.0, 'align': 4.0, 'loss_recon': 1.0}
 #: A band reaches at least this far beyond the losses, as a share of them.
-LEAST_MARGIN = 0.05
+LEAST_MARGIN = 0.07
 #: A learning rate that differs by more than this factor is compared with the
 #: band: it is the most frequent reason for a wrong curve. With a smaller
 #: difference, the band is that of another config.
@@ -55,8 +58,8 @@ class Band:
         settings: What sets the curve, see `curve_settings`.
         digest: SHA-256 of ``settings``.
         steps: Iterations at which the numbers below are known.
-        low: The lower end of the band.
-        high: The upper end.
+        curves: The lower and the upper end of the band, ``'low'`` and
+            ``'high'``, of the loss and of its terms.
         lr: The learning rate.
         perplexity: The number of codes in use, the mean over the seeds; empty
             if it was not logged.
@@ -74,8 +77,7 @@ class Band:
     settings: dict[str, Any]
     digest: str
     steps: list[int]
-    low: list[float]
-    high: list[float]
+    curves: dict[str, dict[str, list[float]]]
     lr: list[float]
     perplexity: list[float] = field(default_factory=list)
     acc: list[float] = field(default_factory=list)
@@ -91,8 +93,7 @@ class Band:
         """A number at an iteration, between two known ones by interpolation.
 
         Args:
-            name: ``'low'``, ``'high'``, ``'lr'``, ``'perplexity'``, ``'acc'``
-                or ``'acc_position'``.
+            name: ``'lr'``, ``'perplexity'``, ``'acc'`` or ``'acc_position'``.
             step: The iteration.
 
         Returns:
@@ -101,16 +102,33 @@ class Band:
         values = getattr(self, name)
         return float(np.interp(step, self.steps, values)) if values else None
 
-    def side(self, step: int, loss: float) -> int:
-        """Where a smoothed loss lies: -1 below, 0 inside, 1 above.
+    def limits(self, step: int, name: str = 'loss') -> tuple[float, float]:
+        """The lower and the upper end of the band at an iteration.
+
+        Args:
+            step: The iteration.
+            name: The loss, or a term of it.
+        """
+        low, high = (
+            float(np.interp(step, self.steps, self.curves[name][end]))
+            for end in ('low', 'high')
+        )
+        return low, high
+
+    def side(self, step: int, value: float, name: str = 'loss') -> int:
+        """Where a smoothed value lies: -1 below, 0 inside, 1 above.
 
         Before the first known iteration, the answer is 0.
+
+        Args:
+            step: The iteration.
+            value: The loss, or a term of it.
+            name: Which.
         """
         if step < self.steps[0]:
             return 0
-        low = np.interp(step, self.steps, self.low)
-        high = np.interp(step, self.steps, self.high)
-        return int(loss > high) - int(loss < low)
+        low, high = self.limits(step, name)
+        return int(value > high) - int(value < low)
 
     def save(self, path: Path) -> None:
         """Write the band."""
@@ -148,9 +166,13 @@ def read_band(path: Path) -> Band:
     try:
         content = json.loads(path.read_text())
         band = Band(**content)
-        known = len(band.steps) == len(band.low) == len(band.high) > 0
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f'{path} is not a loss band: {error}') from None
+        known = band.steps and all(
+            len(curve[end]) == len(band.steps)
+            for curve in [band.curves['loss'], *band.curves.values()]
+            for end in ('low', 'high')
+        )
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f'{path} is not a loss band: {error!r}') from None
     if not known:
         raise ValueError(f'{path} is not a loss band: its lists do not fit')
     return band
@@ -258,9 +280,10 @@ def make_band(
 ) -> Band:
     """Make a band of the logs of several trainings.
 
-    The band reaches from the lowest to the highest loss of the 25 iterations
-    before and after each point. It is widened on both sides by the distance
-    of the trainings, and at least by ``margin`` times the loss.
+    The band of the loss, and of each of its terms, reaches from the lowest to
+    the highest value of the 25 iterations before and after each point. It is
+    widened on both sides by the distance of the trainings, and at least by
+    ``margin`` times the value (four times as much for the alignment).
 
     Args:
         recipe: Name of the config.
@@ -288,16 +311,11 @@ def make_band(
     # Losses change fastest in the beginning.
     spaced = first + (last - first) * np.linspace(0, 1, points) ** 1.5
     steps = sorted({round(step) for step in spaced})
-    losses = _mean_curves(logs, 'loss', steps)
-    around = np.concatenate(
-        [
-            losses,
-            _mean_curves(logs, 'loss', [s - WINDOW // 2 for s in steps]),
-            _mean_curves(logs, 'loss', [s + WINDOW // 2 for s in steps]),
-        ]
-    )
-    low, high = around.min(0), around.max(0)
-    room = np.maximum(losses.max(0) - losses.min(0), margin * high)
+    curves = {
+        name: _limits(logs, name, steps, factor * margin)
+        for name, factor in TERMS.items()
+        if all(name in log[0] for log in logs)
+    }
     means = {
         name: _mean_curves(logs, name, steps).mean(0)
         for name in ('lr', 'perplexity', 'acc', 'acc_position')
@@ -307,8 +325,7 @@ def make_band(
         settings=settings,
         digest=digest_of(settings),
         steps=steps,
-        low=_short(low - room),
-        high=_short(high + room),
+        curves=curves,
         lr=_short(means['lr']),
         perplexity=_short(means['perplexity']),
         acc=_short(means['acc']),
@@ -318,6 +335,23 @@ def make_band(
         made=f'{date.today()}',
         **facts,
     )
+
+
+def _limits(
+    logs: Sequence[Sequence[Mapping[str, float]]],
+    name: str,
+    steps: Sequence[int],
+    margin: float,
+) -> dict[str, list[float]]:
+    half = WINDOW // 2
+    there, *near = (
+        _mean_curves(logs, name, [step + offset for step in steps])
+        for offset in (0, -half, half)
+    )
+    around = np.concatenate([there, *near])
+    low, high = around.min(0), around.max(0)
+    room = np.maximum(there.max(0) - there.min(0), margin * np.abs(high))
+    return dict(low=_short(low - room), high=_short(high + room))
 
 
 def _mean_curves(

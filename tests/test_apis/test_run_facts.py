@@ -93,9 +93,10 @@ def started(tmp_path):
     band = next(b for b in packaged_bands() if b.recipe == RECIPE)
     start = tmp_path / '20260101_000000'
     (start / 'vis_data').mkdir(parents=True)
+    limits = band.curves['loss'].values()
     records = [
         dict(step=step, lr=0.1, loss=float(np.mean(ends)), time=0.04)
-        for step, *ends in zip(band.steps, band.low, band.high, strict=True)
+        for step, *ends in zip(band.steps, *limits, strict=True)
     ]
     lines = '\n'.join(map(json.dumps, records))
     (start / 'vis_data' / 'scalars.json').write_text(lines)

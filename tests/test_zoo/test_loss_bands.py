@@ -37,7 +37,12 @@ def settings(**changes):
 def losses(offset=0.0, steps=range(10, 1001, 10)):
     """The log of a training whose loss falls from 5 to about 2."""
     return [
-        dict(step=s, loss=2 + 3 * np.exp(-s / 200) + offset, lr=0.1)
+        dict(
+            step=s,
+            loss=2 + 3 * np.exp(-s / 200) + offset,
+            align=0.5 + offset,
+            lr=0.1,
+        )
         for s in steps
     ]
 
@@ -60,6 +65,10 @@ def test_make_band__is_wide_enough_for_the_trainings(band):
     assert band.side(500, 3.0) == 1
     assert band.side(49, 100.0) == 0  # not known yet
     assert band.at('lr', 500) == pytest.approx(0.1)
+    assert band.curves.keys() == {'loss', 'align'}
+    assert band.side(500, 0.8, 'align') == 0
+    assert band.side(500, 0.9, 'align') == 1
+    assert band.limits(500, 'align') == pytest.approx((0.2, 0.8))
     assert band.perplexity == []
     assert band.at('perplexity', 500) is None
 
@@ -82,7 +91,7 @@ def test_band__is_the_same_after_writing(band, tmp_path):
     band.save(tmp_path / 'new' / 'recipe.json')
     (again,) = read_bands(tmp_path / 'new')
     assert again.settings == band.settings
-    assert again.low == band.low
+    assert again.curves == band.curves
     assert again.digest == digest_of(again.settings)
     assert read_bands(tmp_path / 'new' / 'recipe.json') == [again]
 
@@ -94,7 +103,7 @@ def test_band__is_the_same_after_writing(band, tmp_path):
         ('{"low": [1]}', 'is not a loss band'),
         (
             '{"recipe": "", "settings": {}, "digest": "", "steps": [1, 2], '
-            '"low": [1], "high": [2], "lr": []}',
+            '"lr": [], "curves": {"loss": {"low": [1], "high": [2]}}}',
             'its lists do not fit',
         ),
     ],
@@ -185,4 +194,5 @@ def test_packaged_bands__belong_to_their_recipes(subtests):
             assert own == band.settings
             assert band.digest == digest_of(own)
             assert 0.1 < band.inputs[1] < 2
-            assert np.less(band.low, band.high).all()
+            for curve in band.curves.values():
+                assert np.less(curve['low'], curve['high']).all()

@@ -31,10 +31,10 @@ class LossBandHook(Hook):
     """Compares the loss with those of the same recipe with other seeds.
 
     The recipes that were trained here have a band: the range of the losses of
-    three trainings (`mmcae.zoo.loss_bands`). One warning says that the loss,
-    as a mean over 50 iterations, has left the band, and names the causes that
-    the run itself shows: learning rate, normalization, masks, tokenizer. One
-    line says that it has come back.
+    three trainings, and of the terms of the loss (`mmcae.zoo.loss_bands`). One
+    warning says that the loss or a term, as a mean over 50 iterations, has
+    left the band, and names the causes that the run itself shows: learning
+    rate, normalization, masks, tokenizer. One line says that it is back.
 
     A run whose settings move the curve (batch, length, data, model, or a
     somewhat different learning rate) is not compared; one line says so. The
@@ -61,8 +61,9 @@ class LossBandHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Find the band of the run."""
         self._match = None
-        self._side = 0
-        self._looks: list[int] = []
+        #: The curve that left the band, until all are back.
+        self._left: str | None = None
+        self._looks: list[dict[str, int]] = []
         self._was_inside = False
         if not is_main_process() or not self._bands:
             return
@@ -83,10 +84,13 @@ class LossBandHook(Hook):
         self._match = match
         loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
         self._interval = min((h.interval for h in loggers), default=WINDOW)
-        runner.logger.info(
+        text = (
             f'Loss band: the loss is compared with {match.band.seeds} '
-            f'trainings of {match.band.recipe}.'
+            f'trainings of {match.band.recipe}'
         )
+        if match.differences:
+            text += f', although the run differs in {list_differences(match)}'
+        runner.logger.info(f'{text}.')
 
     def after_train_iter(
         self,
@@ -104,45 +108,58 @@ class LossBandHook(Hook):
             self._look(runner, self._match, data_batch)
 
     def _look(self, runner: Any, match: Match, data_batch: Any) -> None:
-        loss = _mean(runner, 'loss')
-        step = runner.iter + 1
-        if loss is None or step < match.band.steps[0]:
+        band, step = match.band, runner.iter + 1
+        if step < band.steps[0]:
             return
-        side = match.band.side(step, loss)
-        self._looks = [*self._looks[1 - _LOOKS :], side]
-        if side == self._side or self._looks != [side] * _LOOKS:
-            self._was_inside |= side == 0
-            return
-        former, self._side = self._side, side
-        low, high = match.band.at('low', step), match.band.at('high', step)
-        place = f'({low:.4g} to {high:.4g} at iteration {step:,})'
-        if side == 0:
+        means = {name: _mean(runner, name) for name in band.curves}
+        sides = {
+            name: band.side(step, value, name)
+            for name, value in means.items()
+            if value is not None
+        }
+        self._looks = [*self._looks[1 - _LOOKS :], sides]
+        if not any(sides.values()):
             self._was_inside = True
-            runner.logger.info(
-                f'Loss band: the loss of {loss:.4g} is in the band again '
-                f'{place}.'
-            )
+        if len(self._looks) < _LOOKS:
             return
-        if former == -side:
-            self._was_inside = True
-        seen = self._seen(runner, data_batch)
-        causes = find_causes(match, step, side, seen)
-        where = 'above' if side > 0 else 'below'
-        since = '' if self._was_inside else ' from the start'
+        if self._left is not None:
+            if not any(any(look.values()) for look in self._looks):
+                name, self._left = self._left, None
+                runner.logger.info(
+                    f'Loss band: at iteration {step:,}, {_term(name)} is in '
+                    f'the band again: {_numbers(match, step, name, means)}.'
+                )
+            return
+        for name, side in sides.items():
+            if side and all(look.get(name) == side for look in self._looks):
+                self._left = name
+                numbers = _numbers(match, step, name, means)
+                where = 'above' if side > 0 else 'below'
+                since = '' if self._was_inside else ' from the start'
+                reason = self._reason(runner, match, side, data_batch)
+                runner.logger.warning(
+                    f'Loss band: at iteration {step:,}, {_term(name)} is '
+                    f'{where} the band of {match.band.recipe}{since}: '
+                    f'{numbers}. {reason}'
+                )
+                return
+
+    def _reason(
+        self, runner: Any, match: Match, side: int, data_batch: Any
+    ) -> str:
+        """What the run shows of a cause, in a sentence."""
+        causes = find_causes(
+            match, runner.iter + 1, self._seen(runner, data_batch)
+        )
         if causes:
-            reason = f'Likely cause: {"; and ".join(causes)}'.rstrip('?.')
-            reason += '?' if causes[-1].endswith('?') else '.'
-        elif match.differences:
-            reason = f'The run differs in {list_differences(match)}.'
-        else:
-            reason = (
-                'Learning rate, normalization, masks and codes in use are '
-                'those of the recipe: look at the images (mmcae browse) and '
-                'at the tokenizer.'
-            )
-        runner.logger.warning(
-            f'Loss band: the loss of {loss:.4g} is {where} the band of '
-            f'{match.band.recipe}{since} {place}. {reason}'
+            return f'Likely cause: {"; and ".join(causes)}.'
+        if match.differences:
+            return f'The run differs in {list_differences(match)}.'
+        images = 'others' if side > 0 else 'others, or few that are alike'
+        return (
+            'Learning rate, normalization, masks and codes in use are those '
+            f'of the recipe. Are the images {images}? Look at them with '
+            'tools/visualizations/browse_dataset.py.'
         )
 
     def _seen(self, runner: Any, data_batch: Any) -> Seen:
@@ -176,6 +193,17 @@ def list_differences(match: Match) -> str:
     more = len(parts) - _MOST_LISTED
     shown = ', '.join(parts[:_MOST_LISTED])
     return f'{shown}, and {more} more settings' if more > 0 else shown
+
+
+def _term(name: str) -> str:
+    return 'the loss' if name == 'loss' else f'the term {name} of the loss'
+
+
+def _numbers(
+    match: Match, step: int, name: str, means: dict[str, float | None]
+) -> str:
+    low, high = match.band.limits(step, name)
+    return f'{means[name]:.4g}, and the band is {low:.4g} to {high:.4g}'
 
 
 def _text(value: Any) -> str:
