@@ -9,6 +9,7 @@ from mmcae.utils.durations import duration_text
     [
         (0.4, '1 s', '1 s'),
         (59.6, '60 s', '60 s'),
+        (75, '75 s', '75 s'),
         (130, '2 min', '2 min 10 s'),
         (240, '4 min', '4 min'),
         (1500, '25 min', '25 min'),
