@@ -11,6 +11,7 @@ from typing import Literal
 
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
+from mmcae.utils.durations import duration_text as duration_text
 
 GB = 10**9
 
@@ -588,19 +589,6 @@ def _notes(folder: Folder, machine: Machine, plan: Plan) -> Iterator[str]:
         yield f"size '{plan.size}' is meant for a GPU, and there is none"
     if plan.target == 'dalle':
         yield "DALL-E's tokenizer is downloaded, or read from the cache"
-
-
-def duration_text(seconds: float) -> str:
-    """Write a duration: ``42 s``, ``7 min``, ``3 h 20 min``, ``2 days``."""
-    if seconds < 90:
-        return f'{max(1, round(seconds))} s'
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f'{minutes} min'
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f'{hours} h {minutes} min' if minutes else f'{hours} h'
-    return f'{round(hours / 24)} days'
 
 
 def parse_duration(text: str) -> float:
