@@ -16,6 +16,17 @@ from torch import Tensor, nn
 WIDTH, DEPTH, HEADS, SIDE, PATCH = 8, 2, 2, 12, 4
 
 
+#: What `record` wrote, by transformers 5.24.
+DATA = Path(__file__).parents[1] / 'data' / 'start'
+
+
+def recorded_features(kind: str) -> Tensor:
+    """Features of a recorded model, for `images`."""
+    from safetensors.torch import load_file
+
+    return load_file(DATA / kind.lower() / 'features.safetensors')['features']
+
+
 def images(seed: int = 0, side: int = SIDE) -> Tensor:
     """Random images ``(2, 3, side, side)``."""
     generator = torch.Generator().manual_seed(seed)

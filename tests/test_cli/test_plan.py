@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mmcae.cli import pretrain
+from mmcae.cli.planning.durations import duration_text, parse_duration
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import GPU, Machine
 from mmcae.cli.planning.plan import (
@@ -13,8 +14,6 @@ from mmcae.cli.planning.plan import (
     PlanError,
     Request,
     choose,
-    duration_text,
-    parse_duration,
     set_length,
     smaller_batch,
     total_batch,

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from mmcae.cli.planning.plan import duration_text
+from mmcae.cli.planning.durations import duration_text
 from mmcae.engine.hooks.progress_hook import ProgressHook
 from mmcae.false_alarms import LOGGED_ALARMS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import foreign_encoders as foreign
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from mmcae.checkpoint.official import to_official
 from mmcae.checkpoint.start_encoder import StartError, read_start
@@ -14,7 +14,7 @@ from mmcae.checkpoint.start_from import StartFrom
 from mmcae.checkpoint.start_table import FAMILIES, REFUSALS, markdown
 from mmcae.models import CAEPretrainViT, CAEViT
 
-DATA = Path(__file__).parents[1] / 'data' / 'start'
+DATA = foreign.DATA
 ROOT = Path(__file__).parents[2]
 
 
@@ -180,7 +180,7 @@ def test_start__mmpretrain_mae_with_its_decoder_is_an_encoder(tmp_path):
 def test_start__recorded_transformers(kind):
     """The files were written by transformers 5.24."""
     folder = DATA / kind.lower()
-    theirs = load_file(folder / 'features.safetensors')['features']
+    theirs = foreign.recorded_features(kind)
     start = read_start(folder)
     assert start.family.name == f"transformers' {kind}"
     assert start.arch['num_heads'] == foreign.HEADS
