@@ -106,13 +106,22 @@ def start_encoder(encoder: nn.Module, start: Start) -> StartReport:
     made = {key for key in state if key not in start.state}
     noted = LoadReport('')
     with collect_notes(noted):
-        found = encoder.load_state_dict(state, strict=False)
+        try:
+            found = encoder.load_state_dict(state, strict=False)
+        except RuntimeError as error:  # a shape that the encoder cannot fit
+            raise StartError(
+                f'{start.location} does not fit this encoder: '
+                f'{printable(" ".join(str(error).split()), 500)}'
+            ) from error
     if found.unexpected_keys:
         raise StartError(
             f'{start.location} has tensors that this encoder does not have: '
             f'{", ".join(summarize_keys(found.unexpected_keys)[:5])}'
         )
-    report.resized.update(noted.resized)
+    for name, (old, new) in noted.resized.items():
+        first = report.resized.get(name, (old, old))[0]
+        report.resized[name] = first, new
+    report.notes += getattr(noted, 'remarks', [])
     report.expected = [
         key for key in wanted if not key.endswith('relative_position_index')
     ]
@@ -212,20 +221,17 @@ def _check_sizes(encoder: Any, start: Start) -> None:
 def _fit_patches(
     state: dict[str, Tensor], wanted: Mapping[str, Tensor], report: StartReport
 ) -> None:
-    """Fit the patch embedding to other channels and another patch size."""
-    kernel, shape = state[_KERNEL], wanted[_KERNEL].shape
-    old = kernel.shape
-    if old[1] != shape[1]:
-        raise StartError(
-            f'{report.title}: it has {old[1]} channels, and this encoder has '
-            f'{shape[1]}: set model.backbone.in_channels={old[1]}'
-        )
-    if old[2:] != shape[2:]:
-        kernel = _resampled(kernel, (shape[2], shape[3]))
+    """Fit the patch embedding to another patch size.
+
+    The encoder adapts it to other channels when it loads.
+    """
+    kernel, size = state[_KERNEL], tuple(wanted[_KERNEL].shape[2:])
+    old = tuple(kernel.shape)
+    if old[2:] != size:
+        kernel = _resampled(kernel, (size[0], size[1]))
         note = TREATMENTS['patch'].note
-        report.notes.append(note.format(old=old[2], new=shape[2]))
-    if kernel.shape != old:
-        report.resized[_KERNEL] = tuple(old), tuple(kernel.shape)
+        report.notes.append(note.format(old=old[2], new=size[0]))
+        report.resized[_KERNEL] = old, tuple(kernel.shape)
     state[_KERNEL] = kernel
     bias = 'patch_embed.projection.bias'
     if bias in wanted and bias not in state:

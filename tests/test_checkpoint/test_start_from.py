@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Encoders of other libraries start CAE: equal features before training."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,27 @@ def test_start__number_of_heads(cae, tmp_path):
     assert start.family.is_whole
 
 
+def test_start__images_of_other_channels(cae):
+    if importlib.util.find_spec('mmcae.checkpoint.patch_channels') is None:
+        with pytest.raises(StartError, match='does not fit this encoder'):
+            started(cae[1], in_channels=1)
+        return
+    model, path = cae
+    gray = foreign.images()[:, :1]
+    ours = features(started(path, in_channels=1), gray)
+    theirs = features(model, gray.expand(-1, 3, -1, -1))
+    assert relative_error(ours, theirs) < 1e-5
+
+
+def test_start__refuses_a_grid_that_is_not_square(tmp_path):
+    encoder = CAEPretrainViT(
+        arch=arch(), img_size=(12, 8), patch_size=foreign.PATCH
+    )
+    path = saved(encoder, tmp_path / 'cae.pth', 'backbone.')
+    with pytest.raises(StartError, match='not a square grid'):
+        started(path)
+
+
 DIGITS = 'mmcae://cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 
 
@@ -382,6 +404,23 @@ def neck(init_cfg, **sizes):
     made = CAENeck(**{**settings, **sizes}, init_cfg=init_cfg)
     made.init_weights()
     return made
+
+
+def test_start__whole_cae_of_the_authors(tmp_path):
+    ours = read_start(DIGITS)
+    state = {f'backbone.{k}': v for k, v in ours.state.items()}
+    state |= {f'neck.{k}': v for k, v in ours.neck.items()}
+    copy = {'teacher.pos_embed': state['backbone.pos_embed'].clone()}
+    torch.save({'model': to_official(state) | copy}, tmp_path / 'cae.pth')
+    start = read_start(tmp_path / 'cae.pth', 2)
+    assert start.family.name == 'CAE of the authors'
+    assert start.dropped == ['teacher.pos_embed']
+    for theirs, expected in (
+        (start.state, ours.state),
+        (start.neck, ours.neck),
+    ):
+        assert theirs.keys() == expected.keys()
+        assert all(torch.equal(theirs[k], expected[k]) for k in theirs)
 
 
 def test_start__regressor_and_decoder_of_a_whole_cae():

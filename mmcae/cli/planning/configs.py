@@ -81,7 +81,7 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
             'second_mean': [-31.875] * 3,
             'second_std': [318.75] * 3,
         }
-    values |= start_values(plan.start)
+    values |= start_values(plan.start, len(folder.mean))
     texts['cae.py'] = _filled(spec.cae_config, values, out / 'cae')
     texts['cae.py'] += start_lines(plan.start)
     return texts
@@ -110,7 +110,7 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
     else:
         values['arch'] = plan.size
         values['layer_scale'] = 1e-5 if plan.size == 'large' else 0.1
-    values |= start_normalization(plan.start)
+    values |= start_normalization(plan.start, len(folder.mean))
     text = _filled(spec.finetune_config, values, out / 'finetune')
     return text + encoder_lines(plan.start)
 

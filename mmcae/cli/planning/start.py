@@ -122,6 +122,7 @@ def look_at_start(
         arch=start.arch,
         img_size=side,
         patch_size=patch,
+        in_channels=start.args['in_channels'],
         norm_cfg=dict(type='LN', eps=start.eps),
     )
     report = start_encoder(encoder, start)
@@ -298,20 +299,32 @@ def started_size(spec: Size, start: StartPlan) -> Size:
     )
 
 
-def start_values(start: StartPlan | None) -> dict[str, Any]:
-    """Variables of CAE's config that a start changes."""
+def start_values(start: StartPlan | None, channels: int) -> dict[str, Any]:
+    """Variables of CAE's config that a start changes.
+
+    Args:
+        start: None changes nothing.
+        channels: Of the images.
+    """
     if start is None:
         return {}
-    values: dict[str, Any] = start_normalization(start)
+    values: dict[str, Any] = start_normalization(start, channels)
     if start.tokenizer is not None:
         values['tokenizer'] = start.tokenizer['init_cfg']['checkpoint']
         values['target_generator'] = start.tokenizer
     return values
 
 
-def start_normalization(start: StartPlan | None) -> dict[str, Any]:
-    """Mean and standard deviation that the encoder was trained with."""
+def start_normalization(
+    start: StartPlan | None, channels: int
+) -> dict[str, Any]:
+    """Mean and standard deviation that the encoder was trained with.
+
+    Images with other channels keep those of the folder.
+    """
     if start is None or start.mean is None or start.std is None:
+        return {}
+    if len(start.mean) != channels:
         return {}
     return dict(mean=start.mean, std=start.std)
 
