@@ -65,7 +65,18 @@ The way from a file to a model, in the order in which a file travels:
    ``tokenizer_weights``
        A tokenizer needs all of its tensors.
 
-7. Resume a run.
+7. Start a pretraining from weights of any library.
+
+   ``start_from``
+       What a config gives as `init_cfg`. Start reading here.
+   ``start_table``
+       What can start what: families, treatments, refusals.
+   ``foreign_names``
+       The tensor names of timm, transformers and mmpretrain.
+   ``start_encoder``, ``start_fit``
+       From a file to an encoder in our form, and into a model.
+
+8. Resume a run.
 
    ``resume``
        Checks every file before a run is resumed from it.

@@ -78,8 +78,8 @@ class LoadReport:
         details = {
             'missing': summarize_keys(self.missing, self.expected),
             'unexpected': summarize_keys(self.unexpected, self.given),
-            'of another shape': _summarized_shapes(self.misfit, 'instead of'),
-            'resized': _summarized_shapes(self.resized, '->'),
+            'of another shape': summarize_shapes(self.misfit, 'instead of'),
+            'resized': summarize_shapes(self.resized, '->'),
             'renamed': self._summarized_pairs(),
             'derived': summarize_keys(self.derived, self.expected),
             'dropped': summarize_keys(self.dropped, self.given),
@@ -105,9 +105,10 @@ def _some(entries: list[str]) -> str:
     return f'{shown}, ... and {more} more' if more > 0 else shown
 
 
-def _summarized_shapes(
+def summarize_shapes(
     shapes: dict[str, tuple[Shape, Shape]], sign: str
 ) -> list[str]:
+    """Join names that have the same two shapes, ``NAME (1, 2) -> (1, 3)``."""
     groups: dict[tuple[Shape, Shape], list[str]] = {}
     for name, pair in shapes.items():
         groups.setdefault(pair, []).append(name)

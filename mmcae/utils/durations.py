@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Durations as text."""
+"""Durations as users read and write them."""
 
 
 def duration_text(seconds: float, exact: bool = False) -> str:
@@ -25,3 +25,22 @@ def duration_text(seconds: float, exact: bool = False) -> str:
     if exact:
         return f'{days} days {hours} h' if hours else f'{days} days'
     return f'{days + round(hours / 24)} days'
+
+
+def parse_duration(text: str) -> float:
+    """Read a duration: ``90s``, ``20m``, ``2h``, ``1.5d``, ``1h30m``.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    units = {'s': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86_400.0}
+    total, number = 0.0, ''
+    for letter in text.strip().lower():
+        if letter in units and number:
+            total += float(number) * units[letter]
+            number = ''
+        else:
+            number += letter
+    if number or total <= 0:
+        raise ValueError(f"'{text}' is no duration; write 90s, 20m, 2h or 1d")
+    return total

@@ -8,7 +8,13 @@ from typing import Any
 
 from mmcae.cli.copy_config import with_package_bases
 from mmcae.cli.planning.folder import Folder
-from mmcae.cli.planning.plan import SIZES, Plan, Stage
+from mmcae.cli.planning.plan import Plan, Stage, size_of
+from mmcae.cli.planning.start import (
+    encoder_lines,
+    start_lines,
+    start_normalization,
+    start_values,
+)
 
 DALLE = dict(
     type='mmcae.DALLEEncoder',
@@ -33,7 +39,7 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
     Returns:
         File name and text, in the order in which they run.
     """
-    spec = SIZES[plan.size]
+    spec = size_of(plan.size, plan.start)
     texts = {}
     if plan.tokenizer is not None:
         texts['tokenizer.py'] = _filled(
@@ -75,7 +81,9 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
             'second_mean': [-31.875] * 3,
             'second_std': [318.75] * 3,
         }
+    values |= start_values(plan.start, len(folder.mean))
     texts['cae.py'] = _filled(spec.cae_config, values, out / 'cae')
+    texts['cae.py'] += start_lines(plan.start)
     return texts
 
 
@@ -87,7 +95,7 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
         folder: The images.
         out: The run's folder, where CAE's checkpoint is going to be.
     """
-    spec = SIZES[plan.size]
+    spec = size_of(plan.size, plan.start)
     values: dict[str, Any] = {
         'checkpoint': str(cae_checkpoint(plan, out).absolute()),
         'image_size': plan.image_size,
@@ -102,7 +110,9 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
     else:
         values['arch'] = plan.size
         values['layer_scale'] = 1e-5 if plan.size == 'large' else 0.1
-    return _filled(spec.finetune_config, values, out / 'finetune')
+    values |= start_normalization(plan.start, len(folder.mean))
+    text = _filled(spec.finetune_config, values, out / 'finetune')
+    return text + encoder_lines(plan.start)
 
 
 def tokenizer_checkpoint(plan: Plan, out: Path) -> Path:

@@ -8,13 +8,8 @@ from shlex import quote
 
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import (
-    SIZES,
-    Plan,
-    Request,
-    Stage,
-    duration_text,
-)
+from mmcae.cli.planning.plan import Plan, Request, Stage, size_of
+from mmcae.utils.durations import duration_text
 
 _LABEL, _WIDTH = 11, 79
 
@@ -43,6 +38,8 @@ def describe(
         ('machine', _machine(machine)),
         ('model', _model(plan)),
     ]
+    if plan.start is not None:
+        rows.append(('start', plan.start.describe()))
     if plan.tokenizer is not None:
         words = f'{plan.vocab_size} codes, trained on these images first; '
         rows.append(('tokenizer', words + _stage(plan.tokenizer)))
@@ -92,12 +89,13 @@ def _machine(machine: Machine) -> str:
 
 
 def _model(plan: Plan) -> str:
+    model = size_of(plan.size, plan.start).model
     side = plan.image_size
     threads = ''
     if plan.threads:
         threads = f', {plan.threads} thread{"s" if plan.threads > 1 else ""}'
     return (
-        f'{plan.size} ({SIZES[plan.size].model}), images of {side} px, '
+        f'{plan.size} ({model}), images of {side} px, '
         f'{plan.grid} x {plan.grid} patches, half of them masked; '
         f'{plan.precision}{threads}'
     )
