@@ -62,6 +62,8 @@ The way from a file to a model, in the order in which a file travels:
        Every load into a model with a CAE encoder.
    ``load_report``, ``key_summary``
        What happened to each tensor, in a few words.
+   ``patch_channels``
+       A patch embedding for images with more or fewer channels.
    ``tokenizer_weights``
        A tokenizer needs all of its tensors.
 
