@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis.features import extract_features
+from mmcae.checkpoint.hub_file import is_hub_address
 from mmcae.checkpoint.packaged import is_packaged
 from mmcae.config.search_path import find_config
 from mmcae.datasets import FolderDataset
@@ -129,7 +130,8 @@ def _load_model(name: str | Path, checkpoint: str, seed: int) -> Any:
     config.model.pop('target_generator', None)
     torch.manual_seed(seed)
     random = checkpoint == 'random'
-    given = random or is_packaged(checkpoint)
+    address = is_packaged(checkpoint) or is_hub_address(checkpoint)
+    given = random or address
     if not given and not os.path.isfile(checkpoint):
         raise FileNotFoundError(
             f"there is no checkpoint {checkpoint}; 'random' initializes the "

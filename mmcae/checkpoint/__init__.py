@@ -11,6 +11,8 @@ The way from a file to a model, in the order in which a file travels:
        What a web server may ask of us in time and bytes.
    ``packaged``
        From ``mmcae://NAME`` to a checked file of the package.
+   ``hub_file``
+       From ``hf://OWNER/NAME`` to a checked file in the Hub's cache.
    ``reading``
        `read_checkpoint`: from a path to the content. Start reading here.
    ``mmengine_loader``

@@ -27,6 +27,7 @@ VERBS = {
     'extract': 'extract',
     'knn': 'knn',
     'export': 'export',
+    'push': 'push',
     'probe': 'probe',
     'doctor': 'doctor',
     'completion': 'completion',
