@@ -47,7 +47,7 @@ def run_script(
         short: Whether to make the changes that the script names for tests.
 
     Returns:
-        `outputs`, as `run_cells.run_cells` returns them, and `seconds`.
+        `outputs`, as `run_cells.run_cells` returns them, and `cpu_seconds`.
     """
     out = folder / '.outputs.json'
     # Its own window of the terminal: pages look the same on each machine.
@@ -66,14 +66,16 @@ def run_script(
 
 
 def make_notebook(
-    cells: list[Cell], outputs: list[list[dict[str, str]]], seconds: float
+    cells: list[Cell],
+    outputs: list[list[dict[str, str]]],
+    seconds: float | None,
 ) -> Notebook:
     """Make a notebook of format 4.5.
 
     Args:
         cells: All cells of the script.
         outputs: What each of them showed.
-        seconds: How long the whole script took.
+        seconds: Processor time of the whole script, if it is known.
 
     Returns:
         The notebook, as `json.dump` takes it.
@@ -82,13 +84,16 @@ def make_notebook(
     for index, (cell, shown) in enumerate(zip(cells, outputs, strict=True)):
         if cell.shown:
             made.append(_notebook_cell(cell, shown, index))
+    known = {} if seconds is None else {'cpu_seconds': round(seconds)}
     kernel = {'display_name': 'Python 3', 'language': 'python'}
     return {
         'cells': made,
         'metadata': {
             'kernelspec': {**kernel, 'name': 'python3'},
             'language_info': {'name': 'python'},
-            'mmcae': {'seconds': round(seconds)},
+            'mmcae': {}
+            if seconds is None
+            else {'cpu_seconds': round(seconds)},
         },
         'nbformat': 4,
         'nbformat_minor': 5,
@@ -155,7 +160,7 @@ def make_page(
     name: str,
     cells: list[Cell],
     outputs: list[list[dict[str, str]]],
-    seconds: float,
+    seconds: float | None,
 ) -> tuple[str, dict[str, bytes]]:
     """Make the page of a tutorial.
 
@@ -163,7 +168,7 @@ def make_page(
         name: Name of the tutorial.
         cells: All cells of the script.
         outputs: What each of them showed.
-        seconds: How long the whole script took.
+        seconds: Processor time of the whole script, if it is known.
 
     Returns:
         The page in MyST, and its pictures, name to PNG.
@@ -187,18 +192,22 @@ def make_page(
     title, _, rest = parts[0].partition('\n')
     origin = (
         f'*Made from [scripts/{name}.py](scripts/{name}.py), which the tests '
-        f'run; also a notebook: [{name}.ipynb]({name}.ipynb). All of it took '
-        f'{_duration(seconds)} on a CPU.*'
+        f'run; also a notebook: [{name}.ipynb]({name}.ipynb).'
+        f'{_duration(seconds)}*'
     )
     parts[0] = f'{title}\n\n{origin}\n{rest}'.rstrip()
     first = f'<!-- Written by generate.py from scripts/{name}.py. -->\n\n'
     return first + '\n\n'.join(parts) + '\n', pictures
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ''
     if seconds < 90:
-        return f'{max(round(seconds, -1), 10):.0f} seconds'
-    return f'{seconds / 60:.1f} minutes'
+        text = f'{max(round(seconds, -1), 10):.0f} seconds'
+    else:
+        text = f'{seconds / 60:.0f} minutes'
+    return f' All of it takes about {text} of one CPU core.'
 
 
 # -- the command -------------------------------------------------------------
@@ -225,9 +234,9 @@ def make_all(
     if record is None:
         notebook = json.loads((HERE / f'{name}.ipynb').read_text('utf-8'))
         outputs = recorded_outputs(cells, notebook)
-        seconds = notebook['metadata']['mmcae']['seconds']
+        seconds = notebook['metadata']['mmcae'].get('cpu_seconds')
     else:
-        outputs, seconds = record['outputs'], record['seconds']
+        outputs, seconds = record['outputs'], record.get('cpu_seconds')
     page, pictures = make_page(name, cells, outputs, seconds)
     notebook = make_notebook(cells, outputs, seconds)
     files = {
@@ -292,7 +301,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 script = HERE / 'scripts' / f'{name}.py'
                 record = run_script(script, Path(folder))
-            print(f'{name}: {record["seconds"]:.0f} s')
+            print(f'{name}: {record["cpu_seconds"]:.0f} s of CPU time')
         _write(name, make_all(name, record))
 
 

@@ -102,7 +102,7 @@ def test_stale_files__finds_a_changed_script(tmp_path, monkeypatch):
     script = tmp_path / 'scripts' / 'small.py'
     script.write_text(SMALL)
     assert generate.stale_files(['small']) == ['small.ipynb']
-    record = {'outputs': [[], [{'text': '3'}], [], [], []], 'seconds': 1}
+    record = {'outputs': [[], [{'text': '3'}], [], [], []], 'cpu_seconds': 1}
     generate._write('small', generate.make_all('small', record))
     assert generate.stale_files(['small']) == []
     script.write_text(SMALL.replace('Text', 'Other text'))
