@@ -91,9 +91,7 @@ def make_notebook(
         'metadata': {
             'kernelspec': {**kernel, 'name': 'python3'},
             'language_info': {'name': 'python'},
-            'mmcae': {}
-            if seconds is None
-            else {'cpu_seconds': round(seconds)},
+            'mmcae': known,
         },
         'nbformat': 4,
         'nbformat_minor': 5,
