@@ -27,6 +27,7 @@ VERBS = {
     'knn': 'knn',
     'export': 'export',
     'probe': 'probe',
+    'finetune': 'finetune',
     'doctor': 'doctor',
     'completion': 'completion',
 }
