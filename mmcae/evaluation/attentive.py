@@ -106,12 +106,13 @@ def train_heads(
         optimizer, lambda step: _factor(step, steps)
     )
     rng = np.random.default_rng(seed)
-    order = np.empty(0, np.int64)
+    order: np.ndarray = np.empty(0, np.int64)
     for _ in range(steps):
         if len(order) < batch:
             order = rng.permutation(train)
         # Increasing indices are read from a disk faster.
-        chosen, order = np.sort(order[:batch]), order[batch:]
+        chosen: np.ndarray = np.sort(order[:batch])
+        order = order[batch:]
         inputs = (_batch(tokens, chosen, device),)
         targets = torch.from_numpy(labels[chosen]).to(device)
         losses = [F.cross_entropy(head(inputs), targets) for head in heads]
