@@ -29,6 +29,7 @@ VERBS = {
     'export': 'export',
     'push': 'push',
     'probe': 'probe',
+    'finetune': 'finetune',
     'doctor': 'doctor',
     'completion': 'completion',
 }
