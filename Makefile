@@ -66,7 +66,7 @@ $(STAMP_BASE): $(REQUIRED) | $(BIN)/python
 	@touch $@
 
 $(STAMP_DEV): $(STAMP_BASE)
-	$(BUILT) -e '.[dev,seg,det]'
+	$(BUILT) -e '.[dev,seg,det,export,hub,demo]'
 	@touch $@
 
 # mmdet needs mmcv's compiled operators, and so do the tests.

@@ -22,6 +22,9 @@ from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import PARAM_SCHEDULERS as MMENGINE_PARAM_SCHEDULERS
 from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import (
+    WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS,
+)
 from mmengine.registry import Registry
 
 import mmcae.namespace_guard  # noqa: F401
@@ -57,3 +60,8 @@ MODEL_WRAPPERS = _registry(
     'model_wrapper', MMENGINE_MODEL_WRAPPERS, 'mmcae.launch.distributed'
 )
 RUNNERS = _registry('runner', MMENGINE_RUNNERS, 'mmcae.launch.tolerant_logs')
+WEIGHT_INITIALIZERS = _registry(
+    'weight initializer',
+    MMENGINE_WEIGHT_INITIALIZERS,
+    'mmcae.checkpoint.start_from',
+)

@@ -34,6 +34,7 @@ class LoadReport:
         renamed: Used under another name (file, model).
         derived: Computed for the model from other tensors of the file.
         dropped: Not used, on purpose.
+        remarks: What else was done, such as a change of channels.
     """
 
     title: str
@@ -47,6 +48,7 @@ class LoadReport:
     renamed: list[tuple[str, str]] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -78,8 +80,8 @@ class LoadReport:
         details = {
             'missing': summarize_keys(self.missing, self.expected),
             'unexpected': summarize_keys(self.unexpected, self.given),
-            'of another shape': _summarized_shapes(self.misfit, 'instead of'),
-            'resized': _summarized_shapes(self.resized, '->'),
+            'of another shape': summarize_shapes(self.misfit, 'instead of'),
+            'resized': summarize_shapes(self.resized, '->'),
             'renamed': self._summarized_pairs(),
             'derived': summarize_keys(self.derived, self.expected),
             'dropped': summarize_keys(self.dropped, self.given),
@@ -88,6 +90,7 @@ class LoadReport:
         for what, entries in details.items():
             if entries:
                 lines.append(f'  {what}: {_some(entries)}')
+        lines += [f'  {printable(remark)}' for remark in self.remarks]
         return '\n'.join(lines)
 
     def _summarized_pairs(self) -> list[str]:
@@ -105,9 +108,10 @@ def _some(entries: list[str]) -> str:
     return f'{shown}, ... and {more} more' if more > 0 else shown
 
 
-def _summarized_shapes(
+def summarize_shapes(
     shapes: dict[str, tuple[Shape, Shape]], sign: str
 ) -> list[str]:
+    """Join names that have the same two shapes, ``NAME (1, 2) -> (1, 3)``."""
     groups: dict[tuple[Shape, Shape], list[str]] = {}
     for name, pair in shapes.items():
         groups.setdefault(pair, []).append(name)
@@ -141,6 +145,14 @@ def note_resized(name: str, old: Iterable[int], new: Iterable[int]) -> None:
         print_log(
             f'Resized {printable(name)} {old} -> {new}', logger='current'
         )
+
+
+def note_remark(text: str) -> None:
+    """Note what else was done to a tensor, in a few words."""
+    if _notes:
+        _notes[-1].remarks.append(text)
+    else:
+        print_log(printable(text), logger='current')
 
 
 def note_renamed(old: str, new: str) -> None:

@@ -65,18 +65,19 @@ _PREFIXES = {
     'encoder_to_decoder': 'neck.projection',
     'encoder_to_decoder_norm': 'neck.projection_norm',
 }
-# Models on a whole image have the encoder at their root.
-_ROOT = {
+#: Models on a whole image have the encoder at their root. timm and most
+#: repositories of vision transformers use these names, too.
+ENCODER_AT_ROOT = {
     key.removeprefix('encoder.'): value
     for key, value in _PREFIXES.items()
     if key.startswith('encoder.')
 }
 _FINETUNED = {
-    **{k: v for k, v in _ROOT.items() if k != 'norm'},
+    **{k: v for k, v in ENCODER_AT_ROOT.items() if k != 'norm'},
     'fc_norm': 'backbone.ln2',
     'head': 'head.fc',
 }
-_LINEAR = {**_ROOT, 'head.0': 'neck.bn', 'head.1': 'head.fc'}
+_LINEAR = {**ENCODER_AT_ROOT, 'head.0': 'neck.bn', 'head.1': 'head.fc'}
 _ATTENTIVE_BLOCK = {
     'norm1_q': 'norm_q',
     'norm1_k': 'norm_k',
@@ -84,7 +85,7 @@ _ATTENTIVE_BLOCK = {
     'cross_attn': 'cross_attn',
 }
 _ATTENTIVE = {
-    **_ROOT,
+    **ENCODER_AT_ROOT,
     'query_token': 'head.query_token',
     **{
         f'attentive_blocks.0.{k}': f'head.{v}'
@@ -95,7 +96,7 @@ _ATTENTIVE = {
 }
 # In the authors' segmentor, the feature pyramid is a part of the encoder.
 _SEGMENTOR = {
-    **{f'backbone.{k}': v for k, v in _ROOT.items() if k != 'norm'},
+    **{f'backbone.{k}': v for k, v in ENCODER_AT_ROOT.items() if k != 'norm'},
     'backbone.fpn1': 'neck.upsample_4x',
     'backbone.fpn2': 'neck.upsample_2x',
     'decode_head': 'decode_head',
@@ -168,7 +169,7 @@ EVALUATIONS = (
 )
 
 
-def _compile(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
+def name_rules(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
     """Make regular expressions and templates of a table of names."""
     rules = []
     for source, target in table.items():
@@ -186,7 +187,7 @@ def _rename(
     state_dict: Mapping[str, Tensor], table: Mapping[str, str]
 ) -> dict[str, Tensor]:
     """Rename all keys by a table; a key that it does not cover is an error."""
-    rules = _compile(table)
+    rules = name_rules(table)
     renamed: dict[str, Tensor] = {}
     foreign = []
     for key, value in state_dict.items():

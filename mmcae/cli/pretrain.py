@@ -20,6 +20,7 @@ HELP = 'pretrain on a folder of images'
 SIZES = ('tiny', 'small', 'base', 'large')
 TARGETS = ('dvae', 'dalle')
 RECORD = 'plan.json'
+_OPTIONS = {'seconds': '--time', 'num_heads': '--num-heads'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=TARGETS,
         help='whose tokens CAE predicts: dvae, a tokenizer that is trained on '
         "the images first (default), or dalle, DALL-E's, which is downloaded",
+    )
+    parser.add_argument(
+        '--start',
+        metavar='WEIGHTS',
+        help='continue from an encoder or a CAE: a file of mmcae, mmpretrain, '
+        'timm or Hugging Face, a URL, mmcae://NAME or the name of a packaged '
+        'config; the size is that of the file',
+    )
+    parser.add_argument(
+        '--num-heads',
+        type=int,
+        metavar='N',
+        help='attention heads of --start, if the file does not say it',
     )
     parser.add_argument(
         '--dry-run', action='store_true', help='print the plan and stop'
@@ -129,8 +143,8 @@ def name_of(path: Path) -> str:
 
 def _asked(args: argparse.Namespace) -> dict[str, Any]:
     """The options that decide the plan; None where none was given."""
-    from mmcae.cli.planning.plan import parse_duration
     from mmcae.config.overrides import ConfigError
+    from mmcae.utils.durations import parse_duration
 
     try:
         seconds = None if args.time is None else parse_duration(args.time)
@@ -141,6 +155,8 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
         size=args.size,
         seconds=seconds,
         target=args.target,
+        start=args.start,
+        num_heads=args.num_heads,
     )
 
 
@@ -170,12 +186,13 @@ def _continue(record: dict[str, Any], asked: dict[str, Any], out: Path):
     """Go on with the plan of an earlier command."""
     from mmcae.cli.planning.folder import Folder, count_images
     from mmcae.cli.planning.plan import Plan, Stage
+    from mmcae.cli.planning.start import StartPlan
     from mmcae.config.overrides import ConfigError
 
     for name, value in asked.items():
-        before = record['asked'][name]
+        before = record['asked'].get(name)  # older plans know fewer
         if value not in (None, before):
-            option = {'seconds': '--time'}.get(name, f'--{name}')
+            option = _OPTIONS.get(name, f'--{name}')
             what = 'folder' if name == 'folder' else option
             raise ConfigError(
                 f'{out} has a run with another {what} ({before}). Choose '
@@ -195,6 +212,8 @@ def _continue(record: dict[str, Any], asked: dict[str, Any], out: Path):
     for name in ('tokenizer', 'cae'):
         if values[name] is not None:
             values[name] = Stage(**values[name])
+    if values.get('start') is not None:
+        values['start'] = StartPlan(**values['start'])
     print(f'Continuing {out}')
     _train(Plan(**values), folder, out)
 
@@ -214,7 +233,10 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
 
     machine = look_at_machine(out)
     asked = _asked(args)
-    request = Request(args.size, asked['seconds'], args.target or 'dvae')
+    start = _look_at_start(args)
+    request = Request(
+        args.size, asked['seconds'], args.target or 'dvae', start
+    )
     plan = choose(folder, machine, request)
     with tempfile.TemporaryDirectory() as temporary:
         while True:
@@ -235,6 +257,24 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
     waiting = measured['cae'].waiting
     print(text.describe(folder, machine, request, plan, waiting, out))
     return plan
+
+
+def _look_at_start(args: argparse.Namespace) -> Any:
+    """Read what `--start` names; None without it."""
+    from mmcae.checkpoint.start_encoder import StartError
+    from mmcae.cli.planning.start import look_at_start
+    from mmcae.cli.quiet import quiet
+    from mmcae.config.overrides import ConfigError
+
+    if args.start is None:
+        if args.num_heads is not None:
+            raise ConfigError('--num-heads belongs to --start: give that, too')
+        return None
+    try:
+        with quiet():
+            return look_at_start(args.start, args.target, args.num_heads)
+    except StartError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _measure(plan: Any, folder: Any, temporary: Path) -> dict[str, Any]:
@@ -310,6 +350,7 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     import torch
 
     from mmcae.cli.planning import configs, text
+    from mmcae.cli.planning.stage import run_stage
 
     if plan.threads:
         torch.set_num_threads(plan.threads)
@@ -317,45 +358,12 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     try:
         if plan.tokenizer is not None:
             checkpoint = configs.tokenizer_checkpoint(plan, out)
-            _stage('tokenizer', out / 'tokenizer.py', checkpoint)
+            run_stage('tokenizer', out / 'tokenizer.py', checkpoint)
         checkpoint = configs.cae_checkpoint(plan, out)
-        _stage('CAE', out / 'cae.py', checkpoint)
+        run_stage('CAE', out / 'cae.py', checkpoint)
     except SystemExit as end:
         if isinstance(end.code, int) and end.code > 128:
             print('\nStopped. The same command continues the run.')
         raise
     seconds = time.perf_counter() - start
     print(text.next_steps(out, plan, folder, checkpoint, seconds))
-
-
-def _stage(title: str, config: Path, checkpoint: Path) -> None:
-    """Run one training as `mmcae train CONFIG --resume`, but print less."""
-    import contextlib
-    import io
-
-    from mmcae.checkpoint.work_dir import checkpoints_in
-    from mmcae.cli import train as train_verb
-    from mmcae.cli.planning.progress import StageHook, silence_console
-    from mmcae.cli.planning.text import verdict
-    from mmcae.launch.runner import build_runner, train
-
-    if checkpoint.is_file():
-        print(f'{title}: done ({checkpoint.name})')
-        return
-    parser = argparse.ArgumentParser()
-    train_verb.add_arguments(parser)
-    words = [str(config)]
-    folder = checkpoint.parent
-    if folder.is_dir() and checkpoints_in(folder):
-        words.append('--resume')
-    cfg, hooks = train_verb.prepare(parser.parse_args(words))
-    # The Runner dumps the environment and the whole config.
-    with contextlib.redirect_stdout(io.StringIO()):
-        runner = build_runner(cfg)
-    silence_console(runner)
-    progress = StageHook(title)
-    for hook in (*hooks, progress):
-        runner.register_hook(hook)
-    train(runner)
-    for sentence in verdict(progress.final):
-        print(f'weak       {sentence}')

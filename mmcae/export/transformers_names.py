@@ -16,24 +16,12 @@ import torch
 from torch import Tensor
 
 from mmcae.checkpoint.encoder_args import encoder_args
+from mmcae.checkpoint.foreign_names import (
+    TRANSFORMERS_BLOCK,
+    TRANSFORMERS_EMBEDDINGS,
+)
 from mmcae.export.plain_weights import PlainWeights
 
-_EMBEDDINGS = {
-    'cls_token': 'embeddings.cls_token',
-    'pos_embed': 'embeddings.position_embeddings',
-    'patch_embed.projection': 'embeddings.patch_embeddings.projection',
-}
-_BLOCK = {
-    'ln1': 'layernorm_before',
-    'ln2': 'layernorm_after',
-    'gamma_1': 'lambda_1',
-    'gamma_2': 'lambda_2',
-    'attn.proj': 'attention.output.dense',
-    'ffn.layers.0.0': 'intermediate.dense',
-    'ffn.layers.1': 'output.dense',
-    'attn.relative_position_bias_table': 'attention.attention.'
-    'relative_position_bias.relative_position_bias_table',
-}
 _EPS = 1e-6
 
 
@@ -56,7 +44,7 @@ def convert_to_transformers(plain: PlainWeights) -> dict[str, Tensor]:
         if name.startswith('layers.'):
             state.update(_block_tensors(name, value, plain.encoder))
             continue
-        for ours, theirs in {**_EMBEDDINGS, 'ln1': norm}.items():
+        for ours, theirs in {**TRANSFORMERS_EMBEDDINGS, 'ln1': norm}.items():
             if name == ours or name.startswith(ours + '.'):
                 state[theirs + name.removeprefix(ours)] = value
     if plain.head is None:
@@ -86,7 +74,7 @@ def _block_tensors(
                 'v_bias': f'{attention}value.bias',
             },
         )
-    for ours, theirs in _BLOCK.items():
+    for ours, theirs in TRANSFORMERS_BLOCK.items():
         if rest == ours or rest.startswith(ours + '.'):
             return {block + theirs + rest.removeprefix(ours): value}
     return {}  # the biases, which come with the weight

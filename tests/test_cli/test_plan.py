@@ -13,13 +13,12 @@ from mmcae.cli.planning.plan import (
     PlanError,
     Request,
     choose,
-    duration_text,
-    parse_duration,
     set_length,
     smaller_batch,
     total_batch,
 )
 from mmcae.cli.planning.text import verdict
+from mmcae.utils.durations import duration_text, parse_duration
 
 GB = 10**9
 LAPTOP = Machine(cores=4, memory=8 * GB, disk=100 * GB)

@@ -2,13 +2,19 @@
 """Write a plan as configs: packaged ones, with other values of variables."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmcae.cli.copy_config import with_package_bases
 from mmcae.cli.planning.folder import Folder
-from mmcae.cli.planning.plan import SIZES, Plan, Stage
+from mmcae.cli.planning.plan import Plan, Stage, size_of
+from mmcae.cli.planning.start import (
+    encoder_lines,
+    start_lines,
+    start_normalization,
+    start_values,
+)
 
 DALLE = dict(
     type='mmcae.DALLEEncoder',
@@ -33,10 +39,10 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
     Returns:
         File name and text, in the order in which they run.
     """
-    spec = SIZES[plan.size]
+    spec = size_of(plan.size, plan.start)
     texts = {}
     if plan.tokenizer is not None:
-        texts['tokenizer.py'] = _filled(
+        texts['tokenizer.py'] = filled(
             spec.tokenizer_config,
             {
                 **_data(plan, folder, plan.tokenizer),
@@ -75,7 +81,9 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
             'second_mean': [-31.875] * 3,
             'second_std': [318.75] * 3,
         }
-    texts['cae.py'] = _filled(spec.cae_config, values, out / 'cae')
+    values |= start_values(plan.start, len(folder.mean))
+    texts['cae.py'] = filled(spec.cae_config, values, out / 'cae')
+    texts['cae.py'] += start_lines(plan.start)
     return texts
 
 
@@ -87,22 +95,64 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
         folder: The images.
         out: The run's folder, where CAE's checkpoint is going to be.
     """
-    spec = SIZES[plan.size]
+    spec = size_of(plan.size, plan.start)
+    large = plan.size == 'large'
+    values = encoder_values(
+        plan.size,
+        checkpoint=cae_checkpoint(plan, out).absolute(),
+        image_size=plan.image_size,
+        patch_size=plan.patch_size,
+        width=spec.width,
+        num_heads=spec.num_heads,
+        layer_scale=1e-5 if large else 0.1,
+        mean=folder.mean,
+        std=folder.std,
+    )
+    values['num_workers'] = plan.workers
+    values |= start_normalization(plan.start, len(folder.mean))
+    text = filled(spec.finetune_config, values, out / 'finetune')
+    return text + encoder_lines(plan.start)
+
+
+def encoder_values(
+    size: str,
+    *,
+    checkpoint: Path | str,
+    image_size: int,
+    patch_size: int,
+    width: int,
+    num_heads: int,
+    layer_scale: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> dict[str, Any]:
+    """The variables of a fine-tuning config that an encoder decides.
+
+    Args:
+        size: A key of `SIZES`, whose config is filled.
+        checkpoint: Of the encoder.
+        image_size: Side of its images, in pixels.
+        patch_size: Side of a patch, in pixels.
+        width: Width of a token.
+        num_heads: Attention heads of a block.
+        layer_scale: Initial value of its layer scales.
+        mean: Of the pixels of the pretraining, RGB, from 0 to 255.
+        std: Their standard deviation.
+    """
     values: dict[str, Any] = {
-        'checkpoint': str(cae_checkpoint(plan, out).absolute()),
-        'image_size': plan.image_size,
-        'patch_size': plan.patch_size,
-        'width': spec.width,
-        'mean': list(folder.mean),
-        'std': list(folder.std),
-        'num_workers': plan.workers,
+        'checkpoint': str(checkpoint),
+        'image_size': image_size,
+        'patch_size': patch_size,
+        'width': width,
+        'mean': list(mean),
+        'std': list(std),
     }
-    if plan.size == 'tiny':
-        values['num_heads'] = spec.num_heads
+    if size == 'tiny':
+        values['num_heads'] = num_heads
     else:
-        values['arch'] = plan.size
-        values['layer_scale'] = 1e-5 if plan.size == 'large' else 0.1
-    return _filled(spec.finetune_config, values, out / 'finetune')
+        values['arch'] = size
+        values['layer_scale'] = layer_scale
+    return values
 
 
 def tokenizer_checkpoint(plan: Plan, out: Path) -> Path:
@@ -134,7 +184,20 @@ def _data(plan: Plan, folder: Folder, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _filled(name: str, values: Mapping[str, Any], work_dir: Path) -> str:
+def filled(
+    name: str,
+    values: Mapping[str, Any],
+    work_dir: Path,
+    command: str = 'pretrain',
+) -> str:
+    """Give variables of a packaged config other values.
+
+    Args:
+        name: The config.
+        values: By the names of its variables.
+        work_dir: Where the run writes.
+        command: The verb that writes it.
+    """
     from mmcae.config.search_path import find_config, resource_root
 
     source = find_config(name)
@@ -144,7 +207,7 @@ def _filled(name: str, values: Mapping[str, Any], work_dir: Path) -> str:
     docstring = ast.parse(text).body[0]
     lines = text.splitlines(keepends=True)
     lines[docstring.lineno - 1 : docstring.end_lineno] = [
-        f'"""Written by `mmcae pretrain`, from the config\n{name}.\n"""\n'
+        f'"""Written by `mmcae {command}`, from the config\n{name}.\n"""\n'
     ]
     return f'{"".join(lines)}work_dir = {str(work_dir.absolute())!r}\n'
 

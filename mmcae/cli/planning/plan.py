@@ -9,130 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mmcae.cli.planning.adaptation import ADAPTATION
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
-
-GB = 10**9
-
-
-@dataclass(frozen=True)
-class Size:
-    """A size of model.
-
-    Attributes:
-        tokenizer_config: The packaged config that the tokenizer's is made of.
-        cae_config: The same for CAE.
-        finetune_config: The same for a classifier of labeled images.
-        model: In words.
-        width: Of the encoder, the regressor and the decoder.
-        num_heads: Of them.
-        image_size: Side in pixels of the images.
-        vocab_size: Number of codes of a tokenizer trained on the folder.
-        reference_batch: The batch that ``reference_lr`` is for.
-        reference_lr: The peak of the learning rate.
-        steps: Steps of CAE, and of its tokenizer, if no time is given.
-        max_epochs: More repetitions of the same images are not planned.
-        fixed_memory: Bytes for weights, gradients and optimizer (estimate).
-        image_memory: Bytes for an image of a batch (estimate).
-        checkpoint: Bytes of CAE's checkpoint with its optimizer (estimate).
-        batch: The largest batch of one step.
-    """
-
-    tokenizer_config: str
-    cae_config: str
-    finetune_config: str
-    model: str
-    width: int
-    num_heads: int
-    image_size: int
-    vocab_size: int
-    reference_batch: int
-    reference_lr: float
-    steps: tuple[int, int]
-    max_epochs: int
-    fixed_memory: int
-    image_memory: int
-    checkpoint: int
-    batch: int
-
-
-_TINY = (
-    'dvae_f8-k128_1xb32-60e_folder-tiny',
-    'cae_tiny-p8_1xb32-coslr-150e_folder-tiny',
-    'tiny-p8_cae-pre_1xb64-coslr-50e_class-folders',
+from mmcae.cli.planning.sizes import GB, SIZES, Size
+from mmcae.cli.planning.start import (
+    EXAMPLE,
+    StartPlan,
+    started_size,
+    template_of,
 )
-_CARD = (
-    'dvae_f8-k1024_1xb64-200e_folder-small',
-    'cae_beit-small-p16_1xb128-accum2-amp-coslr-300e_folder-small',
-    'beit-small-p16_cae-pre_1xb64-amp-coslr-100e_class-folders',
-)
-#: Memory of base: docs/performance.md; small and large in proportion.
-SIZES = {
-    'tiny': Size(
-        *_TINY,
-        model='four blocks of width 96',
-        width=96,
-        num_heads=3,
-        image_size=48,
-        vocab_size=128,
-        reference_batch=32,
-        reference_lr=1.5e-3,
-        steps=(1_350, 540),
-        max_epochs=1_600,
-        fixed_memory=100_000_000,
-        image_memory=2_000_000,
-        checkpoint=12_000_000,
-        batch=32,
-    ),
-    'small': Size(
-        *_CARD,
-        model='ViT-S, 12 blocks of width 384',
-        width=384,
-        num_heads=12,
-        image_size=224,
-        vocab_size=1024,
-        reference_batch=2048,
-        reference_lr=1.5e-3,
-        steps=(20_000, 8_000),
-        max_epochs=1_600,
-        fixed_memory=1_000_000_000,
-        image_memory=39_000_000,
-        checkpoint=470_000_000,
-        batch=128,
-    ),
-    'base': Size(
-        *_CARD,
-        model='ViT-B, 12 blocks of width 768',
-        width=768,
-        num_heads=12,
-        image_size=224,
-        vocab_size=4096,
-        reference_batch=2048,
-        reference_lr=1.5e-3,
-        steps=(60_000, 15_000),
-        max_epochs=1_600,
-        fixed_memory=2_800_000_000,
-        image_memory=78_000_000,
-        checkpoint=1_800_000_000,
-        batch=256,
-    ),
-    'large': Size(
-        *_CARD,
-        model='ViT-L, 24 blocks of width 1024',
-        width=1024,
-        num_heads=16,
-        image_size=224,
-        vocab_size=8192,
-        reference_batch=2048,
-        reference_lr=1.5e-3,
-        steps=(120_000, 30_000),
-        max_epochs=1_600,
-        fixed_memory=7_500_000_000,
-        image_memory=210_000_000,
-        checkpoint=5_000_000_000,
-        batch=256,
-    ),
-}
+from mmcae.utils.durations import duration_text
+
 Target = Literal['dvae', 'dalle']
 #: Below this count a training learns next to nothing, and fills no batch.
 FEWEST_IMAGES = 8
@@ -140,6 +28,8 @@ FEWEST_IMAGES = 8
 MOST_UNREADABLE = 0.2
 _TOKENIZER_BATCH = {'tiny': (32, 5e-3), 'small': (64, 1e-3)}
 _CACHE_LIMIT = 2 << 30
+#: Share of the epochs over which the learning rate rises.
+_WARMUP = 0.05
 
 
 class PlanError(ValueError):
@@ -155,11 +45,13 @@ class Request:
         seconds: For the whole command; None takes the steps of the size.
         target: Where the tokens come from: ``'dvae'`` trains a tokenizer on
             the folder first, ``'dalle'`` needs OpenAI's weights.
+        start: What the encoder starts from; None for random weights.
     """
 
     size: str | None = None
     seconds: float | None = None
     target: Target = 'dvae'
+    start: StartPlan | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +110,7 @@ class Plan:
         disk: Bytes of the files (estimate).
         threads: Threads of PyTorch, measured; 0 leaves them.
         notes: What is weak about the plan, a sentence each.
+        start: What the encoder starts from; None for random weights.
     """
 
     size: str
@@ -238,6 +131,7 @@ class Plan:
     disk: int
     threads: int = 0
     notes: tuple[str, ...] = ()
+    start: StartPlan | None = None
 
     @property
     def grid(self) -> int:
@@ -265,9 +159,19 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
         PlanError: If the folder or the machine allows no training.
     """
     _check_images(folder)
-    size = request.size or choose_size(folder, machine)
-    spec = SIZES[size]
-    image_size, patch_size = choose_resolution(folder, size, request.seconds)
+    start = request.start
+    if start is None:
+        size = request.size or choose_size(folder, machine)
+        sides = choose_resolution(folder, size, request.seconds)
+    elif request.size is None:
+        size, sides = template_of(start), (start.image_size, start.patch_size)
+    else:
+        raise PlanError(
+            f'--size {request.size} and --start: the size is that of the '
+            'file; leave --size out'
+        )
+    spec = size_of(size, start)
+    image_size, patch_size = sides
     tokens = (image_size // patch_size) ** 2
     memory = machine.gpus[0].free if machine.gpus else machine.memory
     # Without a GPU, float32 and the libraries take about twice the memory.
@@ -289,11 +193,15 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
     cae = Stage(
         batch,
         total // batch,
-        spec.reference_lr * total / spec.reference_batch,
+        spec.reference_lr
+        * total
+        / spec.reference_batch
+        * (ADAPTATION.peak_factor if start else 1.0),
         folder.images // batch,
     )
     tokenizer = None
-    if request.target == 'dvae':
+    reused = start is not None and start.tokenizer is not None
+    if request.target == 'dvae' and not reused:
         ordinary, lr = _TOKENIZER_BATCH['tiny' if size == 'tiny' else 'small']
         few = min(ordinary, _power_below(folder.images / 2))
         tokenizer = Stage(few, 1, lr * few / ordinary, folder.images // few)
@@ -312,7 +220,9 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
         target=request.target,
         image_size=image_size,
         patch_size=patch_size,
-        vocab_size=choose_vocabulary(folder, request.target, spec),
+        vocab_size=start.vocab_size
+        if start is not None and start.tokenizer is not None
+        else choose_vocabulary(folder, request.target, spec),
         crop_scale=crop_scale,
         workers=choose_workers(machine, size, cache),
         cache=cache,
@@ -325,6 +235,7 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
         memory=round(spec.fixed_memory + batch * per_image),
         # While one checkpoint is written, the one before is still there.
         disk=2 * spec.checkpoint + 50_000_000,
+        start=start,
     )
     if plan.disk > machine.disk:
         raise PlanError(
@@ -333,6 +244,11 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
             'or a smaller --size'
         )
     return replace(plan, notes=tuple(_notes(folder, machine, plan)))
+
+
+def size_of(name: str, start: StartPlan | None) -> Size:
+    """A key of `SIZES`, with the numbers of the file that it starts from."""
+    return SIZES[name] if start is None else started_size(SIZES[name], start)
 
 
 def choose_size(folder: Folder, machine: Machine) -> str:
@@ -446,7 +362,7 @@ def set_length(plan: Plan, request: Request) -> Plan:
     Raises:
         PlanError: If the time is not enough for an epoch.
     """
-    spec = SIZES[plan.size]
+    spec = size_of(plan.size, plan.start)
     notes = list(plan.notes)
     usual, usual_tokenizer = spec.steps
     budget = request.seconds
@@ -469,7 +385,8 @@ def set_length(plan: Plan, request: Request) -> Plan:
     if budget is not None:
         most = _affordable('CAE', cae, (1 - share) * budget)
         epochs = min(most, spec.max_epochs)
-    cae = _with_epochs(cae, epochs)
+    share = _WARMUP if plan.start is None else ADAPTATION.warmup_share
+    cae = _with_epochs(cae, epochs, share)
     steps = cae.total_batches // cae.accumulation
     if steps < 0.5 * usual:
         notes.append(
@@ -512,8 +429,8 @@ def _affordable(name: str, stage: Stage, seconds: float) -> int:
     return int(seconds / epoch)
 
 
-def _with_epochs(stage: Stage, epochs: int) -> Stage:
-    warmup = max(1, round(0.05 * epochs))
+def _with_epochs(stage: Stage, epochs: int, share: float = _WARMUP) -> Stage:
+    warmup = max(1, round(share * epochs))
     return replace(stage, epochs=epochs, warmup_epochs=warmup)
 
 
@@ -539,6 +456,8 @@ def _notes(folder: Folder, machine: Machine, plan: Plan) -> Iterator[str]:
             note += 'the encoder will know little beyond them'
         else:
             note += 'expect features for these images, not for others'
+        if plan.start is None:
+            note += f'; continue from weights, such as --start {EXAMPLE}'
         yield note
     elif plan.size != 'tiny' and images < 10_000:
         yield f'{images:,} images are few for a model of this size'
@@ -588,38 +507,6 @@ def _notes(folder: Folder, machine: Machine, plan: Plan) -> Iterator[str]:
         yield f"size '{plan.size}' is meant for a GPU, and there is none"
     if plan.target == 'dalle':
         yield "DALL-E's tokenizer is downloaded, or read from the cache"
-
-
-def duration_text(seconds: float) -> str:
-    """Write a duration: ``42 s``, ``7 min``, ``3 h 20 min``, ``2 days``."""
-    if seconds < 90:
-        return f'{max(1, round(seconds))} s'
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f'{minutes} min'
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f'{hours} h {minutes} min' if minutes else f'{hours} h'
-    return f'{round(hours / 24)} days'
-
-
-def parse_duration(text: str) -> float:
-    """Read a duration: ``90s``, ``20m``, ``2h``, ``1.5d``, ``1h30m``.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    units = {'s': 1.0, 'm': 60.0, 'h': 3600.0, 'd': 86_400.0}
-    total, number = 0.0, ''
-    for letter in text.strip().lower():
-        if letter in units and number:
-            total += float(number) * units[letter]
-            number = ''
-        else:
-            number += letter
-    if number or total <= 0:
-        raise ValueError(f"'{text}' is no duration; write 90s, 20m, 2h or 1d")
-    return total
 
 
 def _power_below(number: float) -> int:
