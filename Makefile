@@ -39,7 +39,8 @@ BUILT := $(PINNED) --build-constraint requirements/tested.txt
 # Recipes find the environment's programs (ruff, pytest, mim) first.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-CHECKED := mmcae mmcae_command.py tests tools benchmarks configs requirements demo setup.py
+CHECKED := mmcae mmcae_command.py tests tools benchmarks configs requirements demo setup.py \
+	docs/tutorials docs/images
 STAMP_BASE := $(VENV)/.installed-base
 STAMP_DEV := $(VENV)/.installed-dev
 STAMP_OPS := $(VENV)/.installed-ops
@@ -65,7 +66,7 @@ $(STAMP_BASE): $(REQUIRED) | $(BIN)/python
 	@touch $@
 
 $(STAMP_DEV): $(STAMP_BASE)
-	$(BUILT) -e '.[dev,seg,det]'
+	$(BUILT) -e '.[dev,seg,det,export,hub,demo]'
 	@touch $@
 
 # mmdet needs mmcv's compiled operators, and so do the tests.
@@ -126,6 +127,7 @@ lint: $(STAMP_DEV)
 	codespell
 	$(BIN)/python requirements/pins.py --check
 	$(BIN)/python requirements/tested_with.py --check
+	$(BIN)/python docs/tutorials/generate.py --check
 
 format: $(STAMP_DEV)
 	ruff check --fix $(CHECKED)

@@ -47,6 +47,9 @@ OURS: dict[str, Any] = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='mmcae.CheckpointHook', interval=10**6),
     signal=dict(type='mmcae.SignalHook'),
+    non_finite=dict(type='mmcae.NonFiniteHook'),
+    loss_band=dict(type='mmcae.LossBandHook'),
+    stall=dict(type='mmcae.StallHook'),
 )
 THEIRS: dict[str, Any] = dict(
     runtime_info=dict(type='RuntimeInfoHook'),

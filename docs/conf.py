@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Sphinx configuration. Builds offline: no intersphinx, no remote files.
 
-    sphinx-build -W -b html docs docs/_build/html
+sphinx-build -W -b html docs docs/_build/html
 """
 
 from mmcae.version import __version__
@@ -27,5 +27,7 @@ autodoc_member_order = 'bysource'
 autodoc_typehints = 'signature'
 
 html_theme = 'furo'
+html_static_path = ['_static']
+html_css_files = ['outputs.css']
 html_title = f'mmcae {release}'
 html_show_sourcelink = False

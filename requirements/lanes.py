@@ -41,6 +41,8 @@ CORE = (
     'tests/test_utils',
     'tests/test_evaluation',
 )
+# All but the pages', as `make test` installs them.
+EXTRAS = 'dev,seg,det,export,hub,demo'
 # They compare the record and the pages with each other, and a lane's run is
 # about to change both.
 OWN_TESTS = 'tests/test_package/test_tested_with.py'
@@ -204,7 +206,7 @@ class Environment:
         pip += ['--build-constraint', constraints]
         # torch first: the others pick the version they find.
         self._check(*pip, 'torch', 'torchvision', 'numpy')
-        self._check(*pip, '-e', '.[dev,seg,det]')
+        self._check(*pip, '-e', f'.[{EXTRAS}]')
         free = floors() if self.lane.floor else ()
         self._check('requirements/pins.py', '--check', '--free', *free)
 

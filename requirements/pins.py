@@ -2,6 +2,7 @@
 """Pin every package of an environment: ``make pins`` and ``make lint``.
 
     python requirements/pins.py             # resolve anew, write the pins
+    python requirements/pins.py --keep      # add what is new, keep the others
     python requirements/pins.py --check     # is this environment pinned?
 
 pip resolves ``tested.in``, the package with all its extras and what builds
@@ -25,11 +26,10 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from lanes import LANES, find_python
+from lanes import EXTRAS, LANES, find_python
 
 HERE = Path(__file__).resolve().parent
 TESTED, CUDA = HERE / 'tested.txt', HERE / 'tested_cuda.txt'
-EXTRAS = 'dev,seg,det,docs'
 HEADERS = {
     TESTED: """\
 # Every package of the environment that the tests run in, made by `make pins`
@@ -55,11 +55,12 @@ def is_cuda(name: str) -> bool:
     return name == 'triton' or name.startswith(('nvidia-', 'cuda-'))
 
 
-def resolve(python: str) -> dict[str, str]:
+def resolve(python: str, kept: Iterable[str] = ()) -> dict[str, str]:
     """Ask pip what it would install.
 
     Args:
         python: Path of an interpreter.
+        kept: Lines of pins that hold.
 
     Returns:
         The version of each package by normalized name, without mmcae.
@@ -70,9 +71,12 @@ def resolve(python: str) -> dict[str, str]:
         # An older pip may not know the newest wheels' tags.
         subprocess.run([*pip, '-U', 'pip'], check=True)
         report = Path(folder, 'report.json')
+        constraints = Path(folder, 'kept.txt')
+        constraints.write_text('\n'.join(kept))
         command = [*pip, '--dry-run', '--ignore-installed', 'pip']
+        command += ['-c', str(constraints)]
         command += ['--report', str(report), '-r', 'requirements/build.txt']
-        command += ['-r', 'requirements/tested.in', f'.[{EXTRAS}]']
+        command += ['-r', 'requirements/tested.in', f'.[{EXTRAS},docs]']
         subprocess.run(command, check=True, cwd=HERE.parent)
         found = json.loads(report.read_text())['install']
     versions = {
@@ -195,15 +199,32 @@ def check(free: Iterable[str]) -> None:
     print(f'{len(installed)} packages, all pinned')
 
 
-def write(pythons: Iterable[str]) -> None:
-    """Resolve for each Python and write both files."""
+def kept_lines(free: Iterable[str]) -> list[str]:
+    """The pins of both files, except those of the packages in ``free``."""
+    lines = (line for path in HEADERS for line in path.read_text().split('\n'))
+    names = {normalize(name) for name in free}
+    return [
+        line
+        for line in lines
+        if line and line[0] != '#' and line.split('==')[0] not in names
+    ]
+
+
+def write(pythons: Iterable[str], kept: Iterable[str] = ()) -> None:
+    """Resolve for each Python and write both files.
+
+    Args:
+        pythons: Such as ``'3.10'``.
+        kept: Lines of pins that hold.
+    """
     versions = {}
+    kept = list(kept)
     for python in pythons:
         path = find_python(python)
         if path is None:
             sys.exit(f"no Python {python} found: pins need every lane's")
         print(f'Python {python}: resolving', flush=True)
-        versions[python] = resolve(path)
+        versions[python] = resolve(path, kept)
     lines = merge(versions)
     for path, header in HEADERS.items():
         body = [
@@ -225,16 +246,23 @@ def main() -> None:
     )
     parser.add_argument('--check', action='store_true')
     parser.add_argument(
+        '--keep',
+        action='store_true',
+        help='keep the versions that are pinned now, for a new dependency',
+    )
+    parser.add_argument(
         '--free',
         nargs='*',
         default=[],
-        help='packages that may have any version; torch frees CUDA with it',
+        help='packages that may have any version; --check with torch frees '
+        'CUDA, too',
     )
     args = parser.parse_args()
     if args.check:
         check(args.free)
     else:
-        write(sorted({lane.python for lane in LANES}, key=_numbers))
+        pythons = sorted({lane.python for lane in LANES}, key=_numbers)
+        write(pythons, kept_lines(args.free) if args.keep else ())
 
 
 def _numbers(python: str) -> list[int]:

@@ -19,6 +19,8 @@ default_hooks = dict(
     report=dict(type='mmcae.ReportHook'),
     # Skips batches whose loss or gradient is not finite.
     non_finite=dict(type='mmcae.NonFiniteHook'),
+    # Warns when the loss leaves the band of its recipe, if there is one.
+    loss_band=dict(type='mmcae.LossBandHook'),
     # Ends a run in which a process stands still or is lost.
     stall=dict(type='mmcae.StallHook'),
 )

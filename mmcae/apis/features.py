@@ -1,13 +1,14 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Features of whole images from a pretrained encoder."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmcae.apis.evaluating import evaluating
+from mmcae.apis.patch_features import encode_tokens
 
 POOLS = ('mean', 'cls', 'both')
 
@@ -37,7 +38,10 @@ def pool_tokens(tokens: Tensor, pool: str = 'mean') -> Tensor:
 
 @torch.no_grad()
 def extract_features(
-    model: BaseModel, batches: Iterable[dict], pool: str = 'mean'
+    model: BaseModel,
+    batches: Iterable[dict],
+    pool: str = 'mean',
+    on_tokens: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Encode batches of a data loader with a CAE model.
 
@@ -47,6 +51,8 @@ def extract_features(
             mode during the call.
         batches: Batches of a data loader: dicts with ``inputs``.
         pool: See `pool_tokens`.
+        on_tokens: Called with the tokens of each batch, ``(B, 1 + L, D)``,
+            normalized as in `encode_tokens`.
 
     Returns:
         Features in the order of the batches, float32 on the CPU, ``(N, D)``.
@@ -56,6 +62,13 @@ def extract_features(
         for batch in batches:
             inputs = model.data_preprocessor(batch, training=False)['inputs']
             tokens = model.extract_feat(inputs)[-1]
+            if on_tokens is not None:
+                is_pooled = tokens.ndim != 3
+                on_tokens(
+                    encode_tokens(model.backbone, inputs)
+                    if is_pooled
+                    else tokens
+                )
             if tokens.ndim == 3:
                 tokens = pool_tokens(tokens, pool)
             features.append(tokens.float().cpu())

@@ -4,7 +4,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis.features import extract_features
+from mmcae.checkpoint.hub_file import is_hub_address
 from mmcae.checkpoint.packaged import is_packaged
 from mmcae.config.search_path import find_config
 from mmcae.datasets import FolderDataset
@@ -76,6 +77,7 @@ def extract_folder(
     device: str | None = None,
     seed: int = 0,
     max_unreadable: float = 0.01,
+    on_tokens: Callable[[torch.Tensor], None] | None = None,
 ) -> FolderFeatures:
     """Encode center crops of all images below a folder, sorted by name.
 
@@ -93,6 +95,8 @@ def extract_folder(
         device: Of the model; None takes a GPU if there is one.
         seed: Of ``'random'``.
         max_unreadable: Share of images that may be unreadable.
+        on_tokens: Called with the class token and the normalized patches of
+            each batch, ``(B, 1 + L, D)``, in the order of the features.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint or folder.
@@ -110,7 +114,9 @@ def extract_folder(
             collate_fn=collate,
         )
         progress = Progress(loader, dataset)
-        features = extract_features(model, progress.batches(model), pool)
+        features = extract_features(
+            model, progress.batches(model), pool, on_tokens
+        )
     paths = [dataset.get_data_info(i)['img_path'] for i in progress.indices]
     labels, classes = class_labels(paths, root) or (None, None)
     return FolderFeatures(
@@ -129,7 +135,8 @@ def _load_model(name: str | Path, checkpoint: str, seed: int) -> Any:
     config.model.pop('target_generator', None)
     torch.manual_seed(seed)
     random = checkpoint == 'random'
-    given = random or is_packaged(checkpoint)
+    address = is_packaged(checkpoint) or is_hub_address(checkpoint)
+    given = random or address
     if not given and not os.path.isfile(checkpoint):
         raise FileNotFoundError(
             f"there is no checkpoint {checkpoint}; 'random' initializes the "

@@ -17,6 +17,7 @@ import mmcae.models  # noqa: F401
 from mmcae.apis.recorded_config import recorded_config
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.download import DownloadError
+from mmcae.checkpoint.hub_file import hub_weights, is_hub_address
 from mmcae.checkpoint.load_with_report import load_state_dict
 from mmcae.checkpoint.mmengine_loader import load_from_local
 from mmcae.checkpoint.printable import printable
@@ -120,6 +121,8 @@ def load_model(
 def _from_name(
     name: str, config: Any, with_tokenizer: bool
 ) -> tuple[Mapping[str, Any], LoadedModel]:
+    if is_hub_address(name):
+        name = str(hub_weights(name))
     path = Path(name).expanduser()
     is_file = path.is_file() and path.suffix != '.py'
     if not is_file and name != RANDOM:

@@ -9,8 +9,11 @@ from typing import Any
 
 from mmcae.apis.run_folder import RunFolder, read_run
 from mmcae.checkpoint.files import atomic_write
+from mmcae.checkpoint.printable import printable
 from mmcae.version import __version__
+from mmcae.visualization.charts import Area
 from mmcae.visualization.report_page import Page, report_page
+from mmcae.zoo.loss_bands import Band, curve_settings, find_band
 
 #: Captions of pictures that hooks draw into a work dir.
 _CAPTIONS = {'reconstructions.png': 'Predictions over time'}
@@ -102,7 +105,44 @@ def describe_run(run: RunFolder) -> dict[str, str]:
             facts[f'best {name}'] = f'{best:.1f} %'
     if run.checkpoint is not None:
         facts['checkpoint'] = str(run.checkpoint)
-    return facts | run.facts
+    return facts | run.facts | made_of(run)
+
+
+def made_of(run: RunFolder) -> dict[str, str]:
+    """Rows about what a run was made of; none for a run of mmcae 0.1.0."""
+    known = run.made_of
+    rows = {}
+    data = _part(known, 'data')
+    if data:
+        rows['training images'] = _join(
+            f'{data.get("images"):,}' if data.get('images') else '',
+            _hash('list', data.get('list_sha256')),
+        )
+    tokenizer = _part(known, 'tokenizer')
+    if tokenizer:
+        rows['tokenizer weights'] = _join(
+            tokenizer.get('type'), _hash('weights', tokenizer.get('sha256'))
+        )
+    for name in ('versions', 'git'):
+        part = _part(known, name)
+        if part:
+            rows[name] = ', '.join(f'{k} {v}' for k, v in part.items())
+    for name in ('processes', 'config', 'command'):
+        if known.get(name):
+            rows[name] = str(known[name])
+    return {name: printable(text, 1000) for name, text in rows.items()}
+
+
+def band_of(run: RunFolder) -> Band | None:
+    """The loss band of a run, if there is one that it should follow."""
+    config = run.made_of.get('config') or ''
+    settings = curve_settings(
+        run.config,
+        _part(run.made_of, 'data').get('images'),
+        run.made_of.get('processes', 1),
+    )
+    match = find_band(settings, Path(str(config)).stem)
+    return match.band if match is not None and match.comparable else None
 
 
 def runs_table(runs: Sequence[RunFolder]) -> str:
@@ -141,11 +181,46 @@ def _unique_names(runs: Sequence[RunFolder]) -> list[str]:
     return names
 
 
+def _part(known: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = known.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _join(*parts: Any) -> str:
+    return ', '.join(str(part) for part in parts if part)
+
+
+def _hash(what: str, sha256: Any) -> str:
+    return f'SHA-256 of the {what} {str(sha256)[:12]}' if sha256 else ''
+
+
+def _with_speed(run: RunFolder) -> list[dict[str, float]]:
+    """The records, with images per second where they are known."""
+    loader = run.config.get('train_dataloader') or {}
+    batch = loader.get('batch_size')
+    processes = run.made_of.get('processes', 1)
+    if not isinstance(batch, int) or not isinstance(processes, int):
+        return run.records
+    return [
+        {**record, 'images_per_second': batch * processes / record['time']}
+        if record.get('time')
+        else record
+        for record in run.records
+    ]
+
+
 def _page(run: RunFolder, name: str) -> Page:
+    areas = {}
+    band = band_of(run)
+    if band is not None:
+        limits = band.curves['loss']
+        points = [*zip(band.steps, limits['low'], limits['high'], strict=True)]
+        label = f'band of {band.seeds} trainings of this recipe'
+        areas['loss'] = Area(label, points)
     return Page(
         name=name,
         facts=describe_run(run),
-        records=run.records,
+        records=_with_speed(run),
         validations=run.validations,
         warnings=run.warnings[:20],
         pictures={
@@ -153,4 +228,5 @@ def _page(run: RunFolder, name: str) -> Page:
             for path in run.pictures
         },
         settings=flat_settings(run.config),
+        areas=areas,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmcae.apis.run_facts import read_facts
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.work_dir import LOCK, POINTER
 from mmcae.false_alarms import LOGGED_ALARMS
@@ -23,6 +24,7 @@ except ImportError:  # Windows
 
 _STARTS = re.compile(r'\d{8}_\d{6}')
 _DONE = re.compile(r'Done: ([\d,]+) iterations in (.+)\.')
+_UNREADABLE = re.compile(r'Unreadable files met in training: (\d+ of \d+)')
 _FACTS = ('Python', 'PyTorch', 'MMEngine', 'GPU 0', 'GPU number')
 _LINE = re.compile(r'^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - \w+ - (\w+) - ')
 
@@ -42,6 +44,7 @@ class RunFolder:
         validations: The same of validations. Their step is the epoch, or the
             iteration in a loop without epochs.
         facts: Versions and device, as mmengine logs them.
+        made_of: What `mmcae.apis.run_facts` wrote at the newest start.
         warnings: Warnings and errors of the newest start, each once.
         checkpoint: The newest checkpoint, if there is one.
         pictures: Pictures that hooks have drawn.
@@ -55,6 +58,7 @@ class RunFolder:
     records: list[dict[str, float]] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    made_of: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     checkpoint: Path | None = None
     pictures: list[Path] = field(default_factory=list)
@@ -108,6 +112,7 @@ def read_run(path: str | os.PathLike, status: str | None = None) -> RunFolder:
         [r for r in rs if 'lr' not in r] for rs in logged
     )
     run.config = _config(folder, starts[-1])
+    run.made_of = read_facts(starts[-1])
     done = False
     log = next(iter(sorted(starts[-1].glob('*.log'))), None)
     if log is not None:
@@ -217,6 +222,9 @@ def _read_log(run: RunFolder, path: Path) -> bool:
         found = re.search(rf'^    {name}: (.+)$', text, re.MULTILINE)
         if found:
             run.facts[name] = printable(found[1].split(' (')[0])
+    unreadable = _UNREADABLE.findall(text)
+    if unreadable:
+        run.facts['unreadable images'] = unreadable[-1]
     for line in text.splitlines():
         found = _LINE.match(line)
         if found and found[1] in ('WARNING', 'ERROR'):

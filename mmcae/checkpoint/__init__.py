@@ -11,6 +11,8 @@ The way from a file to a model, in the order in which a file travels:
        What a web server may ask of us in time and bytes.
    ``packaged``
        From ``mmcae://NAME`` to a checked file of the package.
+   ``hub_file``
+       From ``hf://OWNER/NAME`` to a checked file in the Hub's cache.
    ``reading``
        `read_checkpoint`: from a path to the content. Start reading here.
    ``mmengine_loader``
@@ -62,6 +64,8 @@ The way from a file to a model, in the order in which a file travels:
        Every load into a model with a CAE encoder.
    ``load_report``, ``key_summary``
        What happened to each tensor, in a few words.
+   ``patch_channels``
+       A patch embedding for images with more or fewer channels.
    ``tokenizer_weights``
        A tokenizer needs all of its tensors.
 

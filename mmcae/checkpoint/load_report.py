@@ -34,6 +34,7 @@ class LoadReport:
         renamed: Used under another name (file, model).
         derived: Computed for the model from other tensors of the file.
         dropped: Not used, on purpose.
+        remarks: What else was done, such as a change of channels.
     """
 
     title: str
@@ -47,6 +48,7 @@ class LoadReport:
     renamed: list[tuple[str, str]] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -88,6 +90,7 @@ class LoadReport:
         for what, entries in details.items():
             if entries:
                 lines.append(f'  {what}: {_some(entries)}')
+        lines += [f'  {printable(remark)}' for remark in self.remarks]
         return '\n'.join(lines)
 
     def _summarized_pairs(self) -> list[str]:
@@ -142,6 +145,14 @@ def note_resized(name: str, old: Iterable[int], new: Iterable[int]) -> None:
         print_log(
             f'Resized {printable(name)} {old} -> {new}', logger='current'
         )
+
+
+def note_remark(text: str) -> None:
+    """Note what else was done to a tensor, in a few words."""
+    if _notes:
+        _notes[-1].remarks.append(text)
+    else:
+        print_log(printable(text), logger='current')
 
 
 def note_renamed(old: str, new: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmcae.checkpoint.errors import UnreadableCheckpointError
 from mmcae.checkpoint.files import existing_file, sha256_of
+from mmcae.checkpoint.hub_file import hub_weights, is_hub_address
 from mmcae.checkpoint.printable import printable
 from mmcae.config.nearest import LONG_NAME, nearest
 
@@ -89,16 +90,19 @@ def packaged_file(address: str | os.PathLike) -> Path:
 
 
 def local_file(path: str | os.PathLike) -> Path:
-    """Find a file by its path, or by the address of packaged weights.
+    """Find a file by its path, or by its address in the package or the Hub.
 
     Args:
-        path: A local path, or ``mmcae://NAME``.
+        path: A local path, ``mmcae://NAME``, or ``hf://OWNER/NAME``.
 
     Returns:
         The path of an existing file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: As `packaged_file`.
+        ValueError: As `packaged_file` and `hub_weights`.
+        DownloadError: As `hub_weights`.
     """
+    if is_hub_address(path):
+        return hub_weights(path)
     return packaged_file(path) if is_packaged(path) else existing_file(path)

@@ -23,10 +23,13 @@ VERBS = {
     'reconstruct': 'reconstruct',
     'report': 'report',
     'runs': 'runs',
+    'app': 'app',
     'extract': 'extract',
     'knn': 'knn',
     'export': 'export',
+    'push': 'push',
     'probe': 'probe',
+    'finetune': 'finetune',
     'doctor': 'doctor',
     'completion': 'completion',
 }

@@ -143,8 +143,8 @@ def name_of(path: Path) -> str:
 
 def _asked(args: argparse.Namespace) -> dict[str, Any]:
     """The options that decide the plan; None where none was given."""
-    from mmcae.cli.planning.durations import parse_duration
     from mmcae.config.overrides import ConfigError
+    from mmcae.utils.durations import parse_duration
 
     try:
         seconds = None if args.time is None else parse_duration(args.time)
@@ -350,6 +350,7 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     import torch
 
     from mmcae.cli.planning import configs, text
+    from mmcae.cli.planning.stage import run_stage
 
     if plan.threads:
         torch.set_num_threads(plan.threads)
@@ -357,45 +358,12 @@ def _train(plan: Any, folder: Any, out: Path) -> None:
     try:
         if plan.tokenizer is not None:
             checkpoint = configs.tokenizer_checkpoint(plan, out)
-            _stage('tokenizer', out / 'tokenizer.py', checkpoint)
+            run_stage('tokenizer', out / 'tokenizer.py', checkpoint)
         checkpoint = configs.cae_checkpoint(plan, out)
-        _stage('CAE', out / 'cae.py', checkpoint)
+        run_stage('CAE', out / 'cae.py', checkpoint)
     except SystemExit as end:
         if isinstance(end.code, int) and end.code > 128:
             print('\nStopped. The same command continues the run.')
         raise
     seconds = time.perf_counter() - start
     print(text.next_steps(out, plan, folder, checkpoint, seconds))
-
-
-def _stage(title: str, config: Path, checkpoint: Path) -> None:
-    """Run one training as `mmcae train CONFIG --resume`, but print less."""
-    import contextlib
-    import io
-
-    from mmcae.checkpoint.work_dir import checkpoints_in
-    from mmcae.cli import train as train_verb
-    from mmcae.cli.planning.progress import StageHook, silence_console
-    from mmcae.cli.planning.text import verdict
-    from mmcae.launch.runner import build_runner, train
-
-    if checkpoint.is_file():
-        print(f'{title}: done ({checkpoint.name})')
-        return
-    parser = argparse.ArgumentParser()
-    train_verb.add_arguments(parser)
-    words = [str(config)]
-    folder = checkpoint.parent
-    if folder.is_dir() and checkpoints_in(folder):
-        words.append('--resume')
-    cfg, hooks = train_verb.prepare(parser.parse_args(words))
-    # The Runner dumps the environment and the whole config.
-    with contextlib.redirect_stdout(io.StringIO()):
-        runner = build_runner(cfg)
-    silence_console(runner)
-    progress = StageHook(title)
-    for hook in (*hooks, progress):
-        runner.register_hook(hook)
-    train(runner)
-    for sentence in verdict(progress.final):
-        print(f'weak       {sentence}')

@@ -3,15 +3,20 @@
 
     mmcae probe RUN/cae/epoch_150.pth FOLDER
 
-The encoder stays as it is. Its features are classified by nearest neighbors
-and by logistic regression, whose strength is chosen on a part of the training
-images. A random encoder of the same sizes stands beside it, and the share of
-the largest class. FOLDER has classes, which are split five times at random
-(80 % to train), or train/CLASS and val/CLASS (or test/CLASS).
+The encoder stays as it is. Its features are classified by nearest neighbors,
+by logistic regression and by an attentive probe (a learned query over all
+patches). The strength of the regression and the learning rate of the probe
+are chosen on a part of the training images, never on the test images. A
+random encoder of the same sizes stands beside it, and the share of the largest
+class. FOLDER has train/CLASS and val/CLASS (or test/CLASS), or CLASS: then
+each class is split five times at random (80 % to train).
 """
 
 import argparse
-from collections.abc import Iterator
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,9 @@ HELP = 'measure an encoder on labeled images'
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 #: Random splits of a folder without a test set.
 SPLITS = 5
+#: Share of the free disk that the tokens of the attentive probe may take.
+DISK_SHARE = 0.5
+COLUMNS = ('knn', 'linear', 'attentive')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,51 +54,187 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help='processes that load images (default: 0)',
     )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the splits (default: 0)'
+    )
+    parser.add_argument(
+        '--no-attentive',
+        action='store_true',
+        help='leave the attentive probe out, which takes most of the time',
+    )
+    parser.add_argument(
+        '--json', action='store_true', help='print JSON instead of a table'
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     """Print the table."""
-    from mmcae.cli.quiet import quiet
+    import tempfile
+
     from mmcae.false_alarms import without_false_alarms
 
     with without_false_alarms():
-        from mmcae.apis.folder_features import extract_folder
+        import mmcae.apis.folder_features  # noqa: F401
     folder = args.folder.expanduser()
     config = args.config or config_beside(args.checkpoint)
     parts = find_parts(folder)
-    rows = {}
+    rows: dict[str, dict[str, list[float]]] = {}
+    found: list[Any] = []
+    note = ''
     for name, weights in (
         ('this encoder', str(args.checkpoint)),
         ('random encoder', 'random'),
     ):
-        found = []
-        for part in parts:
-            with quiet():
-                found.append(
-                    extract_folder(
-                        config,
-                        weights,
-                        part,
-                        pool=args.pool,
-                        crop_ratio=1.0,
-                        num_workers=args.num_workers,
-                    )
-                )
-        rows[name] = probe_rows(found, args.k)
-        if name == 'this encoder':
-            images = sum(len(item.features) for item in found)
-            print(f'{images} images, {len(found[0].classes or ())} classes')
-    print(f'{"accuracy in %":<18}{f"{args.k}-NN":<22}{"linear":<22}')
-    for name, row in rows.items():
-        print(f'{name:<18}{_cell(row["knn"]):<22}{_cell(row["linear"]):<22}')
-    largest = rows['this encoder']['largest']
-    print(f'{"largest class":<18}{_cell(largest):<22}')
-    how = (
-        'on the test images'
-        if len(parts) == 2
-        else (f'mean of {SPLITS} random splits [lowest to highest]')
+        with tempfile.TemporaryDirectory() as temporary:
+            tokens = TokenFile(Path(temporary) / 'tokens.bin')
+            found = [
+                _extract(args, config, weights, part, name, tokens)
+                for part in parts
+            ]
+            note = tokens.note
+            rows[name] = probe_rows(
+                found, args.k, tokens.array(), args.seed, name
+            )
+    images = [len(item.features) for item in found]
+    how = f'mean of {SPLITS} random splits [lowest to highest]'
+    if len(parts) == 2:
+        how = f'{images[0]:,} images to train, {images[1]:,} to test'
+    result = dict(
+        images=sum(images),
+        classes=list(found[0].classes or ()),
+        how=how,
+        k=args.k,
+        rows=rows,
+        note=note,
     )
-    print(f'({how})')
+    print(json.dumps(result, indent=2) if args.json else table(result))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Write the result as lines.
+
+    Args:
+        result: As ``--json`` prints it.
+    """
+    titles = (f'{result["k"]}-NN', 'linear', 'attentive')
+    rows = result['rows']
+    shown = [
+        (name, title)
+        for name, title in zip(COLUMNS, titles, strict=True)
+        if name in rows['this encoder']
+    ]
+    heading = ''.join(f'{title:<22}' for _, title in shown)
+    lines = [
+        f'{result["images"]} images, {len(result["classes"])} classes',
+        f'{"accuracy in %":<18}{heading}'.rstrip(),
+    ]
+    for name, row in rows.items():
+        cells = ''.join(f'{_cell(row[column]):<22}' for column, _ in shown)
+        lines.append(f'{name:<18}{cells}'.rstrip())
+    largest = _cell(rows['this encoder']['largest'])
+    lines += [f'{"largest class":<18}{largest}', f'({result["how"]})']
+    if result['note']:
+        lines.append(f'(no attentive probe: {result["note"]})')
+    return '\n'.join(lines)
+
+
+class TokenFile:
+    """The tokens of all images, in float16 on the disk.
+
+    The attentive probe reads them again and again. In memory, 10,000 images
+    of a base-size encoder would take 3 GB.
+
+    Args:
+        path: The file; its folder is removed by the caller.
+
+    Attributes:
+        note: Why there are no tokens; empty if there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.note = ''
+        self._shape: tuple[int, ...] = ()
+        self._count = 0
+
+    def expect(self, images: int, tokens: Any) -> None:
+        """Leave the tokens out if they would fill the disk.
+
+        Args:
+            images: How many images there are going to be.
+            tokens: Those of the first batch, ``(B, 1 + L, D)``.
+        """
+        needed = 2 * images * tokens[0].numel()
+        free = shutil.disk_usage(self.path.parent).free
+        if needed > DISK_SHARE * free:
+            self.note = (
+                f'its tokens need {needed / 1e9:.1f} GB of disk in '
+                f'{self.path.parent.parent}, and {free / 1e9:.1f} GB are free'
+            )
+
+    def append(self, tokens: Any) -> None:
+        """Write a batch, ``(B, 1 + L, D)``."""
+        if self.note:
+            return
+        self._shape = tuple(tokens.shape[1:])
+        self._count += len(tokens)
+        with open(self.path, 'ab') as file:
+            file.write(tokens.half().cpu().numpy().tobytes())
+
+    def array(self) -> Any:
+        """The tokens ``(N, 1 + L, D)``, read when used; None without."""
+        import numpy as np
+
+        if self.note or not self._count:
+            return None
+        shape = (self._count, *self._shape)
+        return np.memmap(self.path, np.float16, 'r', shape=shape)
+
+
+def _extract(
+    args: argparse.Namespace,
+    config: Path | str,
+    weights: str,
+    part: Path,
+    name: str,
+    tokens: TokenFile,
+) -> Any:
+    """Features of a part, with a bar on a terminal."""
+    from mmengine.utils import ProgressBar
+
+    from mmcae.apis.folder_features import extract_folder
+    from mmcae.cli.quiet import quiet
+    from mmcae.datasets.folder_dataset import EXTENSIONS, find_images
+
+    images = len(find_images(str(part), EXTENSIONS))
+    console = sys.stderr
+    bar = None
+    if console.isatty():
+        print(f'{name}: {part}', file=console)
+        bar = ProgressBar(images, file=console)
+    if args.no_attentive:
+        tokens.note = '--no-attentive'
+
+    def keep(batch: Any) -> None:
+        if not tokens.note and not tokens.path.exists():
+            tokens.expect(images, batch)
+        tokens.append(batch)
+        if bar is not None:
+            bar.update(len(batch))
+
+    with quiet():
+        found = extract_folder(
+            config,
+            weights,
+            part,
+            pool=args.pool,
+            crop_ratio=1.0,
+            num_workers=args.num_workers,
+            on_tokens=keep,
+        )
+    if bar is not None:
+        print(file=console)
+    return found
 
 
 def config_beside(checkpoint: Path) -> Path:
@@ -130,16 +274,26 @@ def find_parts(folder: Path) -> list[Path]:
     return [folder]
 
 
-def probe_rows(found: list[Any], k: int) -> dict[str, list[float]]:
+def probe_rows(
+    found: list[Any],
+    k: int,
+    tokens: Any = None,
+    seed: int = 0,
+    title: str = '',
+) -> dict[str, list[float]]:
     """Accuracies of each split, from 0 to 1.
 
     Args:
         found: `FolderFeatures` of the training and the test images, or of
             all images.
         k: Number of neighbors; as many as there are, if there are fewer.
+        tokens: ``(N, 1 + L, D)`` of all images, for the attentive probe.
+        seed: Of the random splits.
+        title: Printed on a terminal before each attentive probe.
 
     Returns:
-        ``knn``, ``linear`` and ``largest``, the share of the largest class.
+        ``knn``, ``linear``, ``largest`` (the share of the largest class), and
+        ``attentive`` if there are tokens.
 
     Raises:
         ValueError: If there are no labels, or the classes of two folders
@@ -148,7 +302,7 @@ def probe_rows(found: list[Any], k: int) -> dict[str, list[float]]:
     import numpy as np
     import torch
 
-    from mmcae.evaluation import knn_top1
+    from mmcae.evaluation import knn_top1, swept_attentive_accuracy
     from mmcae.evaluation.probe import standardize
 
     if any(item.labels is None or len(item.classes) < 2 for item in found):
@@ -162,19 +316,47 @@ def probe_rows(found: list[Any], k: int) -> dict[str, list[float]]:
             'the folders of training and test images must have the same '
             f'classes; only one has {", ".join(odd)}'
         )
+    features = np.concatenate([item.features for item in found])
+    labels = np.concatenate([item.labels for item in found])
     rows: dict[str, list[float]] = dict(knn=[], linear=[], largest=[])
-    for arrays in _splits(found):
-        train, labels, test, test_labels = arrays
-        neighbors = min(k, len(train))
+    for number, (train, test) in enumerate(_splits(found, labels, seed), 1):
+        arrays = features[train], labels[train], features[test], labels[test]
         x, y, x_test, y_test = map(torch.from_numpy, arrays)
-        top1 = knn_top1(x, y, x_test, y_test, neighbors)
-        rows['knn'].append(top1)
-        train, test = standardize(train, test)
-        accuracy = swept_accuracy(train, labels, test, test_labels)
+        neighbors = min(k, len(train))
+        rows['knn'].append(knn_top1(x, y, x_test, y_test, neighbors))
+        fit, held = standardize(arrays[0], arrays[2])
+        accuracy = swept_accuracy(fit, labels[train], held, labels[test])
         rows['linear'].append(accuracy)
-        counts = np.bincount(test_labels)
+        counts = np.bincount(labels[test])
         rows['largest'].append(float(counts.max() / counts.sum()))
+        if tokens is None:
+            continue
+        if title and sys.stderr.isatty():
+            print(f'{title}: attentive probe {number}', file=sys.stderr)
+        rows.setdefault('attentive', []).append(
+            swept_attentive_accuracy(
+                _head_maker(tokens.shape[-1], len(found[0].classes)),
+                tokens,
+                labels,
+                train,
+                test,
+                device='cuda' if torch.cuda.is_available() else 'cpu',
+            )
+        )
     return rows
+
+
+def _head_maker(width: int, num_classes: int) -> Callable[[], Any]:
+    """Make attentive heads; 32 channels for each attention head."""
+    from mmcae.models import AttentiveProbeHead
+
+    def make() -> Any:
+        heads = width // 32 if width % 32 == 0 else 1
+        head = AttentiveProbeHead(num_classes, width, heads)
+        head.init_weights()
+        return head
+
+    return make
 
 
 def swept_accuracy(
@@ -203,21 +385,25 @@ def swept_accuracy(
     return logistic_accuracy(train, labels, test, test_labels, best)
 
 
-def _splits(found: list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
+def _splits(
+    found: list[Any], labels: Any, seed: int
+) -> Iterator[tuple[Any, Any]]:
+    """Indices of the training and of the test images."""
+    import numpy as np
+
+    index = np.arange(len(labels))
     if len(found) == 2:
-        train, test = found
-        yield train.features, train.labels, test.features, test.labels
+        count = len(found[0].labels)
+        yield index[:count], index[count:]
         return
     from sklearn.model_selection import train_test_split
 
-    features, labels = found[0].features, found[0].labels
-    for seed in range(SPLITS):
+    for number in range(SPLITS):
         try:
-            train, test, train_labels, test_labels = train_test_split(
-                features,
-                labels,
+            train, test = train_test_split(
+                index,
                 test_size=0.2,
-                random_state=seed,
+                random_state=seed + number,
                 stratify=labels,
             )
         except ValueError as error:
@@ -225,7 +411,7 @@ def _splits(found: list[Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
                 f'the {len(labels)} images cannot be split into training and '
                 f'test images of every class: {error}'
             ) from error
-        yield train, train_labels, test, test_labels
+        yield train, test
 
 
 def _cell(values: list[float]) -> str:

@@ -6,6 +6,7 @@ import mmcae.namespace_guard  # noqa: F401
 from .collate import collate_views
 from .folder_dataset import FolderDataset
 from .imagenet import ImageNet
+from .mask_folder import MaskFolderDataset
 from .sample_seed import SampleIndex, sample_rng
 from .samplers import SeededInfiniteSampler, SeededSampler
 from .skip_unreadable import SkipUnreadableMixin
@@ -16,6 +17,7 @@ from .transforms import __all__ as _transforms
 __all__ = [
     'FolderDataset',
     'ImageNet',
+    'MaskFolderDataset',
     'SampleIndex',
     'SeededInfiniteSampler',
     'SeededSampler',

@@ -13,6 +13,7 @@ from mmcae.registry import DATASETS
 from .image_cache import ImageCache
 from .skip_unreadable import SkipUnreadableMixin
 from .transforms.load_image import LoadImage, UnreadableImageError
+from .transforms.read_pixels import ARRAY_EXTENSIONS
 from .transforms.resize import resize
 
 EXTENSIONS = (
@@ -52,6 +53,27 @@ def listed_images(list_file: str, root: str = '') -> list[str]:
         for line in lines
         if line and not line.startswith('#')
     ]
+
+
+def images_below(
+    root: str, extensions: Sequence[str] = EXTENSIONS
+) -> list[str]:
+    """List the images below a folder; NumPy arrays if it has no others.
+
+    Arrays that lie beside images are labels or features.
+
+    Args:
+        root: The folder.
+        extensions: As for `find_images`. With others than the usual ones,
+            arrays are images only if ``'.npy'`` is among them.
+
+    Returns:
+        The paths, sorted by name.
+    """
+    found = find_images(root, extensions)
+    if not found and set(extensions) == set(EXTENSIONS):
+        found = find_images(root, ARRAY_EXTENSIONS)
+    return found
 
 
 def find_images(root: str, extensions: Sequence[str]) -> list[str]:
@@ -100,7 +122,8 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
     Args:
         data_root: The folder. Optional if ``data_prefix`` is given.
         data_prefix: A subfolder of ``data_root``.
-        extensions: File extensions to look for, in upper or lower case.
+        extensions: File extensions to look for, in upper or lower case. With
+            the usual ones, a folder without images may have arrays (``.npy``).
         pipeline: The transforms; the first is usually ``mmcae.LoadImage``.
         max_unreadable: The fraction of files that may be unreadable. Up to
             three files are always tolerated, unless the fraction is 0.
@@ -165,7 +188,7 @@ class FolderDataset(SkipUnreadableMixin, BaseDataset):
                 f'{os.path.abspath(root)} is not a folder: set data_root to '
                 'the folder with your images'
             )
-        paths = find_images(root, self.extensions)
+        paths = images_below(root, self.extensions)
         if not paths:
             raise ValueError(
                 f'no image in {os.path.abspath(root)} or its subfolders: the '

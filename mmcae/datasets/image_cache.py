@@ -18,7 +18,7 @@ class ImageCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._entries: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self._entries: dict[str, tuple[int, tuple[int, ...], np.dtype]] = {}
         self._chunks: list[np.ndarray] = []
         self._num_bytes = 0
         self._block = np.empty(0, dtype=np.uint8)
@@ -34,16 +34,16 @@ class ImageCache:
 
         Args:
             path: The path of the image.
-            img: The image, uint8.
+            img: The image, of any type.
 
         Raises:
             ValueError: If the cache has become larger than allowed.
         """
         if path in self._entries:
             return
-        self._entries[path] = (self._num_bytes, img.shape)
-        self._chunks.append(img.reshape(-1))
-        self._num_bytes += img.size
+        self._entries[path] = (self._num_bytes, img.shape, img.dtype)
+        self._chunks.append(img.reshape(-1).view(np.uint8))
+        self._num_bytes += img.nbytes
         if self._num_bytes > self.max_bytes:
             raise ValueError(
                 f'the decoded images need more than {self.max_bytes:,} bytes '
@@ -68,6 +68,8 @@ class ImageCache:
         entry = self._entries.get(path)
         if entry is None:
             return None
-        start, shape = entry
-        size = math.prod(shape)
-        return self._block[start : start + size].reshape(shape).copy()
+        start, shape, dtype = entry
+        size = math.prod(shape) * dtype.itemsize
+        # The copy begins where numbers of any size may begin.
+        found = self._block[start : start + size].copy()
+        return found.view(dtype).reshape(shape)

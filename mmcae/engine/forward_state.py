@@ -25,25 +25,32 @@ class _Slot:
         self.module = module
         self.key = key
         self.copied = copied
+        # Where the module keeps it. Its attribute is found only after a
+        # search, which would be most of the time of a look.
+        self._home = _home_of(module, key)
         # PyTorch does not count what batch normalization writes.
         self._counts = not hasattr(module, 'running_mean')
         self.changed = False
         self.copy: Tensor | None = None
-        self._seen: tuple[Tensor, int] | None = None
+        self._seen: Tensor | None = None
+        self._seen_writes = -1
 
     @property
     def tensor(self) -> Tensor:
         """The module's tensor of now; another one after an assignment."""
-        return getattr(self.module, self.key)
+        tensor = self._home.get(self.key)
+        if tensor is None:  # it is kept elsewhere now
+            self._home = _home_of(self.module, self.key)
+            tensor = getattr(self.module, self.key)
+        return tensor
 
     def is_same(self) -> bool:
         """Whether nothing was written since `take`."""
-        tensor, seen = self.tensor, self._seen
+        tensor = self.tensor
         return (
-            self._counts
-            and seen is not None
-            and seen[0] is tensor
-            and seen[1] == _writes(tensor)
+            tensor is self._seen
+            and self._counts
+            and self._seen_writes == _writes(tensor)
         )
 
     def take(self) -> None:
@@ -58,7 +65,8 @@ class _Slot:
                 self.copy.copy_(tensor)
             else:
                 self.copy = tensor.clone()
-        self._seen = (self.tensor, _writes(self.tensor))
+        self._seen = self.tensor
+        self._seen_writes = _writes(self._seen)
 
     def restore(self, condition: Tensor | None) -> None:
         """Write the copy back; see `ForwardState.restore`."""
@@ -80,6 +88,14 @@ def _writes(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
+def _home_of(module: nn.Module, key: str) -> dict[str, Any]:
+    """The dict in which a module keeps a tensor."""
+    for home in (vars(module), module._parameters, module._buffers):
+        if isinstance(home.get(key), Tensor):
+            return home
+    return {}
+
+
 class ForwardState:
     """Keeps what a forward pass changes: moving averages and statistics.
 
@@ -95,8 +111,9 @@ class ForwardState:
 
     def __init__(self, model: nn.Module) -> None:
         self._slots = list(_slots_of(model))
+        # With the dict of the module: `getattr` takes twice as long.
         self._numbers = [
-            (f'{name}.{key}' if name else key, module, key)
+            (f'{name}.{key}' if name else key, vars(module), key)
             for name, module in model.named_modules()
             for key, value in vars(module).items()
             if type(value) is float and not key.startswith('_')
@@ -125,7 +142,7 @@ class ForwardState:
         Hooks change some of them, such as a temperature.
         """
         return {
-            name: getattr(module, key) for name, module, key in self._numbers
+            name: attributes[key] for name, attributes, key in self._numbers
         }
 
     def values(self) -> dict[str, Tensor]:

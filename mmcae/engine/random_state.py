@@ -3,9 +3,10 @@
 
 import ctypes
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,54 @@ from mmcae.checkpoint.plain_values import ResumeError
 _WORDS = 624  # of the Mersenne Twister's state
 
 State = dict[str, torch.Tensor]
+
+
+class _PythonState:
+    """The state of Python's global generator, copied in a microsecond.
+
+    ``random.getstate`` makes an object of each of the 625 numbers, and an
+    iteration would wait for that. CPython keeps them in one piece behind the
+    head of the generator. Where they are not there, `getstate` is called.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = _python_bytes() if _has_known_python() else None
+        self._state = None if self._bytes else random.getstate()
+
+    def numbers(self) -> list[int]:
+        """The version of the format, the 624 words and the position."""
+        if self._bytes is None:
+            assert self._state is not None
+            version, state, _ = self._state
+            return [version, *state]
+        return _split_python(self._bytes)
+
+
+def _python_bytes() -> bytes:
+    generator: Any = random
+    # The head of an object has two pointers; the position comes first.
+    address = id(generator._inst) + 2 * ctypes.sizeof(ctypes.c_void_p)
+    return ctypes.string_at(address, 4 * _WORDS + 4)
+
+
+def _split_python(content: bytes) -> list[int]:
+    position, *words = np.frombuffer(content, np.uint32).tolist()
+    return [random.Random.VERSION, *words, position]
+
+
+@cache
+def _has_known_python() -> bool:
+    """Whether the bytes of the generator are what `getstate` says."""
+    instance: Any = getattr(random, '_inst', None)
+    if sys.implementation.name != 'cpython' or type(instance) is not (
+        random.Random
+    ):
+        return False
+    head = 2 * ctypes.sizeof(ctypes.c_void_p)
+    if random.Random.__basicsize__ < head + 4 * _WORDS + 4:
+        return False  # the bytes would not be the generator's own
+    version, expected, _ = random.getstate()
+    return _split_python(_python_bytes()) == [version, *expected]
 
 
 class _NumpyState:
@@ -51,8 +100,17 @@ def _is_twister() -> bool:
 
 def _numpy_bytes() -> bytes:
     module: Any = np.random
-    address = module.get_bit_generator().ctypes.state_address
+    address = _address_of(module.get_bit_generator())
     return ctypes.string_at(address, 4 * _WORDS + 4)
+
+
+@lru_cache(maxsize=2)
+def _address_of(generator: Any) -> int:
+    """Where a generator of NumPy, which the cache keeps alive, has its state.
+
+    The question takes longer than the copy.
+    """
+    return generator.ctypes.state_address
 
 
 def _split(content: bytes) -> tuple[np.ndarray, int]:
@@ -79,25 +137,28 @@ class RandomMoment:
     """
 
     def __init__(self) -> None:
-        self._python = random.getstate()
+        self._python = _PythonState()
         self._numpy = _NumpyState()
         self._torch = torch.get_rng_state()
-        self._cuda = (
-            torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-        )
+        self._cuda = torch.cuda.get_rng_state() if _has_cuda() else None
 
     def tensors(self) -> State:
         """Return them as tensors, which readers of checkpoints accept."""
-        version, python, _ = self._python
         keys, position = self._numpy.words()
         states = {
-            'python': torch.tensor([version, *python]),
+            'python': torch.tensor(self._python.numbers()),
             'numpy': torch.tensor([*keys.tolist(), position]),
             'torch': self._torch,
         }
         if self._cuda is not None:
             states['cuda'] = self._cuda
         return states
+
+
+@cache
+def _has_cuda() -> bool:
+    """Whether there is a GPU, asked once: the question is not free."""
+    return torch.cuda.is_available()
 
 
 def get_random_state() -> State:

@@ -4,6 +4,7 @@
 import mmcae.namespace_guard  # noqa: F401
 from mmcae.utils.old_names import old_names
 
+from .attentive import swept_attentive_accuracy
 from .knn import knn_scores, knn_top1
 from .probe import (
     knn_accuracy,
@@ -25,6 +26,7 @@ __all__ = [
     'logistic_accuracy',
     'probe',
     'standardize',
+    'swept_attentive_accuracy',
 ]
 
 __getattr__ = old_names(__name__, {'standardise': 'standardize'})

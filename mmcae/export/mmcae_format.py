@@ -9,7 +9,7 @@ from mmcae.export.comparison import Run
 from mmcae.export.job import Job
 from mmcae.export.portable import make_part
 from mmcae.export.publishing import KEPT_META, LEFT_OUT
-from mmcae.export.source import read_source
+from mmcae.export.source import Source, read_source
 from mmcae.models import CAEViT
 from mmcae.version import __version__
 
@@ -40,7 +40,23 @@ def encoder_settings(encoder: CAEViT) -> dict[str, Any]:
 
 def write(job: Job, path: Path) -> None:
     """Write all weights of the checkpoint, without teacher and tokenizer."""
-    source = job.source
+    write_source(job.source, path, job.metadata)
+    job.notes.append(
+        "load it: load_from, Pretrained or get_model(..., pretrained='{path}')"
+    )
+
+
+def write_source(source: Source, path: Path, metadata: dict[str, Any]) -> str:
+    """Write the weights of a source, without teacher and tokenizer.
+
+    Args:
+        source: The model.
+        path: The file.
+        metadata: More metadata than the checkpoint's own.
+
+    Returns:
+        The SHA-256 of the file.
+    """
     state = {
         key: value
         for key, value in source.tensors.items()
@@ -49,17 +65,17 @@ def write(job: Job, path: Path) -> None:
     kept = {key: source.meta[key] for key in KEPT_META if key in source.meta}
     if source.class_names:
         kept['dataset_meta'] = {'classes': source.class_names}
+    if source.normalization:
+        kept['normalization'] = source.normalization
     header = {
         **kept,
-        **job.metadata,
+        **source.header,
+        **metadata,
         'format': 'pt',
         'tensor_names': 'mmcae',
         'encoder_args': encoder_settings(source.encoder),
     }
-    write_weights(state, path, header)
-    job.notes.append(
-        "load it: load_from, Pretrained or get_model(..., pretrained='{path}')"
-    )
+    return write_weights(state, path, header)
 
 
 def load(job: Job, path: Path) -> Run:

@@ -107,7 +107,7 @@ def _check_pipeline(path: str, nodes: Any, model: Any) -> None:
             return
         with tempfile.TemporaryDirectory() as folder:
             try:
-                file = _image(Path(folder))
+                file = _image(Path(folder), steps)
             except OSError as error:
                 if error.errno in FULL_DISK_ERRORS:
                     return  # a full disk is no mistake in the config
@@ -125,10 +125,23 @@ def _build(path: str, nodes: Any) -> Iterator[_Step]:
             yield _Step(f'{path}.{number}', node, transform)
 
 
-def _image(folder: Path) -> str:
+def _image(folder: Path, steps: list[_Step]) -> str:
+    """Make an image that the loading transform takes."""
+    import numpy as np
     from PIL import Image
 
+    from mmcae.datasets import LoadImage
+
     height, width = _SIDES
+    for step in steps:
+        loader = step.transform
+        if isinstance(loader, LoadImage) and not loader.is_plain:
+            file = folder / 'image.npy'
+            # A ramp, because a range needs pixels that differ.
+            ramp = np.linspace(0, 255, height * width).astype(np.uint8)
+            pixels = ramp.reshape(height, width, 1)
+            np.save(file, pixels.repeat(loader.channels, axis=2))
+            return str(file)
     file = folder / 'image.png'
     Image.new('RGB', (width, height), 'gray').save(file)
     return str(file)
@@ -251,6 +264,12 @@ def _compare_view(
     grid: tuple[int, int],
     model: Any,
 ) -> None:
+    channels = getattr(model.target_generator, 'in_channels', None)
+    if isinstance(channels, int) and channels != len(view):
+        raise ConfigError(
+            f'model.target_generator.in_channels={channels}: must be '
+            f'{len(view)}, the channels of the images'
+        )
     factor = getattr(model.target_generator, 'downsample', None)
     if not isinstance(factor, int):
         return

@@ -38,6 +38,10 @@ class Requirement:
             ``setup.cfg`` cannot declare alternatives.
         original_range: The versions of ``originals`` that work.
         optional: Check it only if it is installed.
+        works: The versions that work, if they are more than ``setup.cfg``
+            declares for an extra.
+        beside: A module and its versions, such as
+            ``('mmpretrain', '<1.3.7')``: check it only beside one of them.
     """
 
     module: str
@@ -45,6 +49,8 @@ class Requirement:
     originals: tuple[str, ...] = ()
     original_range: str = ''
     optional: bool = False
+    works: str = ''
+    beside: tuple[str, str] | None = None
 
     @property
     def distribution(self) -> str:
@@ -83,6 +89,15 @@ REQUIREMENTS = (
         ('mmdet',),
         '>=3.2.0,<4.0',
         optional=True,
+    ),
+    # mmpretrain imports names that transformers 5 has moved. It takes the
+    # ImportError for a missing package, and then a class inherits from None.
+    Requirement(
+        'transformers',
+        'transformers==4.57.6',
+        optional=True,
+        works='<5',
+        beside=('mmpretrain', '<1.3.7'),
     ),
 )
 
@@ -175,7 +190,12 @@ def find_problems(
     ranges = declared_ranges()
     problems = []
     for requirement in requirements:
-        supported = ranges.get(requirement.distribution, '')
+        neighbor = _neighbor(requirement)
+        if neighbor is None:
+            continue
+        supported = requirement.works or ranges.get(
+            requirement.distribution, ''
+        )
         found = installed_version(requirement)
         if found is None:
             if requirement.optional:
@@ -190,9 +210,26 @@ def find_problems(
             fault = f'found {version}'
         text = f'{requirement.module}: {fault}'
         if supported:
-            text += f'; supported: {supported}'
+            text += f'; supported: {supported}{neighbor}'
         problems.append((requirement, text))
     return problems
+
+
+def _neighbor(requirement: Requirement) -> str | None:
+    """What a package is checked beside, for the message.
+
+    Returns:
+        Such as ``' beside mmpretrain 1.3.6'``, or an empty string if it is
+        always checked; None if it is not to be checked here.
+    """
+    if requirement.beside is None:
+        return ''
+    module, versions = requirement.beside
+    (other,) = (item for item in REQUIREMENTS if item.module == module)
+    found = installed_version(other)
+    if found is None or not accepts(versions, found[1]):
+        return None
+    return f' beside {module} {found[1]}'
 
 
 def check_versions(

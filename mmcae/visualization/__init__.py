@@ -17,6 +17,7 @@ from .neighbors import neighbor_sheet
 from .pair_sheet import pair_sheet
 from .samples import sample_panels
 from .saving import save_figure
+from .strip import picture_strip, png_of
 
 __all__ = [
     'HeatMap',
@@ -30,7 +31,9 @@ __all__ = [
     'neighbor_sheet',
     'paint_masked',
     'pair_sheet',
+    'picture_strip',
     'picture_table',
+    'png_of',
     'render_map',
     'sample_panels',
     'save_figure',

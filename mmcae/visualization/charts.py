@@ -31,13 +31,32 @@ class Series:
     dash: int = 0
 
 
-def line_chart(title: str, series: Sequence[Series], x_label: str) -> str:
+@dataclass
+class Area:
+    """A gray area behind the lines of a chart.
+
+    Attributes:
+        label: For the legend.
+        points: ``(x, low, high)`` in the order of x.
+    """
+
+    label: str
+    points: Sequence[tuple[float, float, float]]
+
+
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    x_label: str,
+    area: Area | None = None,
+) -> str:
     """Draw lines as an ``svg`` element.
 
     Args:
         title: Above the chart.
         series: The lines; those without a finite point are left out.
         x_label: Below the chart.
+        area: What to draw behind the lines, as far as they reach.
 
     Returns:
         The element, or an empty text if there is nothing to draw. Text and
@@ -50,6 +69,8 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> str:
     xs = [x for _, points in lines for x, _ in points]
     ys = [y for _, points in lines for _, y in points]
     left, right = min(xs), max(xs)
+    behind = _cut(area.points, left, right) if area is not None else []
+    ys += [y for _, low, high in behind for y in (low, high)]
     ticks = nice_ticks(min(ys), max(ys))
     low, high = min(ticks[0], min(ys)), max(ticks[-1], max(ys))
 
@@ -78,6 +99,11 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> str:
         f'</text><text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" '
         f'text-anchor="end">{html.escape(x_label)} {number(right)}</text>'
     )
+    if behind:
+        outline = [(x, high) for x, _, high in behind]
+        outline += [(x, low) for x, low, _ in reversed(behind)]
+        path = ' '.join(place(x, y) for x, y in outline)
+        parts.append(f'<polygon class="area" points="{path}"/>')
     for line, points in lines:
         path = ' '.join(place(x, y) for x, y in _thinned(points))
         color = COLORS[line.color % len(COLORS)]
@@ -87,7 +113,8 @@ def line_chart(title: str, series: Sequence[Series], x_label: str) -> str:
             f'stroke-width="1.6" stroke-dasharray="{dash}"/>'
         )
     parts.append('</svg>')
-    return ''.join(parts) + _legend([line for line, _ in lines])
+    shown = area if behind else None
+    return ''.join(parts) + _legend([line for line, _ in lines], shown)
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -136,8 +163,28 @@ def _thinned(
     return points[::step] + ([points[-1]] if (len(points) - 1) % step else [])
 
 
-def _legend(lines: Sequence[Series]) -> str:
-    if len(lines) == 1 and not lines[0].label:
+def _cut(
+    points: Sequence[tuple[float, float, float]], left: float, right: float
+) -> list[tuple[float, float, float]]:
+    """The part of an area between two x, with ends by interpolation."""
+    if not points or points[-1][0] <= left or points[0][0] >= right:
+        return []
+
+    def at(x: float) -> tuple[float, float, float]:
+        after = next(i for i, p in enumerate(points) if p[0] >= x)
+        (x0, *before), (x1, *behind) = points[max(after - 1, 0)], points[after]
+        share = (x - x0) / ((x1 - x0) or 1)
+        low, high = (
+            a + share * (b - a) for a, b in zip(before, behind, strict=True)
+        )
+        return x, low, high
+
+    start, end = max(left, points[0][0]), min(right, points[-1][0])
+    return [at(start), *(p for p in points if start < p[0] < end), at(end)]
+
+
+def _legend(lines: Sequence[Series], area: Area | None) -> str:
+    if len(lines) == 1 and not lines[0].label and area is None:
         return ''
     entries = ''.join(
         f'<span><svg viewBox="0 0 22 6" class="key"><line x1="0" x2="22" '
@@ -145,5 +192,11 @@ def _legend(lines: Sequence[Series]) -> str:
         f'stroke-width="2" stroke-dasharray="{DASHES[line.dash % 4]}"/></svg> '
         f'{html.escape(line.label)}</span>'
         for line in lines
+        if line.label
     )
+    if area is not None:
+        entries += (
+            '<span><svg viewBox="0 0 22 6" class="key"><rect class="area" '
+            f'width="22" height="6"/></svg> {html.escape(area.label)}</span>'
+        )
     return f'<div class="legend">{entries}</div>'

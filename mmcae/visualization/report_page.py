@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .charts import Series, line_chart
+from .charts import Area, Series, line_chart
 
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1d2125;
@@ -33,6 +33,7 @@ svg { width: 100%; height: auto; display: block; }
 svg text { fill: currentColor; font: 10px system-ui, sans-serif; }
 svg .title { font-size: 12px; font-weight: 600; }
 svg .tick { fill: var(--soft); }
+svg .area { fill: currentColor; opacity: .14; }
 svg .grid { stroke: var(--line); stroke-width: .6; }
 .legend { font-size: 12px; display: flex; flex-wrap: wrap; gap: 0 1em;
           padding-left: 46px; }
@@ -56,6 +57,7 @@ class Page:
         warnings: Lines to show as warnings.
         pictures: PNG files by caption.
         settings: The config as dotted keys, to compare runs.
+        areas: Gray areas behind the curve of a number, by its name.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Page:
     warnings: Sequence[str] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    areas: Mapping[str, Area] = field(default_factory=dict)
 
 
 #: Title of each chart and the numbers in it. What else was logged comes last.
@@ -80,8 +83,10 @@ PANELS: dict[str, tuple[str, ...]] = {
     'PSNR of the tokenizer, dB': ('psnr',),
     'norm of the gradient': ('grad_norm',),
     'learning rate': ('lr',),
+    'images per second': ('images_per_second',),
     'seconds a step, and waiting for data': ('time', 'data_time'),
     'memory, MB': ('memory',),
+    'unreadable images': ('unreadable',),
 }
 _MOST_OPEN_ROWS = 15
 _NO_PANEL = {'step', 'iter', 'epoch', 'base_lr'}
@@ -96,14 +101,15 @@ def report_page(pages: Sequence[Page], made: str) -> str:
     """
     names = [page.name for page in pages]
     title = 'Run ' + names[0] if len(pages) == 1 else f'{len(pages)} runs'
-    parts = [f'<h1>{html.escape(title)}</h1>', _facts(pages)]
+    parts = [f'<h1>{html.escape(title)}</h1>']
+    if len(pages) > 1:
+        parts.append(_differences(pages))
+    parts.append(_facts(pages))
     for page in pages:
         for line in page.warnings:
             who = f'{page.name}: ' if len(pages) > 1 else ''
             parts.append(f'<p class="warn">⚠ {html.escape(who + line)}</p>')
-    if len(pages) > 1:
-        parts.append(_differences(pages))
-    parts += [_charts(pages), _pictures(pages)]
+    parts += [_charts(pages), _pictures(pages), _settings(pages)]
     parts.append(f'<p class="soft">{html.escape(made)}</p>')
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -137,6 +143,17 @@ def _differences(pages: Sequence[Page]) -> str:
         f'<h2>What differs in the configs</h2><details{opened}>'
         f'<summary>{len(rows)} settings</summary>{_table(head, rows)}'
         '</details>'
+    )
+
+
+def _settings(pages: Sequence[Page]) -> str:
+    """The config of one run; of several, the differences are shown."""
+    if len(pages) > 1 or not pages[0].settings:
+        return ''
+    rows = [[key, value] for key, value in pages[0].settings.items()]
+    return (
+        f'<h2>Config</h2><details><summary>{len(rows)} settings</summary>'
+        f'{_table([], rows)}</details>'
     )
 
 
@@ -196,8 +213,12 @@ def _chart(
             else:
                 label = name if len(names) > 1 else ''
                 series.append(Series(label, points, color=j))
-    x_label = 'step' if source == 'records' else 'epoch or step'
-    return line_chart(title, series, x_label)
+    if source != 'records':
+        return line_chart(title, series, 'epoch or step')
+    areas = [page.areas[n] for page in pages for n in names if n in page.areas]
+    # Those of several runs would hide each other, unless they are equal.
+    area = areas[0] if areas and all(a == areas[0] for a in areas) else None
+    return line_chart(title, series, 'step', area)
 
 
 def _pictures(pages: Sequence[Page]) -> str:

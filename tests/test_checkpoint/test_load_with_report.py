@@ -315,3 +315,34 @@ def test_load_state_dict_of_torch__logs_what_is_resized(log):
 def test_check_not_in_vain__is_the_old_name():
     old = load_with_report.check_not_in_vain
     assert old is load_with_report.require_encoder_weights
+
+
+@pytest.mark.parametrize(
+    ('channels', 'words'),
+    [
+        (1, '3 channels added up to 1'),
+        (4, '3 channels repeated to 4, copies share their weight'),
+        (16, '3 channels repeated to 16, copies share their weight'),
+    ],
+)
+def test_load__other_channels_are_adapted_and_reported(
+    log, pretrained, channels, words
+):
+    model = MODELS.build(classifier(in_channels=channels)).eval()
+    load_checkpoint(model, pretrained)
+    lines, _ = only(log)
+    (resized,) = (line for line in lines if 'resized: ' in line)
+    assert 'backbone.patch_embed' in resized
+    assert resized.endswith(f'(32, 3, 16, 16) -> (32, {channels}, 16, 16)')
+    assert lines[-1] == f'  patch embedding: {words}'
+
+    # A gray image gives the features of the encoder for three channels.
+    three = MODELS.build(classifier()).eval()
+    load_checkpoint(three, pretrained)
+    gray = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        ours, theirs = (
+            part.backbone(gray.expand(-1, count, -1, -1))[0]
+            for part, count in ((model, channels), (three, 3))
+        )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

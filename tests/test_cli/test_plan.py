@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from mmcae.cli import pretrain
-from mmcae.cli.planning.durations import duration_text, parse_duration
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import GPU, Machine
 from mmcae.cli.planning.plan import (
@@ -19,6 +18,7 @@ from mmcae.cli.planning.plan import (
     total_batch,
 )
 from mmcae.cli.planning.text import verdict
+from mmcae.utils.durations import duration_text, parse_duration
 
 GB = 10**9
 LAPTOP = Machine(cores=4, memory=8 * GB, disk=100 * GB)

@@ -19,12 +19,12 @@ from mmcae.checkpoint.start_encoder import StartError, read_start
 from mmcae.cli.planning import measure as measure_module
 from mmcae.cli.planning import plan as plan_module
 from mmcae.cli.planning import start as start_module
+from mmcae.cli.planning.adaptation import ADAPTATION
 from mmcae.cli.planning.configs import write_configs, write_finetuning
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.plan import PlanError, Request, choose, set_length
 from mmcae.cli.planning.start import (
-    ADAPTATION,
     EXAMPLE,
     look_at_start,
     resolve,

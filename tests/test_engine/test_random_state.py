@@ -34,9 +34,30 @@ def test_state__is_that_of_numpy(monkeypatch, known, draws):
     assert state.tolist() == [*keys.tolist(), position]
 
 
+@pytest.mark.parametrize('known', [True, False])
+@pytest.mark.parametrize('draws', [0, 1, 700])
+def test_state__is_that_of_python(monkeypatch, known, draws):
+    monkeypatch.setattr(random_state, '_has_known_python', lambda: known)
+    random.seed(draws)
+    for _ in range(draws):
+        random.random()
+    moment = random_state.RandomMoment()
+    version, numbers, _ = random.getstate()
+    random.random()
+    assert moment.tensors()['python'].tolist() == [version, *numbers]
+
+
+def test_state__another_generator_of_python_is_asked(monkeypatch):
+    random_state._has_known_python.cache_clear()
+    monkeypatch.setattr(random, '_inst', random.SystemRandom())
+    assert not random_state._has_known_python()
+    random_state._has_known_python.cache_clear()
+
+
 def test_state__layout_is_known_here():
     assert random_state._is_twister()
     assert random_state._has_known_layout()
+    assert random_state._has_known_python()
 
 
 def test_set_random_state__repeats_the_draws():

@@ -13,7 +13,7 @@ FLOORS = (
     ('mmcae.cli',),
     ('mmcae.launch',),
     ('mmcae.integration',),
-    ('mmcae.engine',),
+    ('mmcae.engine', 'mmcae.app', 'mmcae.hub'),
     ('mmcae.apis', 'mmcae.export'),
     ('mmcae.models', 'mmcae.datasets'),
     ('mmcae.evaluation', 'mmcae.visualization', 'mmcae.zoo'),

@@ -10,6 +10,7 @@ from mmcae.utils.old_names import old_names
 #: (module, old name, name of today).
 RENAMED: list[tuple[str, str, str]] = [
     ('mmcae.engine.optimizers.optim_wrapper', 'ClipInStep', 'SafeStep'),
+    ('mmcae.engine.hooks.progress_hook', 'duration', 'duration_text'),
     ('mmcae.evaluation', 'standardise', 'standardize'),
     ('mmcae.models.backbones.cae_pretrain_vit', 'Embedded', 'PatchEmbedding'),
     ('mmcae.models.layers', 'check_family', 'check_weight_init'),

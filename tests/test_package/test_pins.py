@@ -67,6 +67,21 @@ def test_read_pins__takes_the_lines_of_the_python_asked_for(tmp_path):
     }
 
 
+def test_kept_lines__all_but_the_free_ones(tmp_path, monkeypatch):
+    path = tmp_path / 'pins.txt'
+    marker = '; python_version < "3.11"'
+    path.write_text(f'# why\na==1\nbig-name==1{marker}\nc==1{marker}\n')
+    monkeypatch.setattr(pins, 'HEADERS', {path: ''})
+    assert pins.kept_lines(['Big_Name']) == ['a==1', f'c==1{marker}']
+    assert len(pins.kept_lines([])) == 3
+
+
+@needs_pins
+def test_makefile__installs_the_extras_of_the_lanes():
+    makefile = pins.HERE.parent / 'Makefile'
+    assert f"-e '.[{lanes.EXTRAS}]'" in makefile.read_text()
+
+
 def test_find_unpinned__names_what_is_missing_and_what_differs():
     pinned = {'a': '1.0', 'torch': '2.14.1'}
     assert not pins.find_unpinned(

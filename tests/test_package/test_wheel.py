@@ -174,6 +174,18 @@ def test_wheel__holds_the_packaged_weights(wheel):
     assert size < MAX_WEIGHTS
 
 
+def test_wheel__holds_the_loss_bands(wheel):
+    folder = 'mmcae/zoo/bands'
+    names = zipfile.ZipFile(wheel).namelist()
+    bands = {path.name for path in (ROOT / folder).glob('*.json')}
+    assert bands
+    assert bands == {
+        name.removeprefix(f'{folder}/')
+        for name in names
+        if name.startswith(f'{folder}/')
+    }
+
+
 def test_wheel__works_away_from_the_repository(environment, tmp_path):
     folder, packages = environment
     output = run([folder / 'env/bin/python', '-c', CHECK, packages], tmp_path)

@@ -144,6 +144,23 @@ def test_check_versions__names_found_supported_and_command(monkeypatch):
     assert 'mmcv' not in message
 
 
+def test_check_versions__transformers_5_beside_mmpretrain(monkeypatch):
+    real = metadata.version
+    versions = {'transformers': '5.24.0', 'onedl-mmpretrain': '1.3.6'}
+    monkeypatch.setattr(
+        metadata, 'version', lambda name: versions.get(name) or real(name)
+    )
+    with pytest.raises(ImportError) as caught:
+        check_versions()
+    message = str(caught.value)
+    assert 'found 5.24.0; supported: <5 beside mmpretrain 1.3.6' in message
+    assert 'pip install "transformers==4.57.6"' in message
+    versions['transformers'] = '4.30.0'  # older than the extra's
+    check_versions()
+    versions.update({'transformers': '5.24.0', 'onedl-mmpretrain': '1.3.7'})
+    check_versions()
+
+
 def test_check_versions__missing_package_and_optional_one():
     gone = Requirement('no_such_module', 'no-such==1')
     with pytest.raises(ImportError, match='no_such_module: not installed'):

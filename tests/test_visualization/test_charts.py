@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from mmcae.visualization.charts import (
+    Area,
     Series,
     line_chart,
     nice_ticks,
@@ -64,3 +65,30 @@ def test_nice_ticks__cover_the_range(low, high):
 )
 def test_number__in_few_characters(value, text):
     assert number(value) == text
+
+
+AREA = Area('band', [(0, 1.0, 3.0), (10, 2.0, 4.0), (100, 2.0, 4.0)])
+
+
+def test_line_chart__draws_an_area_as_far_as_the_lines_reach():
+    svg = line_chart('t', [Series('', [(5, 1.0), (20, 2.0)])], 'x', AREA)
+    assert svg.index('<polygon') < svg.index('<polyline')
+    outline = re.search(r'<polygon class="area" points="([^"]+)"', svg)[1]
+    line = re.search(r'<polyline points="([^"]+)"', svg)[1]
+    corners = [tuple(map(float, p.split(','))) for p in outline.split()]
+    places = [tuple(map(float, p.split(','))) for p in line.split()]
+    assert len(corners) == 6  # 5, 10 and 20, above and below
+    assert corners[0][0] == corners[-1][0] == places[0][0]
+    assert corners[2][0] == corners[3][0] == places[1][0]
+    # At 5, the area is from 1.5 to 3.5; the line is at 1.
+    heights = (corners[0][1], corners[-1][1], places[0][1])
+    upper, lower, line_at = heights
+    assert (line_at - upper) / (line_at - lower) == pytest.approx(5, rel=0.02)
+    assert '>band<' in svg.replace(' band<', '>band<')
+
+
+@pytest.mark.parametrize('points', [[(5, 1.0)], [(200, 1.0), (300, 2.0)]])
+def test_line_chart__no_area_where_there_is_none(points):
+    svg = line_chart('t', [Series('', points)], 'x', AREA)
+    assert '<polygon' not in svg or points == [(5, 1.0)]
+    ElementTree.fromstring(svg.split('<div')[0])

@@ -14,6 +14,11 @@ _base_ = '../../_base_/default_runtime.py'
 
 data_root = 'data/classes'
 num_classes = 10
+# Files with an image's path below data_root and its class a line. Without
+# them, the images are found in data_root/train and data_root/val.
+train_list = ''
+val_list = ''
+classes = None  # names, for images that are listed
 checkpoint = 'work_dirs/cae_beit-small-p16_1xb128-accum2-amp-coslr-300e_folder-small/epoch_300.pth'
 image_size = 224
 patch_size = 16
@@ -71,7 +76,9 @@ train_dataloader = dict(
     dataset=dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
-        data_prefix='train',
+        data_prefix='' if train_list else 'train',
+        ann_file=train_list,
+        metainfo=dict(classes=classes) if classes else None,
         pipeline=train_pipeline,
     ),
 )
@@ -83,7 +90,9 @@ val_dataloader = dict(
     dataset=dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
-        data_prefix='val',
+        data_prefix='' if val_list else 'val',
+        ann_file=val_list,
+        metainfo=dict(classes=classes) if classes else None,
         test_mode=True,
         pipeline=test_pipeline,
     ),

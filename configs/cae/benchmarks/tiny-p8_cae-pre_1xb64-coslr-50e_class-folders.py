@@ -16,10 +16,16 @@ _base_ = [
 
 data_root = 'data/classes'
 num_classes = 10
+# Files with an image's path below data_root and its class a line. Without
+# them, the images are found in data_root/train and data_root/val.
+train_list = ''
+val_list = ''
+classes = None  # names, for images that are listed
 checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-150e_folder-tiny/epoch_150.pth'
 image_size = 48
 patch_size = 8
 width = 96
+num_layers = 4
 num_heads = 3
 mean = [115.0, 110.0, 102.0]
 std = [71.0, 69.0, 71.0]
@@ -72,7 +78,9 @@ train_dataloader = dict(
     dataset=dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
-        data_prefix='train',
+        data_prefix='' if train_list else 'train',
+        ann_file=train_list,
+        metainfo=dict(classes=classes) if classes else None,
         pipeline=train_pipeline,
     ),
 )
@@ -84,7 +92,9 @@ val_dataloader = dict(
     dataset=dict(
         type='mmpretrain.CustomDataset',
         data_root=data_root,
-        data_prefix='val',
+        data_prefix='' if val_list else 'val',
+        ann_file=val_list,
+        metainfo=dict(classes=classes) if classes else None,
         test_mode=True,
         pipeline=test_pipeline,
     ),
@@ -99,7 +109,7 @@ model = dict(
         type='mmcae.CAEViT',
         arch=dict(
             embed_dims=width,
-            num_layers=4,
+            num_layers=num_layers,
             num_heads=num_heads,
             feedforward_channels=4 * width,
         ),

@@ -2,7 +2,7 @@
 """Write a plan as configs: packaged ones, with other values of variables."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
     spec = size_of(plan.size, plan.start)
     texts = {}
     if plan.tokenizer is not None:
-        texts['tokenizer.py'] = _filled(
+        texts['tokenizer.py'] = filled(
             spec.tokenizer_config,
             {
                 **_data(plan, folder, plan.tokenizer),
@@ -83,7 +83,7 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
             'second_std': [318.75] * 3,
         }
     values |= start_values(plan.start, len(folder.mean))
-    texts['cae.py'] = _filled(spec.cae_config, values, out / 'cae')
+    texts['cae.py'] = filled(spec.cae_config, values, out / 'cae')
     texts['cae.py'] += start_lines(plan.start)
     return texts
 
@@ -97,23 +97,63 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
         out: The run's folder, where CAE's checkpoint is going to be.
     """
     spec = size_of(plan.size, plan.start)
-    values: dict[str, Any] = {
-        'checkpoint': str(cae_checkpoint(plan, out).absolute()),
-        'image_size': plan.image_size,
-        'patch_size': plan.patch_size,
-        'width': spec.width,
-        'mean': list(folder.mean),
-        'std': list(folder.std),
-        'num_workers': plan.workers,
-    }
-    if plan.size == 'tiny':
-        values['num_heads'] = spec.num_heads
-    else:
-        values['arch'] = plan.size
-        values['layer_scale'] = 1e-5 if plan.size == 'large' else 0.1
+    large = plan.size == 'large'
+    values = encoder_values(
+        plan.size,
+        checkpoint=cae_checkpoint(plan, out).absolute(),
+        image_size=plan.image_size,
+        patch_size=plan.patch_size,
+        width=spec.width,
+        num_heads=spec.num_heads,
+        layer_scale=1e-5 if large else 0.1,
+        mean=folder.mean,
+        std=folder.std,
+    )
+    values['num_workers'] = plan.workers
     values |= start_normalization(plan.start, len(folder.mean))
-    text = _filled(spec.finetune_config, values, out / 'finetune')
+    text = filled(spec.finetune_config, values, out / 'finetune')
     return text + encoder_lines(plan.start)
+
+
+def encoder_values(
+    size: str,
+    *,
+    checkpoint: Path | str,
+    image_size: int,
+    patch_size: int,
+    width: int,
+    num_heads: int,
+    layer_scale: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> dict[str, Any]:
+    """The variables of a fine-tuning config that an encoder decides.
+
+    Args:
+        size: A key of `SIZES`, whose config is filled.
+        checkpoint: Of the encoder.
+        image_size: Side of its images, in pixels.
+        patch_size: Side of a patch, in pixels.
+        width: Width of a token.
+        num_heads: Attention heads of a block.
+        layer_scale: Initial value of its layer scales.
+        mean: Of the pixels of the pretraining, RGB, from 0 to 255.
+        std: Their standard deviation.
+    """
+    values: dict[str, Any] = {
+        'checkpoint': str(checkpoint),
+        'image_size': image_size,
+        'patch_size': patch_size,
+        'width': width,
+        'mean': list(mean),
+        'std': list(std),
+    }
+    if size == 'tiny':
+        values['num_heads'] = num_heads
+    else:
+        values['arch'] = size
+        values['layer_scale'] = layer_scale
+    return values
 
 
 def tokenizer_checkpoint(plan: Plan, out: Path) -> Path:
@@ -145,7 +185,20 @@ def _data(plan: Plan, folder: Folder, stage: Stage) -> dict[str, Any]:
     }
 
 
-def _filled(name: str, values: Mapping[str, Any], work_dir: Path) -> str:
+def filled(
+    name: str,
+    values: Mapping[str, Any],
+    work_dir: Path,
+    command: str = 'pretrain',
+) -> str:
+    """Give variables of a packaged config other values.
+
+    Args:
+        name: The config.
+        values: By the names of its variables.
+        work_dir: Where the run writes.
+        command: The verb that writes it.
+    """
     from mmcae.config.search_path import find_config, resource_root
 
     source = find_config(name)
@@ -155,7 +208,7 @@ def _filled(name: str, values: Mapping[str, Any], work_dir: Path) -> str:
     docstring = ast.parse(text).body[0]
     lines = text.splitlines(keepends=True)
     lines[docstring.lineno - 1 : docstring.end_lineno] = [
-        f'"""Written by `mmcae pretrain`, from the config\n{name}.\n"""\n'
+        f'"""Written by `mmcae {command}`, from the config\n{name}.\n"""\n'
     ]
     return f'{"".join(lines)}work_dir = {str(work_dir.absolute())!r}\n'
 

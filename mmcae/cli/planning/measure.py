@@ -106,7 +106,10 @@ def _some(dataset: Any, batch_size: int) -> int:
     """How many images of a dataset fill the batches of a measurement."""
     from mmpretrain.registry import DATASETS
 
-    plain = DATASETS.build(dict(dataset, cache=False, lazy_init=True))
+    options = dict(lazy_init=True)
+    if 'cache' in dataset:
+        options['cache'] = False
+    plain = DATASETS.build(dict(dataset, **options))
     batches = 1 if dataset.get('cache') else 4
     return min(len(plain.load_data_list()), batches * batch_size)
 

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mmcae.cli.planning.durations import duration_text
+from mmcae.cli.planning.adaptation import ADAPTATION
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.sizes import GB, SIZES, Size
 from mmcae.cli.planning.start import (
-    ADAPTATION,
     EXAMPLE,
     StartPlan,
     started_size,
     template_of,
 )
+from mmcae.utils.durations import duration_text
 
 Target = Literal['dvae', 'dalle']
 #: Below this count a training learns next to nothing, and fills no batch.

@@ -9,9 +9,9 @@ from typing import Any
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from mmcae.cli.planning.durations import duration_text
 from mmcae.engine.hooks.progress_hook import ProgressHook
 from mmcae.false_alarms import LOGGED_ALARMS
+from mmcae.utils.durations import duration_text
 
 #: Seconds between two lines in a file, and between two changes of the line of
 #: a terminal.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mmcae.cli.planning.adaptation import ADAPTATION
 from mmcae.cli.planning.config_text import written
 from mmcae.cli.planning.sizes import Size
 
@@ -17,26 +18,6 @@ _MOST_PATCHES = 16
 _TOKEN_SIDE = 8
 _EPS = 1e-6
 _ARCH = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """Settings of continued pretraining, relative to those from scratch.
-
-    Attributes:
-        peak_factor: Peak of the learning rate, divided by that of the linear
-            rule.
-        warmup_share: Share of the epochs over which the rate rises.
-        layer_decay: Factor of the rate from one encoder layer to the layer
-            below it; 1 trains all layers at the same rate.
-    """
-
-    peak_factor: float = 0.5
-    warmup_share: float = 0.05
-    layer_decay: float = 1.0
-
-
-ADAPTATION = Adaptation()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 """A plan in words."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
-from mmcae.cli.planning.durations import duration_text
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.plan import Plan, Request, Stage, size_of
+from mmcae.utils.durations import duration_text
 
 _LABEL, _WIDTH = 11, 79
 
@@ -32,10 +32,9 @@ def describe(
         waiting: Share of a step of CAE that waits for images.
         out: Where the run writes.
     """
-    lines = []
     rows = [
         ('images', _images(folder)),
-        ('machine', _machine(machine)),
+        ('machine', machine_text(machine)),
         ('model', _model(plan)),
     ]
     if plan.start is not None:
@@ -49,6 +48,16 @@ def describe(
         *(('weak', note) for note in plan.notes),
         ('writes', str(out)),
     ]
+    return '\n'.join(labeled_lines(rows))
+
+
+def labeled_lines(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Wrap texts into lines, with a label before each text.
+
+    Args:
+        rows: Labels and texts.
+    """
+    lines = []
     for label, text in rows:
         lines += textwrap.wrap(
             text,
@@ -58,7 +67,7 @@ def describe(
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return '\n'.join(lines)
+    return lines
 
 
 def _images(folder: Folder) -> str:
@@ -75,7 +84,8 @@ def _images(folder: Folder) -> str:
     return ', '.join(parts)
 
 
-def _machine(machine: Machine) -> str:
+def machine_text(machine: Machine) -> str:
+    """Write what a machine has: GPUs, cores, memory, disk."""
     gpus = [f'{g.name} ({size_text(g.free)} free)' for g in machine.gpus]
     cores = f'{machine.cores} core{"s" if machine.cores > 1 else ""}'
     return ', '.join(

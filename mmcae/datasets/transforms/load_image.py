@@ -1,10 +1,13 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""Decode an image file like the authors of CAE: PIL, RGB, no rotation."""
+"""Decode an image file like the authors of CAE: PIL, RGB, no rotation.
+
+Images that are not 8-bit RGB keep their channels and bits if that is wanted.
+"""
 
 import io
 import os
 import warnings
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -16,10 +19,21 @@ from mmcae.checkpoint.printable import printable
 from mmcae.registry import TRANSFORMS
 
 from .fast_jpeg import decode_jpeg
+from .read_pixels import (
+    FORMATS,
+    MAX_PIXELS,
+    is_array_file,
+    is_tiff_file,
+    read_pixels,
+)
 from .resize import check_backend
-
-# PIL refuses larger images by default.
-MAX_PIXELS = 178_956_970
+from .value_range import (
+    ValueRange,
+    check_channels,
+    check_value_range,
+    fit_channels,
+    to_range,
+)
 
 #: Longest path or reason in a message; Linux allows no longer path.
 MAX_SHOWN = 4096
@@ -28,17 +42,6 @@ MAX_SHOWN = 4096
 _ROWS = 1024
 
 _JPEG_START = b'\xff\xd8\xff'
-
-# Only formats that PIL decodes itself. (For EPS it would run Ghostscript.)
-Image.init()  # fills Image.OPEN, whose keys are the available formats
-_FORMATS = tuple(
-    name
-    for name in (
-        *('JPEG', 'PNG', 'WEBP', 'TIFF', 'GIF', 'BMP', 'PPM'),
-        *('JPEG2000', 'AVIF', 'TGA'),
-    )
-    if name in Image.OPEN
-)
 
 
 class UnreadableImageError(Exception):
@@ -137,7 +140,7 @@ def decode_image(file: str | IO[bytes]) -> np.ndarray:
     with warnings.catch_warnings():
         # The check below replaces the warning "possible decompression bomb".
         warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-        opened = Image.open(file, formats=_FORMATS)
+        opened = Image.open(file, formats=FORMATS)
     with opened as img:
         width, height = img.size
         if width * height > MAX_PIXELS:
@@ -156,10 +159,18 @@ def decode_image(file: str | IO[bytes]) -> np.ndarray:
 class LoadImage(BaseTransform):
     """Load an image file.
 
-    Required key: ``img_path``. Added keys: ``img`` (uint8 BGR ``(H, W, 3)``,
-    for a data preprocessor with ``to_rgb=True``), ``img_shape``,
-    ``ori_shape``. If ``img`` is there already (from a dataset with
-    ``cache=True``), it is kept.
+    Required key: ``img_path``. Added keys: ``img`` ``(H, W, C)``,
+    ``img_shape``, ``ori_shape``. If ``img`` is there already (from a dataset
+    with ``cache=True``), it is kept.
+
+    Three channels are BGR, for a data preprocessor with ``to_rgb=True``; any
+    other number of channels keeps the order of the file. The pixels are uint8,
+    or float32 from 0 to 255 if the file has more bits or ``value_range`` is
+    given.
+
+    By default every image becomes 8-bit color, as it did for the authors:
+    gray is copied to three channels, transparency is dropped, and 16-bit gray
+    is scaled to 8 bits.
 
     Args:
         backend_args: Arguments of mmengine's file backend, for remote files.
@@ -167,17 +178,35 @@ class LoadImage(BaseTransform):
         backend: ``'fast'`` or ``'pil'``. Both give the same pixels and the
             same errors. ``'fast'`` decodes color JPEGs with a faster library,
             and uses PIL for all other files and for damaged ones.
+        channels: Channels of the images, from 1 to 16. Other images are
+            unreadable, but 3 also takes gray images, and transparency is
+            dropped where it is one channel too many.
+        value_range: The values that become 0 and 255: ``(low, high)``, a pair
+            for each channel (color as RGB), or ``'percentile'`` for the range
+            of each image. Values outside are clipped. None keeps 8 bits and
+            divides 16 bits by 257.
 
     Raises:
         UnreadableImageError: If the file cannot be read or decoded.
-        ValueError: If ``backend`` is neither of the two.
+        ValueError: If an argument is not valid.
     """
 
     def __init__(
-        self, backend_args: dict | None = None, backend: str = 'fast'
+        self,
+        backend_args: dict | None = None,
+        backend: str = 'fast',
+        channels: int = 3,
+        value_range: ValueRange = None,
     ) -> None:
         self.backend_args = backend_args
         self.backend = check_backend(backend)
+        self.channels = check_channels(channels)
+        self.value_range = check_value_range(value_range, channels)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every image becomes 8-bit color."""
+        return self.channels == 3 and self.value_range is None
 
     def transform(self, results: dict) -> dict:
         """Add the image to the results."""
@@ -194,11 +223,13 @@ class LoadImage(BaseTransform):
             path: The file, or its URL if a file backend reads it.
 
         Returns:
-            uint8 BGR ``(H, W, 3)``.
+            ``(H, W, C)``, see the class: uint8 BGR by default.
 
         Raises:
             UnreadableImageError: If the file cannot be read or decoded.
+            ImportError: If the file needs a package that is not installed.
         """
+        start = b''
         try:
             if self.backend_args is None and '://' not in path:
                 if not os.path.isfile(path):  # opening a pipe would block
@@ -207,19 +238,18 @@ class LoadImage(BaseTransform):
                 if img is not None:
                     return img
                 with _BoundedReader(io.FileIO(path)) as file:
-                    return decode_image(file)
+                    start = file.peek(8)[:8]
+                    return self._decode(file, start)
             data = fileio.get(path, backend_args=self.backend_args)
-            img = self._decode_jpeg(data)
-            return decode_image(io.BytesIO(data)) if img is None else img
-        except MemoryError:
+            img, start = self._decode_jpeg(data), data[:8]
+            return (
+                self._decode(io.BytesIO(data), start) if img is None else img
+            )
+        except (MemoryError, ImportError):
             raise  # not an error of the file
         except UnidentifiedImageError as error:
-            empty = os.path.isfile(path) and os.path.getsize(path) == 0
             raise UnreadableImageError(
-                path,
-                'the file is empty'
-                if empty
-                else 'not an image, or of an unknown format',
+                path, self._why_unknown(path, start)
             ) from error
         except Exception as error:
             # Decoders raise nearly every built-in type for damaged files.
@@ -228,8 +258,29 @@ class LoadImage(BaseTransform):
                 path, f'{type(error).__name__}: {reason}'
             ) from error
 
+    def _decode(self, file: Any, start: bytes) -> np.ndarray:
+        if self.is_plain and not is_array_file(start):
+            return decode_image(file)
+        pixels, alpha = read_pixels(file, self.channels)
+        pixels = fit_channels(pixels, self.channels, alpha)
+        pixels = to_range(pixels, self.value_range)
+        if self.channels == 3:
+            pixels = pixels[..., ::-1]  # BGR: the order of OpenMMLab
+        return np.require(pixels, requirements=['C', 'W'])
+
+    def _why_unknown(self, path: str, start: bytes) -> str:
+        if self.is_plain and is_tiff_file(start):
+            return (
+                'a TIFF that is not 8-bit color: set channels and value_range '
+                'of mmcae.LoadImage'
+            )
+        if os.path.isfile(path) and os.path.getsize(path) == 0:
+            return 'the file is empty'
+        return 'not an image, or of an unknown format'
+
     def _decode_jpeg(self, data: bytes) -> np.ndarray | None:
-        if self.backend == 'pil' or not data.startswith(_JPEG_START):
+        plain = self.backend == 'fast' and self.is_plain
+        if not plain or not data.startswith(_JPEG_START):
             return None
         return decode_jpeg(data, MAX_PIXELS)
 
@@ -240,11 +291,18 @@ class LoadImage(BaseTransform):
         return self._decode_jpeg(data)
 
     def target_view_settings(self) -> dict:
-        """Nothing to describe: all backends give the same pixels."""
-        return {}
+        """Describe what is not 8-bit color; all backends are equal."""
+        if self.is_plain:
+            return {}
+        return dict(channels=self.channels, value_range=self.value_range)
 
     def __repr__(self) -> str:
+        more = ''
+        if not self.is_plain:
+            more = (
+                f', channels={self.channels}, value_range={self.value_range}'
+            )
         return (
             f'{type(self).__name__}(backend_args={self.backend_args}, '
-            f'backend={self.backend!r})'
+            f'backend={self.backend!r}{more})'
         )

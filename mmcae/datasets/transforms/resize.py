@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .fast_resize import AVAILABLE, FILTERS, FastSource
+from .read_pixels import MAX_CHANNELS
 
 Box = tuple[int, int, int, int]
 
@@ -170,21 +171,22 @@ def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
     argument, the filter would also use pixels outside of the box.
 
     Args:
-        img: uint8, ``(H, W)``, ``(H, W, 1)`` or ``(H, W, 3)``; the order of
-            the channels does not matter.
+        img: uint8 or float32, ``(H, W)`` or ``(H, W, C)`` with 1 to 16
+            channels, whose order does not matter.
         box: ``(top, left, height, width)``, or None for the whole image.
 
     Returns:
-        The part of the image, C-contiguous, ``(h, w)`` or ``(h, w, 3)``.
+        The part of the image, C-contiguous, ``(h, w)`` or ``(h, w, C)`` with
+        more than one channel.
 
     Raises:
-        TypeError: If ``img`` is not a uint8 array of such a shape.
+        TypeError: If ``img`` is not an array of such a type and shape.
     """
     if (
         not isinstance(img, np.ndarray)
-        or img.dtype != np.uint8
+        or img.dtype not in (np.uint8, np.float32)
         or img.ndim not in (2, 3)
-        or (img.ndim == 3 and img.shape[2] not in (1, 3))
+        or (img.ndim == 3 and not 1 <= img.shape[2] <= MAX_CHANNELS)
     ):
         seen = (
             f'{img.dtype} {img.shape}'
@@ -192,8 +194,9 @@ def crop(img: np.ndarray, box: Box | None) -> np.ndarray:
             else type(img).__name__
         )
         raise TypeError(
-            'expected a uint8 image (H, W), (H, W, 1) or (H, W, 3), got '
-            f'{seen}; crop before converting, and only once'
+            'expected a uint8 or float32 image (H, W) or (H, W, C) with 1 to '
+            f'{MAX_CHANNELS} channels, got {seen}; crop before converting, '
+            'and only once'
         )
     if box is not None:
         top, left, height, width = box
@@ -224,7 +227,8 @@ def resize(
             installed and has the filter.
 
     Returns:
-        A writable uint8 array ``(height, width)`` or ``(height, width, 3)``.
+        A writable array of the same type, ``(height, width)`` or ``(height,
+        width, C)``.
     """
     return resize_views(img, [(size, interpolation)], backend)[0]
 
@@ -244,7 +248,9 @@ def resize_views(
     Returns:
         The resized images.
     """
-    source = FastSource(img) if kernels_of(backend) == 'cykooz' else None
+    color = img.dtype == np.uint8 and (img.ndim == 2 or img.shape[2] == 3)
+    fast = color and kernels_of(backend) == 'cykooz'
+    source = FastSource(img) if fast else None
     return [
         source.resize(size, interpolation)
         if source and interpolation in FILTERS
@@ -256,5 +262,15 @@ def resize_views(
 def _resize_pil(
     img: np.ndarray, size: tuple[int, int], interpolation: str
 ) -> np.ndarray:
+    if img.ndim == 3 and (img.shape[2] != 3 or img.dtype != np.uint8):
+        # PIL would take the fourth channel for transparency.
+        planes = [
+            _resize_pil(np.ascontiguousarray(plane), size, interpolation)
+            for plane in np.moveaxis(img, 2, 0)
+        ]
+        return np.stack(planes, axis=2)
     pil = Image.fromarray(img)
-    return np.array(pil.resize(size[::-1], _FILTERS[interpolation]))
+    resized = np.array(pil.resize(size[::-1], _FILTERS[interpolation]))
+    if img.dtype == np.float32:  # filters overshoot; 8 bits are clipped, too
+        np.clip(resized, img.min(), img.max(), out=resized)
+    return resized

@@ -5,6 +5,7 @@ from .checkpoint_hook import CheckpointHook
 from .collapse_hook import CollapseHook
 from .data_health_hook import DataHealthHook
 from .iteration_seed_hook import IterationSeedHook
+from .loss_band_hook import LossBandHook
 from .non_finite_hook import NonFiniteHook
 from .online_probe_hook import OnlineProbeHook
 from .probe_summary_hook import ProbeSummaryHook
@@ -24,6 +25,7 @@ __all__ = [
     'CollapseHook',
     'DataHealthHook',
     'IterationSeedHook',
+    'LossBandHook',
     'NonFiniteHook',
     'OnlineProbeHook',
     'ProbeSummaryHook',

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from torch.utils.data import DataLoader
 
 from mmcae.checkpoint.printable import printable
@@ -62,6 +62,7 @@ class DataHealthHook(Hook):
     def __init__(self) -> None:
         self._datasets: list[SkipUnreadableMixin] = []
         self._logged = 0
+        self._interval = 1
 
     def before_train(self, runner: Any) -> None:
         """Find the datasets that count unreadable files."""
@@ -69,6 +70,9 @@ class DataHealthHook(Hook):
         require_batches(loader)
         self._datasets = list(find_datasets(loader.dataset))
         self._logged = 0
+        hooks = getattr(runner, 'hooks', ())
+        loggers = [h for h in hooks if isinstance(h, LoggerHook)]
+        self._interval = min((h.interval for h in loggers), default=1)
 
     def after_train_iter(
         self,
@@ -77,7 +81,13 @@ class DataHealthHook(Hook):
         data_batch: Any = None,
         outputs: Any = None,
     ) -> None:
-        """Update the scalar when the number has changed."""
+        """Update the scalar, when it is logged, if it has changed."""
+        if not (
+            self.every_n_inner_iters(batch_idx, self._interval)
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+            or self.is_last_train_iter(runner)
+        ):
+            return
         count = sum(dataset.num_unreadable for dataset in self._datasets)
         if count > self._logged:
             self._logged = count

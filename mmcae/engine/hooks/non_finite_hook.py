@@ -210,6 +210,8 @@ class NonFiniteHook(Hook):
             stepped = self._wrapper.should_update()
             if not stepped:
                 norm = clip.gradient_norm(self._wrapper.optimizer)
+        if stepped and self._is_good(loss, norm):
+            return
         bad = BadBatch(
             iteration=runner.iter + 1,
             batch=data_batch,
@@ -225,6 +227,18 @@ class NonFiniteHook(Hook):
             self._clean = None
         if not self._asynchronous:
             self._settle()
+
+    def _is_good(self, loss: Tensor, norm: Tensor | None) -> bool:
+        """Judge most iterations on the host, without describing them."""
+        if self._asynchronous or not self._safe or self._suspect is not None:
+            return False
+        if not math.isfinite(loss.item()):
+            return False
+        if norm is not None and not math.isfinite(norm.item()):
+            return False
+        self._clean = None
+        self.in_a_row.clear()
+        return True
 
     def _on_host(
         self,

@@ -4,7 +4,6 @@
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,12 @@ from rich.progress import (
 
 from mmcae.apis.run_folder import newest_checkpoint
 from mmcae.registry import HOOKS
+from mmcae.utils.durations import duration_text
+from mmcae.utils.old_names import old_names
 from mmcae.version import __version__
 
+from ..log_lines import FullLines
+from ..log_lines import clock as clock
 from ..unwrap import unwrap
 
 # The first steps are slow: memory is allocated, kernels are chosen.
@@ -35,7 +38,9 @@ class ProgressHook(Hook):
 
     - Before training: the config, data, model, optimizer, schedule and device.
     - After the first step: that it is done. Soon after: the time left.
-    - Then, whenever the logger was silent for a while: a line of progress.
+    - In each line of the logger: also iterations, images per second, the share
+      of time in which data were awaited, memory, and when the end is.
+    - Whenever the logger was silent for a while: a line of progress.
     - On a terminal: a bar in place of these lines.
     - After training: the newest checkpoint and the next command.
 
@@ -56,6 +61,7 @@ class ProgressHook(Hook):
         self._bar: Progress | None = None
         self._task: Any = None
         self._redirected: list[tuple[Any, Any]] = []
+        self._images = 0
 
     def before_train(self, runner: Any) -> None:
         """Print the header; start the clock and the bar."""
@@ -66,11 +72,20 @@ class ProgressHook(Hook):
         loggers = [h for h in runner.hooks if isinstance(h, LoggerHook)]
         self._interval = min((h.interval for h in loggers), default=0)
         runner.logger.info(header(runner))
+        runner.log_processor = FullLines(
+            runner.log_processor, lambda: self._images
+        )
         if not is_main_process():
             return
         wanted = self._bar_wanted
         if wanted or (wanted is None and sys.stdout.isatty()):
             self._open_bar(runner)
+
+    def before_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Count the images of the batch, for the lines of the logger."""
+        self._images = images_of(data_batch)
 
     def after_train_iter(
         self,
@@ -110,7 +125,9 @@ class ProgressHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Say where the result is and which command may follow."""
         self.close()
-        took = duration(time.perf_counter() - self._start)
+        if isinstance(runner.log_processor, FullLines):
+            runner.log_processor = runner.log_processor.processor
+        took = duration_text(time.perf_counter() - self._start, exact=True)
         done = runner.iter - self._first
         checkpoint = newest_checkpoint(Path(runner.work_dir))
         lines = [f'Done: {done:,} iterations in {took}.']
@@ -144,7 +161,9 @@ class ProgressHook(Hook):
         if waiting is not None:
             parts.append(f'{waiting:.0%} waiting for data')
         left = (runner.max_iters - done) * seconds / steps
-        parts.append(f'{duration(left)} left (until {clock(left)})')
+        parts.append(
+            f'{duration_text(left, exact=True)} left (until {clock(left)})'
+        )
         return ', '.join(parts)
 
     def _open_bar(self, runner: Any) -> None:
@@ -289,23 +308,4 @@ def count(number: int) -> str:
     return str(number)
 
 
-def duration(seconds: float) -> str:
-    """A time in its two largest units, such as ``3 h 20 min``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f'{days} d {hours} h'
-    if hours:
-        return f'{hours} h {minutes} min'
-    if minutes:
-        return f'{minutes} min {rest} s' if minutes < 10 else f'{minutes} min'
-    return f'{rest} s'
-
-
-def clock(seconds: float) -> str:
-    """The time of day after so many seconds; with the date if not today."""
-    now = datetime.now()
-    then = now + timedelta(seconds=seconds)
-    form = '%H:%M' if then.date() == now.date() else '%b %d, %H:%M'
-    return f'{then:{form}}'
+__getattr__ = old_names(__name__, {'duration': 'duration_text'})

@@ -13,7 +13,7 @@ from mmcae.apis.reconstruction import reconstruct_batch
 from mmcae.config.check import ConfigError
 from mmcae.models import CAE
 from mmcae.registry import HOOKS
-from mmcae.visualization import paint_masked, picture_table, to_png
+from mmcae.visualization import paint_masked, picture_strip, png_of
 
 from ..random_state import preserved_random_state
 from ..unwrap import unwrap
@@ -107,7 +107,7 @@ class ReconstructionHook(Hook):
         }
         rows['tokenizer'] = _array(result.tokenizer_picture)
         path = Path(runner.work_dir) / 'reconstructions.png'
-        path.write_bytes(to_png(picture_table(rows)))
+        path.write_bytes(png_of(picture_strip(rows)))
         newest = np.concatenate(list(self._rows[-1][1]), axis=1)
         runner.visualizer.add_image(
             'reconstruction', (255 * newest).round().astype(np.uint8), done

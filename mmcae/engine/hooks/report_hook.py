@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""A page about the run when it ends."""
+"""What a run was made of when it starts, and a page when it ends."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmcae.apis.report import write_report
+from mmcae.apis.run_facts import write_facts
 from mmcae.registry import HOOKS
 
 
@@ -15,11 +16,24 @@ from mmcae.registry import HOOKS
 class ReportHook(Hook):
     """Writes ``WORK_DIR/report.html`` when a training ends.
 
-    See `mmcae.apis.report.write_report`. A page that cannot be written costs
-    a warning, not the run.
+    See `mmcae.apis.report.write_report`. What the run is made of (command,
+    versions, commits, hashes of data and tokenizer) is written when it
+    starts, into ``run.json`` beside the log. A file that cannot be written
+    costs a warning, not the run.
     """
 
     priority = 'LOWEST'
+
+    def before_train(self, runner: Any) -> None:
+        """Write what the run is made of."""
+        if not is_main_process():
+            return
+        try:
+            write_facts(runner)
+        except Exception as error:
+            runner.logger.warning(
+                f'What the run is made of was not written: {error}'
+            )
 
     def after_train(self, runner: Any) -> None:
         """Write the page."""

@@ -13,8 +13,14 @@ from torch import Tensor
 
 from mmcae.checkpoint.load_report import (
     note_derived,
+    note_remark,
     note_renamed,
     note_resized,
+)
+from mmcae.checkpoint.patch_channels import (
+    MAX_CHANNELS,
+    adapt_patch_channels,
+    describe_adaption,
 )
 
 from ..layers import extend_bias_table, num_bias_rows
@@ -31,6 +37,31 @@ def _square_side(num_patches: int, name: str) -> int:
             'grid'
         )
     return side
+
+
+def fit_patch_channels(
+    state_dict: dict[str, Tensor], name: str, channels: int
+) -> None:
+    """Adapt the patch embedding to another number of channels.
+
+    Args:
+        state_dict: Changed in place.
+        name: Name of its weight, ``(D, C, h, w)``; nothing happens if it is
+            missing.
+        channels: Channels of the encoder's images.
+    """
+    weight = state_dict.get(name)
+    if (
+        weight is None
+        or weight.ndim != 4
+        or weight.shape[1] == channels
+        or not 1 <= channels <= MAX_CHANNELS
+    ):
+        return  # a weight that does not fit is reported by the load
+    state_dict[name] = adapt_patch_channels(weight, channels)
+    note_resized(name, weight.shape, state_dict[name].shape)
+    done = describe_adaption(weight.shape[1], channels)
+    note_remark(f'patch embedding: {done}')
 
 
 def fit_position_table(

@@ -230,6 +230,11 @@ class CAEViT(ReportedLoad, BaseBackbone):
     def _adapt_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *_: Any
     ) -> None:
+        adapt.fit_patch_channels(
+            state_dict,
+            f'{prefix}patch_embed.projection.weight',
+            self.patch_embed.projection.in_channels,
+        )
         if self.pos_embed is not None:
             adapt.fit_position_table(
                 state_dict,

@@ -152,8 +152,8 @@ def test_transform__reads_gray_images():
 @pytest.mark.parametrize(
     ('value', 'message'),
     [
-        (np.zeros((4, 4, 3), np.float32), r'float32 \(4, 4, 3\)'),
-        (np.zeros((4, 4, 4), np.uint8), r'uint8 \(4, 4, 4\)'),
+        (np.zeros((4, 4, 3)), r'float64 \(4, 4, 3\)'),
+        (np.zeros((4, 4, 17), np.uint8), r'uint8 \(4, 4, 17\)'),
         ([np.zeros((4, 4, 3), np.uint8)] * 2, 'list'),
     ],
 )

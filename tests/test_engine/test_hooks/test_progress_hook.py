@@ -15,10 +15,10 @@ from mmcae.engine.hooks.progress_hook import (
     ProgressHook,
     clock,
     count,
-    duration,
     images_of,
     next_commands,
 )
+from mmcae.utils.durations import duration_text
 
 
 def log_of(folder) -> str:
@@ -55,7 +55,7 @@ def test_progress__a_silent_logger_is_replaced(tmp_path, monkeypatch):
     assert lines
     done, total, text = lines[-1]
     left = (int(total) - int(done)) * 40
-    assert f'{duration(left)} left' in text
+    assert f'{duration_text(left, exact=True)} left' in text
     assert 'left' not in lines[0][2] or int(lines[0][0]) > 3
 
 
@@ -73,21 +73,6 @@ def test_bar__the_log_appears_above_and_streams_come_back(tmp_path):
     assert hook._bar is None
     assert sys.stdout is stdout
     assert 'The first step' not in log_of(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ('seconds', 'text'),
-    [
-        (0.4, '0 s'),
-        (59.6, '1 min 0 s'),
-        (130, '2 min 10 s'),
-        (1500, '25 min'),
-        (12_000, '3 h 20 min'),
-        (180_000, '2 d 2 h'),
-    ],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_clock__names_the_day_if_it_is_another():

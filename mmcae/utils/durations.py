@@ -2,17 +2,29 @@
 """Durations as users read and write them."""
 
 
-def duration_text(seconds: float) -> str:
-    """Write a duration: ``42 s``, ``7 min``, ``3 h 20 min``, ``2 days``."""
+def duration_text(seconds: float, exact: bool = False) -> str:
+    """Write a duration: ``42 s``, ``7 min``, ``3 h 20 min``, ``2 days``.
+
+    Args:
+        seconds: The duration. Less than a second is written as one.
+        exact: Whether to add the smaller unit to short durations and to days:
+            ``7 min 20 s``, ``2 days 5 h``.
+    """
     if seconds < 90:
         return f'{max(1, round(seconds))} s'
+    if exact and seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f'{minutes} min {rest} s' if rest else f'{minutes} min'
     minutes = round(seconds / 60)
     if minutes < 90:
         return f'{minutes} min'
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
         return f'{hours} h {minutes} min' if minutes else f'{hours} h'
-    return f'{round(hours / 24)} days'
+    days, hours = divmod(hours + round(minutes / 60), 24)
+    if exact:
+        return f'{days} days {hours} h' if hours else f'{days} days'
+    return f'{days + round(hours / 24)} days'
 
 
 def parse_duration(text: str) -> float:
