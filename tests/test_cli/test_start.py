@@ -83,6 +83,8 @@ def test_start__packaged_cae_with_its_tokenizer(tmp_path):
     # A lower peak than from random weights.
     scratch, _ = plan_from(None)
     assert plan.cae.lr == ADAPTATION.peak_factor * scratch.cae.lr
+    share = plan.cae.epochs / scratch.cae.epochs
+    assert share == pytest.approx(ADAPTATION.epochs_share, rel=0.02)
     assert 'the tokenizer is the same' in start.describe()
 
 
