@@ -83,7 +83,9 @@ def test_start__packaged_cae_with_its_tokenizer(tmp_path):
     # A lower peak than from random weights.
     scratch, _ = plan_from(None)
     assert plan.cae.lr == ADAPTATION.peak_factor * scratch.cae.lr
-    assert 'so do regressor and decoder, with their' in start.describe()
+    share = plan.cae.epochs / scratch.cae.epochs
+    assert share == pytest.approx(ADAPTATION.epochs_share, rel=0.02)
+    assert 'the tokenizer is the same' in start.describe()
 
 
 def test_start__packaged_cae_with_a_new_tokenizer(tmp_path):
@@ -97,7 +99,7 @@ def test_start__packaged_cae_with_a_new_tokenizer(tmp_path):
     for key, value in loaded.items():
         same = torch.equal(ours[key], value.float())
         assert same != key.startswith('head.'), key
-    assert 'its last layer is new' in start.describe()
+    assert 'the last layer is new' in start.describe()
 
 
 def test_start__own_run_with_its_tokenizer_beside(tmp_path, monkeypatch):
@@ -180,6 +182,9 @@ def test_start__sizes(subtests):
             usual = plan_module.SIZES[size]
             assert (spec.width, spec.num_heads) == (width, width // 32)
             assert spec.fixed_memory < 1.1 * usual.fixed_memory
+    # The width is the encoder's, also where the neck has another one.
+    narrow = replace(start, neck={**start.neck, 'embed_dims': 32})
+    assert plan_module.size_of('tiny', narrow).width == 64
 
 
 def test_start__few_images_are_told_of_it():
@@ -239,7 +244,7 @@ def test_pretrain__continues_from_weights(photos, tmp_path, capsys):
     assert run(photos, '--out', 'run', '--start', DIGITS) == 0
     printed = ' '.join(capsys.readouterr().out.split())
     assert f'start {DIGITS} (CAE of mmcae or mmpretrain' in printed
-    assert 'with their tokenizer' in printed
+    assert 'the tokenizer is the same' in printed
     assert 'CAE: step 4 of 4' in printed
     assert not (tmp_path / 'run/tokenizer.py').exists()
     plan = json.loads((tmp_path / 'run/plan.json').read_text())

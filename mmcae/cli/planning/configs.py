@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcae.cli.copy_config import with_package_bases
+from mmcae.cli.planning.config_text import written
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.plan import Plan, Stage, size_of
 from mmcae.cli.planning.start import (
@@ -234,19 +235,8 @@ def set_variables(text: str, values: Mapping[str, Any]) -> str:
         missing.remove(target.id)
         assert node.end_lineno is not None
         rest = lines[node.end_lineno - 1][node.end_col_offset :]
-        new = f'{target.id} = {_written(values[target.id])}{rest}'
+        new = f'{target.id} = {written(values[target.id])}{rest}'
         lines[node.lineno - 1 : node.end_lineno] = [new]
     if missing:
         raise KeyError(f'the config assigns no {", ".join(sorted(missing))}')
     return ''.join(lines)
-
-
-def _written(value: Any, indent: str = '') -> str:
-    if not isinstance(value, dict):
-        return repr(value)
-    inner = indent + '    '
-    items = ''.join(
-        f'{inner}{key}={_written(item, inner)},\n'
-        for key, item in value.items()
-    )
-    return f'dict(\n{items}{indent})'

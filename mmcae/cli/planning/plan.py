@@ -365,6 +365,8 @@ def set_length(plan: Plan, request: Request) -> Plan:
     spec = size_of(plan.size, plan.start)
     notes = list(plan.notes)
     usual, usual_tokenizer = spec.steps
+    if plan.start is not None:
+        usual = round(ADAPTATION.epochs_share * usual)
     budget = request.seconds
     if budget is not None:
         # The rest is for the start, for checkpoints, and for a machine that

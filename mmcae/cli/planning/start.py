@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcae.cli.planning.adaptation import ADAPTATION
+from mmcae.cli.planning.config_text import written
 from mmcae.cli.planning.sizes import Size
 
 #: What few images can continue from, without a network.
@@ -61,14 +62,22 @@ class StartPlan:
 
     def describe(self) -> str:
         """One line of the plan."""
-        parts = [f'{self.checkpoint} ({self.title})', self.counts]
+        parts = [
+            f'{self.checkpoint} ({self.title})',
+            f'tensors of the encoder: {self.counts}',
+        ]
         if self.neck is None:
             parts.append('regressor and decoder are new')
         elif self.skip:
-            parts.append('so do regressor and decoder, but its last layer')
-            parts[-1] += ' is new, because the tokenizer is another one'
+            parts.append(
+                'regressor and decoder start from it, too; the last layer is '
+                'new, because the tokenizer is another one'
+            )
         else:
-            parts.append('so do regressor and decoder, with their tokenizer')
+            parts.append(
+                'regressor and decoder start from it, too, and the tokenizer '
+                'is the same'
+            )
         return '; '.join([*parts, *self.notes])
 
 
@@ -272,8 +281,8 @@ def started_size(spec: Size, start: StartPlan) -> Size:
     return replace(
         spec,
         model=f'{depth} blocks of width {width}',
-        width=start.neck['embed_dims'] if start.neck else width,
-        num_heads=(start.neck or start.arch)['num_heads'],
+        width=width,
+        num_heads=start.arch['num_heads'],
         fixed_memory=round(max(1.0, ratio) * spec.fixed_memory),
         image_memory=round(max(1.0, ratio) * spec.image_memory),
         checkpoint=round(max(1.0, ratio) * spec.checkpoint),
@@ -351,5 +360,8 @@ def _encoder(start: StartPlan) -> dict[str, Any]:
 
 
 def _update(target: str, values: Mapping[str, Any]) -> str:
-    items = ''.join(f'    {key}={value!r},\n' for key, value in values.items())
+    items = ''.join(
+        f'    {key}={written(value, "    ")},\n'
+        for key, value in values.items()
+    )
     return f'{target}.update(\n{items})\n'
