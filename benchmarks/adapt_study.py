@@ -17,7 +17,8 @@ images seen are the same as well.
 neither trains nor fits a probe on. The other command measures the recipe,
 ``mmcae/cli/planning/adaptation.py``, on the test images. Each finished cell
 stays in ``--work-dir``, so both can be stopped and called again. They write
-``docs/adapt_study.json``; ``--table`` prints it.
+``docs/adapt_study.json`` after each cell, and its tables into
+``docs/adapt.md``; ``--table`` does only this.
 """
 
 import argparse
@@ -29,13 +30,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adapt_table import tables
+from adapt_table import filled, tables
 from runs import REPO
 
 from mmcae.checkpoint.files import atomic_write
 from mmcae.cli.planning.adaptation import ADAPTATION
 
-RECORD = REPO / 'docs/adapt_study.json'
+RECORD, PAGE = REPO / 'docs/adapt_study.json', REPO / 'docs/adapt.md'
 ARMS = ('random', 'start', 'scratch', 'adapted')
 TRAINED = ARMS[2:]
 
@@ -61,18 +62,18 @@ class Direction:
 
 DIRECTIONS = (
     Direction(
-        'digits to emoji',
-        'emoji',
-        'cae_tiny-p8_1xb32-adapt-from-digits-coslr-8e_emoji-48px',
-        epochs=8,
-        lr=1.5e-3,
-    ),
-    Direction(
         'emoji to digits',
         'digits',
         'cae_tiny-p8_1xb32-adapt-from-emoji-coslr-20e_digits-32px',
         epochs=20,
         lr=2e-3,
+    ),
+    Direction(
+        'digits to emoji',
+        'emoji',
+        'cae_tiny-p8_1xb32-adapt-from-digits-coslr-8e_emoji-48px',
+        epochs=8,
+        lr=1.5e-3,
     ),
 )
 ALL, FEW = 'all images', '300 images'
@@ -128,11 +129,11 @@ class Cell:
 
 
 def test_cells(seeds: list[int]) -> Iterator[Cell]:
-    """The cells of the comparison, seed by seed."""
+    """The cells of the comparison, seed by seed, the short ones first."""
     recipe = ADAPTATION.peak_factor, ADAPTATION.layer_decay
     for seed in seeds:
         for direction in DIRECTIONS:
-            for images in (ALL, FEW):
+            for images in (FEW, ALL):
                 for arm in ARMS:
                     peak, decay = recipe if arm == 'adapted' else (1.0, 1.0)
                     yield Cell(
@@ -237,13 +238,14 @@ class Study:
             part, cells = 'choice', choice_cells()
         else:
             part, cells = 'test', test_cells(self.args.seeds)
-        results = [self.measure(cell) for cell in cells]
         path = self.args.record
         record = json.loads(path.read_text()) if path.is_file() else {}
         record['machine'] = describe_machine(None)
         record['recipe'] = asdict(ADAPTATION)
-        record[part] = results
-        path.write_text(json.dumps(record, indent=1) + '\n')
+        record[part] = []
+        for cell in cells:
+            record[part].append(self.measure(cell))
+            path.write_text(json.dumps(record, indent=1) + '\n')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -264,7 +266,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='compare settings on validation images instead',
     )
     parser.add_argument(
-        '--table', action='store_true', help='print the record and stop'
+        '--table',
+        action='store_true',
+        help='print the tables of the record, write them into the page, '
+        'and stop',
     )
     parser.add_argument(
         '--seeds',
@@ -307,7 +312,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if not args.table:
         Study(args).run()
-    print('\n\n'.join(tables(json.loads(args.record.read_text()))))
+    parts = tables(json.loads(args.record.read_text()))
+    print('\n\n'.join(parts.values()))
+    if args.record == RECORD:
+        PAGE.write_text(filled(PAGE.read_text(), parts))
 
 
 if __name__ == '__main__':

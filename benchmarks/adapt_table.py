@@ -30,10 +30,10 @@ def distinct(cells: Rows, *keys: str) -> list[tuple]:
 def results_table(cells: Rows) -> str:
     """Accuracy of each arm: mean and range over the seeds."""
     lines = [
-        '| direction | trained on | images seen | encoder | '
+        '| direction | trained on | images seen | encoder | seeds | '
         + ' | '.join(PROBES.values())
         + ' |',
-        '|---' * (4 + len(PROBES)) + '|',
+        '|---' * (5 + len(PROBES)) + '|',
     ]
     for direction, images in distinct(cells, 'direction', 'images'):
         group = select(cells, direction=direction, images=images)
@@ -41,7 +41,8 @@ def results_table(cells: Rows) -> str:
             rows = select(group, arm=arm)
             seen = rows[0].get('images_seen', 0)
             shown = [summarize([r[probe] for r in rows]) for probe in PROBES]
-            row = [direction, images, f'{seen:,}', NAMES[arm], *shown]
+            row = [direction, images, f'{seen:,}', NAMES[arm]]
+            row += [str(len(rows)), *shown]
             lines.append(f'| {" | ".join(row)} |')
     return '\n'.join(lines)
 
@@ -108,16 +109,30 @@ def choice_table(cells: Rows) -> str:
     return '\n'.join(lines)
 
 
-def tables(record: dict[str, Any]) -> list[str]:
+def tables(record: dict[str, Any]) -> dict[str, str]:
     """The tables of a record, and the line that names the machine."""
-    parts = []
-    if 'test' in record:
-        parts += [
-            results_table(record['test']),
-            verdicts_table(record['test']),
-        ]
-    if 'choice' in record:
-        parts.append(choice_table(record['choice']))
     machine = record['machine']
     torch = machine['packages']['torch']
-    return [*parts, f'{machine["processor"]}, one thread; torch {torch}.']
+    cells, choice = record.get('test', []), record.get('choice', [])
+    return dict(
+        choice=choice_table(choice),
+        results=results_table(cells),
+        verdicts=verdicts_table(cells),
+        machine=f'{machine["processor"]}, one thread; torch {torch}.',
+    )
+
+
+def filled(page: str, parts: dict[str, str]) -> str:
+    """A page with each part between its marks.
+
+    Args:
+        page: With ``<!-- adapt: NAME -->`` before each part and
+            ``<!-- end -->`` after it.
+        parts: The texts by their names.
+    """
+    for name, text in parts.items():
+        mark = f'<!-- adapt: {name} -->\n'
+        before, _, rest = page.partition(mark)
+        _, end, after = rest.partition('<!-- end -->')
+        page = f'{before}{mark}{text}\n{end}{after}'
+    return page

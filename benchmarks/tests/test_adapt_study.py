@@ -17,6 +17,7 @@ from adapt_study import ALL, ARMS, FEW, Cell
 from adapt_table import (
     choice_table,
     compare,
+    filled,
     results_table,
     tables,
     verdicts_table,
@@ -105,7 +106,7 @@ def test_tables__means_ranges_and_what_is_above_the_spread():
     assert compare(cells[2:], cells[:2], 'knn') == (9.0, 4.0)
     lines = results_table(cells).splitlines()
     assert lines[2] == (
-        '| emoji to digits | all images | 640 | from scratch | '
+        '| emoji to digits | all images | 640 | from scratch | 2 | '
         '52.0 [50.0-54.0] | 80.5 [80.0-81.0] |'
     )
     (line,) = verdicts_table(cells).splitlines()[2:]
@@ -172,15 +173,17 @@ def test_main__prints_a_record(tmp_path, capsys):
     path.write_text(json.dumps(dict(machine=machine, test=cells)))
     adapt_study.main(['--table', '--record', str(path)])
     printed = capsys.readouterr().out
-    assert '| 640 | adapted | 60.0 | 81.0 |' in printed
+    assert '| 640 | adapted | 1 | 60.0 | 81.0 |' in printed
     assert printed.endswith('A, one thread; torch 2.x.\n')
 
 
 def test_page__shows_the_tables_of_the_record():
     record = json.loads(adapt_study.RECORD.read_text())
-    page = (adapt_study.RECORD.parent / 'adapt.md').read_text()
-    for part in tables(record):
-        assert part in page
+    page = adapt_study.PAGE.read_text()
+    parts = tables(record)
+    assert page.count('<!-- adapt: ') == len(parts)
+    assert filled(page, parts) == page
+    assert parts['results'] in page
 
 
 def test_recipe__is_one_of_the_settings_that_were_compared():

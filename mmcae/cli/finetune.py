@@ -115,8 +115,8 @@ def main(args: argparse.Namespace) -> None:
 
 def _asked(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from mmcae.checkpoint.packaged import is_packaged
-    from mmcae.cli.planning.plan import parse_duration
     from mmcae.config.overrides import ConfigError
+    from mmcae.utils.durations import parse_duration
 
     try:
         seconds = None if args.time is None else parse_duration(args.time)

@@ -93,6 +93,31 @@ def set_loader_defaults(
             loader['persistent_workers'] = False
 
 
+#: ``default_hooks.NAME=None`` means something to mmengine for these only.
+_MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+
+
+def leave_out_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.NAME=None`` switch off any hook of a recipe.
+
+    mmengine fails with an empty AssertionError if the name is not its own.
+
+    Args:
+        cfg: Changed in place.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _MMENGINE_HOOKS:
+            hooks.pop(name)
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner that a config describes, on any kind of machine.
 
@@ -107,6 +132,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     check_values(cfg)
     check_components(cfg)
+    leave_out_hooks(cfg)
     share_sampler_seed(cfg)
     use_token_store(cfg)
     setup_cpu_distributed(cfg, cfg.get('launcher', 'none'))

@@ -138,7 +138,10 @@ def hub_server(
                     filter(None, [asked.get('organization'), asked['name']])
                 )
                 hub.repos.setdefault(name, {})
-                hub.private[name] = bool(asked.get('private'))
+                hub.private[name] = bool(
+                    asked.get('private')
+                    or asked.get('visibility') == 'private'
+                )
                 self._send({'url': f'{hub.url}/{name}', 'id': name})
             elif self.path == '/api/validate-yaml':
                 self._send({'errors': [], 'warnings': []})

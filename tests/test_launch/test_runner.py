@@ -170,3 +170,11 @@ def test_train__refuses_a_loader_without_a_batch_before_it_starts():
     assert not small.started
     launch.train(enough)
     assert enough.started
+
+
+def test_leave_out_hooks__any_of_a_recipe_but_mmengines():
+    hooks = dict(report=None, stall=dict(type='A'), logger=None)
+    cfg = Config(dict(default_hooks=hooks))
+    launch.leave_out_hooks(cfg)
+    assert cfg.default_hooks == dict(stall=dict(type='A'), logger=None)
+    launch.leave_out_hooks(Config())

@@ -114,7 +114,7 @@ assert same > 0.5
 # | you want | read |
 # |---|---|
 # | to know what the plan's rules are | [the command](../cli.md#the-rules-of-the-plan) |
-# | better pictures | [your own tokenizer](../tokenizers.md) |
+# | better pictures | [your own tokenizer](own_tokenizer.md) |
 # | to know whether the encoder is good | [evaluate](evaluate.md) |
 # | to start from weights, because your images are few | [continue from weights](adapt.md) |
 # | a classifier from labeled images in class folders | `mmcae train run/finetune.py --cfg-options data_root=FOLDER` |

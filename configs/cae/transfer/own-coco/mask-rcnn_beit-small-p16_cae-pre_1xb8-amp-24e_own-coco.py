@@ -183,7 +183,10 @@ param_scheduler = [
     ),
     dict(
         type='MultiStepLR',
-        milestones=[3 * max_epochs // 4, 11 * max_epochs // 12],
+        milestones=[
+            max(1, 3 * max_epochs // 4),
+            max(1, 11 * max_epochs // 12),
+        ],
         gamma=0.1,
         begin=0,
         end=max_epochs,
