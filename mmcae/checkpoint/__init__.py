@@ -55,6 +55,8 @@ The way from a file to a model, in the order in which a file travels:
        The authors' tensor names and ours.
    ``encoder_args``, ``normalization``, ``file_header``
        What the tensors and the metadata say about the model.
+   ``encoder_settings``
+       What a downstream config takes from a checkpoint.
    ``config_literals``
        The literals of the config that a run stores; nothing is executed.
 

@@ -167,11 +167,12 @@ def start_part(
     }
     for key, value in state.items():
         if value.shape != wanted[key].shape:
+            first = key.split('.')[0]
             raise StartError(
                 f'{start.location} has {part}.{key} of the shape '
                 f'{tuple(value.shape)}, and this model '
                 f'{tuple(wanted[key].shape)}: change the sizes of '
-                f"model.{part}, or leave it out (skip=['{key}'])"
+                f"model.{part}, or leave it out (skip=['{first}.'])"
             )
     missing = module.load_state_dict(state, strict=False).missing_keys
     return StartReport(

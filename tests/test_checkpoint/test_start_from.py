@@ -12,7 +12,12 @@ from safetensors.torch import save_file
 from mmcae.checkpoint.official import to_official
 from mmcae.checkpoint.start_encoder import StartError, read_start
 from mmcae.checkpoint.start_from import StartFrom
-from mmcae.checkpoint.start_table import FAMILIES, REFUSALS, markdown
+from mmcae.checkpoint.start_table import (
+    FAMILIES,
+    REFUSALS,
+    family_of,
+    markdown,
+)
 from mmcae.models import CAEPretrainViT, CAEViT
 
 DATA = foreign.DATA
@@ -433,10 +438,17 @@ def test_start__regressor_and_decoder_of_a_whole_cae():
     found = StartFrom(DIGITS, skip=['head.']).load(made)
     assert sorted(found.new) == ['head.bias', 'head.weight']
     assert sorted(found.dropped) == ['head.bias', 'head.weight']
-    with pytest.raises(StartError, match=r'head\.weight of the shape'):
+    with pytest.raises(StartError, match=r'head\.\w+ of the shape'):
         neck(whole, num_classes=32)
     with pytest.raises(StartError, match='an encoder only, and no neck'):
         neck({**whole, 'checkpoint': str(DATA / 'vit'), 'num_heads': 2})
+
+
+def test_table__a_teacher_is_not_the_encoder():
+    names = ['teacher.patch_embed.projection.weight', 'neck.regressors.0.x']
+    found = family_of([*names, 'backbone.patch_embed.projection.weight'])
+    assert found is not None
+    assert found == (FAMILIES[0], 'backbone.')
 
 
 def test_table__stands_in_the_documentation():
