@@ -17,6 +17,9 @@ _base_ = [
 data_root = 'data/classes'
 num_classes = 10
 checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-150e_folder-tiny/epoch_150.pth'
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 48
 patch_size = 8
 width = 96
@@ -39,8 +42,14 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
+# Those of mmpretrain, and two more.
+extensions = (
+    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'),
+    *('.tiff', '.npy'),
+)
+
 train_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     dict(
         type='mmcae.RandomResizedCrop',
@@ -52,9 +61,9 @@ train_pipeline = [
     dict(type='mmpretrain.PackInputs'),
 ]
 test_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(
-        type='mmpretrain.ResizeEdge',
+        type='mmcae.ResizeEdge',
         scale=image_size,
         edge='short',
         backend='pillow',  # antialiased
@@ -71,6 +80,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='train',
         pipeline=train_pipeline,
@@ -83,6 +93,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='val',
         test_mode=True,
@@ -104,6 +115,7 @@ model = dict(
             feedforward_channels=4 * width,
         ),
         img_size=image_size,
+        in_channels=channels,
         patch_size=patch_size,
         layer_scale_init_value=0.1,
         out_type='avg_featmap',
