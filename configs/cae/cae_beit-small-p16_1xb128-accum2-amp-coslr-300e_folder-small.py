@@ -18,6 +18,9 @@ data_root = 'data/images'
 list_file = ''  # a file that names the images, one a line; '' for all
 max_unreadable = 0.01  # of the images
 tokenizer = 'work_dirs/dvae_f8-k1024_1xb64-200e_folder-small/epoch_200.pth'
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 224
 patch_size = 16
 vocab_size = 1024
@@ -26,7 +29,7 @@ width = 384
 num_heads = 12
 weight_init = 'xavier'
 layer_scale = 0.1
-# The pixels' mean and standard deviation, RGB, from 0 to 255.
+# The pixels' mean and standard deviation by channel, from 0 to 255.
 mean = [123.675, 116.28, 103.53]
 std = [58.395, 57.12, 57.375]
 crop_scale = (0.08, 1.0)  # area of a crop, as a share of the image
@@ -45,6 +48,7 @@ precision = None  # None: float16 on a GPU, bfloat16 on a CPU
 target_generator = dict(
     type='mmcae.DVAE',
     vocab_size=vocab_size,
+    in_channels=channels,
     downsample=8,
     hidden_channels=(64, 128, 256),
     num_res_blocks=2,
@@ -56,7 +60,7 @@ second_std = [255.0, 255.0, 255.0]
 grid = (image_size // patch_size, image_size // patch_size)
 
 train_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     dict(
         type='mmcae.TwoViewRandomResizedCrop',
@@ -104,6 +108,7 @@ model = dict(
     backbone=dict(
         arch=arch,
         img_size=image_size,
+        in_channels=channels,
         patch_size=patch_size,
         layer_scale_init_value=layer_scale,
         weight_init=weight_init,

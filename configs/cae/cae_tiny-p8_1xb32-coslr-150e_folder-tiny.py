@@ -17,12 +17,15 @@ data_root = 'data/images'
 list_file = ''  # a file that names the images, one a line; '' for all
 max_unreadable = 0.01  # of the images
 tokenizer = 'work_dirs/dvae_f8-k128_1xb32-60e_folder-tiny/epoch_60.pth'
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 48
 patch_size = 8
 vocab_size = 128
 width = 96
 num_heads = 3
-# The pixels' mean and standard deviation, RGB, from 0 to 255.
+# The pixels' mean and standard deviation by channel, from 0 to 255.
 mean = [115.0, 110.0, 102.0]
 std = [71.0, 69.0, 71.0]
 crop_scale = (0.2, 1.0)  # area of a crop, as a share of the image
@@ -39,6 +42,7 @@ checkpoint_interval = 30  # epochs
 target_generator = dict(
     type='mmcae.DVAE',
     vocab_size=vocab_size,
+    in_channels=channels,
     downsample=8,
     overlap=False,
     init_cfg=dict(type='Pretrained', checkpoint=tokenizer),
@@ -49,7 +53,7 @@ second_std = [255.0, 255.0, 255.0]
 grid = (image_size // patch_size, image_size // patch_size)
 
 train_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     dict(
         type='mmcae.TwoViewRandomResizedCrop',
@@ -96,6 +100,7 @@ model = dict(
             feedforward_channels=4 * width,
         ),
         img_size=image_size,
+        in_channels=channels,
         patch_size=patch_size,
     ),
     neck=dict(num_classes=vocab_size, embed_dims=width, num_heads=num_heads),

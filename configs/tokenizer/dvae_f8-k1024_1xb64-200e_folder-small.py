@@ -13,9 +13,12 @@ _base_ = '../_base_/default_runtime.py'
 data_root = 'data/images'
 list_file = ''  # a file that names the images, one a line; '' for all
 max_unreadable = 0.01  # of the images
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 112
 vocab_size = 1024
-# The pixels' mean and standard deviation, RGB; pixels lie in [0, 1].
+# The pixels' mean and standard deviation by channel; pixels lie in [0, 1].
 pixel_mean = (0.485, 0.456, 0.406)
 pixel_std = (0.229, 0.224, 0.225)
 crop_scale = (0.08, 1.0)  # area of a crop, as a share of the image
@@ -29,7 +32,7 @@ max_epochs = 200
 checkpoint_interval = 20  # epochs
 
 pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     # Scale and filter are those of the second view in pretraining.
     dict(
@@ -62,6 +65,7 @@ train_dataloader = dict(
 model = dict(
     type='mmcae.DVAE',
     vocab_size=vocab_size,
+    in_channels=channels,
     downsample=8,
     hidden_channels=(64, 128, 256),
     num_res_blocks=2,
@@ -72,9 +76,9 @@ model = dict(
     temperature_end=0.2,
     data_preprocessor=dict(
         type='mmpretrain.SelfSupDataPreprocessor',
-        mean=[0.0] * 3,
-        std=[255.0] * 3,
-        to_rgb=True,
+        mean=[0.0],
+        std=[255.0],
+        to_rgb=channels == 3,
     ),
 )
 

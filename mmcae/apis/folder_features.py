@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mmcae.apis.features import extract_features
+from mmcae.apis.image_views import loading_settings
 from mmcae.checkpoint.hub_file import is_hub_address
 from mmcae.checkpoint.packaged import is_packaged
 from mmcae.config.search_path import find_config
@@ -106,7 +107,11 @@ def extract_folder(
         model = _load_model(config, checkpoint, seed)
         model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         side = min(model.backbone.img_size)
-        dataset = _make_dataset(root, side, crop_ratio, max_unreadable)
+        channels = model.backbone.patch_embed.projection.in_channels
+        loading = loading_settings(model._config, channels)
+        dataset = _make_dataset(
+            root, side, crop_ratio, max_unreadable, loading
+        )
         loader = DataLoader(
             SkipUnreadable(dataset),
             batch_size=batch_size,
@@ -149,7 +154,11 @@ def _load_model(name: str | Path, checkpoint: str, seed: int) -> Any:
 
 
 def _make_dataset(
-    root: Path, side: int, crop_ratio: float, max_unreadable: float
+    root: Path,
+    side: int,
+    crop_ratio: float,
+    max_unreadable: float,
+    loading: dict[str, Any],
 ) -> FolderDataset:
     backend = dict(backend='pillow', interpolation='bicubic')
     return FolderDataset(
@@ -157,9 +166,9 @@ def _make_dataset(
         test_mode=True,
         max_unreadable=max_unreadable,
         pipeline=[
-            dict(type='mmcae.LoadImage'),
+            dict(type='mmcae.LoadImage', **loading),
             dict(
-                type='mmpretrain.ResizeEdge',
+                type='mmcae.ResizeEdge',
                 scale=round(side / crop_ratio),
                 edge='short',
                 **backend,

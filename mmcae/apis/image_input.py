@@ -7,23 +7,36 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmcae.datasets.folder_dataset import EXTENSIONS, find_images
+from mmcae.datasets.folder_dataset import images_below
 from mmcae.datasets.transforms.load_image import LoadImage, to_rgb
+from mmcae.datasets.transforms.read_pixels import channels_last
+from mmcae.datasets.transforms.value_range import (
+    ValueRange,
+    fit_channels,
+    to_range,
+)
 
 #: What the functions of this package take as an image.
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
-def read_image(image: ImageLike) -> np.ndarray:
-    """Turn an image of any kind into RGB pixels.
+def read_image(
+    image: ImageLike, channels: int = 3, value_range: ValueRange = None
+) -> np.ndarray:
+    """Turn an image of any kind into pixels, by default RGB.
 
     Args:
         image: A path, a PIL image, or an array ``(H, W)``, ``(H, W, 1)``,
             ``(H, W, 3)`` or ``(H, W, 4)``: uint8, or floats in [0, 1]. The
             channels are RGB, and a fourth one (transparency) is dropped.
+            With another number of channels or a range, an array has these
+            channels, first or last, in any type that fits the range.
+        channels: As of `mmcae.LoadImage`.
+        value_range: As of `mmcae.LoadImage`.
 
     Returns:
-        RGB, uint8, ``(H, W, 3)``.
+        RGB, uint8, ``(H, W, 3)``; or the channels in their order, ``(H, W,
+        C)``, uint8 or float32 from 0 to 255.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -36,11 +49,24 @@ def read_image(image: ImageLike) -> np.ndarray:
         if not os.path.isfile(path):
             what = 'is a folder' if os.path.isdir(path) else 'is not there'
             raise FileNotFoundError(f'the image {path} {what}')
-        return np.ascontiguousarray(LoadImage().load(path)[..., ::-1])
+        loader = LoadImage(channels=channels, value_range=value_range)
+        pixels = loader.load(path)
+        if channels == 3:
+            pixels = pixels[..., ::-1]
+        return np.ascontiguousarray(pixels)
+    loader = LoadImage(channels=channels, value_range=value_range)
     if isinstance(image, Image.Image):
-        return np.array(to_rgb(image))
+        if loader.is_plain:
+            return np.array(to_rgb(image))
+        alpha = image.mode in ('LA', 'RGBA')
+        pixels = channels_last(np.asarray(image), channels)
+        pixels = fit_channels(pixels, channels, alpha)
+        return to_range(pixels, loader.value_range)
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        if loader.is_plain:
+            return _from_array(image)
+        pixels = fit_channels(channels_last(image, channels), channels)
+        return to_range(pixels, loader.value_range)
     raise TypeError(
         'an image must be a path, a PIL image or a NumPy array, got '
         f'{type(image).__name__}'
@@ -64,7 +90,7 @@ def find_paths(*places: str | os.PathLike) -> list[str]:
     for name in places:
         place = os.path.expanduser(os.fspath(name))
         if os.path.isdir(place):
-            found = find_images(str(place), EXTENSIONS)
+            found = images_below(str(place))
             if not found:
                 raise FileNotFoundError(f'the folder {place} has no image')
             paths += found

@@ -10,6 +10,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from mmcae.apis.image_input import ImageLike, read_image
 from mmcae.apis.loading import LoadedModel
 from mmcae.datasets.transforms.resize import crop, resize, to_pair
 
@@ -42,6 +43,8 @@ class ViewMaker:
         filters: Names of the resampling filters of both views.
         fit: ``'crop'`` keeps the aspect ratio and takes the center of the
             image, ``'stretch'`` takes the whole image.
+        channels: Channels of the images.
+        value_range: As of `mmcae.LoadImage` in training.
     """
 
     size: tuple[int, int]
@@ -49,9 +52,15 @@ class ViewMaker:
     second_size: tuple[int, int]
     filters: tuple[str, str]
     fit: str
+    channels: int = 3
+    value_range: Any = None
+
+    def read(self, image: ImageLike) -> np.ndarray:
+        """Read an image with the channels and the range of training."""
+        return read_image(image, self.channels, self.value_range)
 
     def place(self, image: np.ndarray) -> Placement:
-        """Choose the part of an image ``(H, W, 3)`` that the model sees."""
+        """Choose the part of an image ``(H, W, C)`` that the model sees."""
         height, width = image.shape[:2]
         box = (0, 0, height, width)
         if self.fit == 'crop':
@@ -62,10 +71,10 @@ class ViewMaker:
         return Placement(box, self.size, self.grid)
 
     def views(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Resize an image to both views, RGB, uint8."""
+        """Resize an image to both views, ``(h, w, C)``."""
         part = crop(image, self.place(image).box)
         first, second = (
-            resize(part, size, name)
+            resize(part, size, name).reshape(*size, image.shape[2])
             for size, name in zip(
                 (self.size, self.second_size), self.filters, strict=True
             )
@@ -101,7 +110,7 @@ def view_maker(
             f'size, {patch[0]}x{patch[1]}'
         )
     grid = (wanted[0] // patch[0], wanted[1] // patch[1])
-    resized = _resizing_transform(loaded.config)
+    resized = _training_transform(loaded.config, 'TwoView')
     if fit is None:
         whole = 'TwoViewResize' in str(resized.get('type'))
         fit = 'stretch' if whole else 'crop'
@@ -117,6 +126,61 @@ def view_maker(
             resized.get('second_interpolation', 'lanczos'),
         ),
         fit=fit,
+        **loading_settings(
+            loaded.config, backbone.patch_embed.projection.in_channels
+        ),
+    )
+
+
+def loading_settings(
+    config: Mapping[str, Any], channels: int = 3
+) -> dict[str, Any]:
+    """How the images of a training were loaded.
+
+    Args:
+        config: The config of the training.
+        channels: Channels of the model.
+
+    Returns:
+        ``channels`` and ``value_range``, as for `mmcae.LoadImage`.
+    """
+    found = _training_transform(config, 'LoadImage')
+    return dict(
+        channels=channels, value_range=found.get('value_range') or None
+    )
+
+
+def shown_channels(pixels: np.ndarray) -> np.ndarray:
+    """Choose the channels that a picture shows; see `channels_note`.
+
+    Args:
+        pixels: ``(..., C)``.
+
+    Returns:
+        Color, ``(..., 3)``.
+    """
+    if pixels.shape[-1] < 3:
+        return pixels[..., :1].repeat(3, axis=-1)
+    return pixels[..., :3]
+
+
+def picture_of(view: np.ndarray) -> np.ndarray:
+    """Turn a view ``(H, W, C)`` from 0 to 255 into a picture, 8-bit color."""
+    shown = shown_channels(view)
+    if shown.dtype == np.uint8:
+        return shown
+    return np.rint(shown).clip(0, 255).astype(np.uint8)
+
+
+def channels_note(channels: int) -> str:
+    """Say which channels the pictures show; empty for color."""
+    if channels == 3:
+        return ''
+    if channels < 3:
+        return f'the pictures show channel 1 of {channels} as gray'
+    return (
+        f'the pictures show channels 1, 2 and 3 of {channels} as red, green '
+        'and blue'
     )
 
 
@@ -127,17 +191,17 @@ def prepare(
 
     Args:
         loaded: The model.
-        views: Both views of each image, RGB, uint8.
+        views: Both views of each image, ``(h, w, C)``, color as RGB.
 
     Returns:
-        The encoder's images ``(B, 3, H, W)``; for a CAE, also those for the
-        tokenizer ``(B, 3, H', W')``.
+        The encoder's images ``(B, C, H, W)``; for a CAE, also those for the
+        tokenizer ``(B, C, H', W')``.
     """
-    # The pipelines give BGR; the preprocessor turns it into what the model
-    # was trained with.
+    # The pipelines give color as BGR; the preprocessor turns it into what the
+    # model was trained with. Other channels keep their order.
     inputs = [
         torch.from_numpy(
-            np.stack([view[number][..., ::-1] for view in views])
+            np.stack([_as_loaded(view[number]) for view in views])
         ).permute(0, 3, 1, 2)
         for number in range(2)
     ]
@@ -150,13 +214,19 @@ def prepare(
     return [batch['inputs']]
 
 
-def _resizing_transform(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The transform of the training pipeline that makes two views."""
+def _as_loaded(view: np.ndarray) -> np.ndarray:
+    return view[..., ::-1] if view.shape[-1] == 3 else view
+
+
+def _training_transform(
+    config: Mapping[str, Any], name: str
+) -> Mapping[str, Any]:
+    """The transform of the training pipeline whose type contains a name."""
     loader = config.get('train_dataloader') or {}
     dataset = loader.get('dataset') or {}
     for part in _pipelines(dataset):
         for transform in part:
-            if 'TwoView' in str(transform.get('type')):
+            if name in str(transform.get('type')):
                 return transform
     return {}
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmcae.apis.evaluating import evaluating
-from mmcae.apis.image_input import ImageLike, read_image
-from mmcae.apis.image_views import ViewMaker, prepare
+from mmcae.apis.image_input import ImageLike
+from mmcae.apis.image_views import ViewMaker, picture_of, prepare
 from mmcae.apis.loading import LoadedModel
 from mmcae.datasets.transforms.load_image import UnreadableImageError
 
@@ -79,7 +79,8 @@ def encode_images(
         tokens = encode_tokens(loaded.backbone, inputs).cpu().numpy()
         for (source, view), row in zip(batch, tokens, strict=True):
             patches = row[1:].reshape(*maker.grid, -1)
-            yield EncodedImage(source, view[0], patches, row[0])
+            picture = picture_of(view[0])
+            yield EncodedImage(source, picture, patches, row[0])
         if progress is not None:
             progress(len(batch))
 
@@ -232,7 +233,7 @@ def _views(
 ) -> Iterator[tuple[ImageLike, tuple[np.ndarray, np.ndarray]]]:
     for image in images:
         try:
-            pixels = read_image(image)
+            pixels = maker.read(image)
         except UnreadableImageError as error:
             if skipped is None:
                 raise

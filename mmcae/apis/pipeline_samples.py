@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import mmcae.datasets  # noqa: F401
+from mmcae.apis.image_views import shown_channels
 from mmcae.apis.recorded_config import check_types, recorded_config
 from mmcae.checkpoint.reading import read_checkpoint
 from mmcae.config.search_path import find_config
@@ -129,6 +130,8 @@ def _sample(packed: dict, index: int, epoch: int) -> PipelineSample:
 
 
 def _picture(view: torch.Tensor) -> np.ndarray:
-    """Turn a view, BGR from 0 to 255, into RGB in [0, 1]."""
+    """Turn a view, color as BGR from 0 to 255, into RGB in [0, 1]."""
     pixels = view.permute(1, 2, 0).float().numpy() / 255
-    return np.ascontiguousarray(pixels[..., ::-1]).clip(0, 1)
+    if pixels.shape[2] == 3:
+        pixels = pixels[..., ::-1]
+    return np.ascontiguousarray(shown_channels(pixels)).clip(0, 1)

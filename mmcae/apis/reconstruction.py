@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmcae.apis.image_input import ImageLike, read_image
+from mmcae.apis.image_input import ImageLike
 from mmcae.apis.image_reconstruction import ImageReconstruction
-from mmcae.apis.image_views import ViewMaker, prepare, view_maker
+from mmcae.apis.image_views import (
+    ViewMaker,
+    channels_note,
+    picture_of,
+    prepare,
+    shown_channels,
+    view_maker,
+)
 from mmcae.apis.loading import LoadedModel, load_model
 from mmcae.apis.mask_input import MaskLike, read_mask
 from mmcae.apis.prediction import predict_masked
@@ -216,6 +223,9 @@ def reconstruct_many(
             'give a checkpoint of pretraining (CAE)'
         )
     maker = view_maker(loaded, size, fit)
+    note = channels_note(maker.channels)
+    if note and note not in loaded.notes:
+        loaded.notes.append(note)
     seeds = [seed] if isinstance(seed, int) else list(seed)
     jobs = _jobs(images, masks, seeds, maker, kind, skipped)
     while batch := list(islice(jobs, batch_size)):
@@ -242,7 +252,7 @@ def _jobs(
 ) -> Iterator[_Job]:
     for image in images:
         try:
-            pixels = read_image(image)
+            pixels = maker.read(image)
         except UnreadableImageError as error:
             if skipped is None:
                 raise
@@ -301,10 +311,12 @@ def _reconstruct_group(
         pictures[name] = tokens.cpu().numpy().reshape(-1, *grid)
         if loaded.decoder is not None:
             rgb = loaded.decoder.reconstruct(tokens, grid=grid)
-            pictures[drawn] = rgb.float().permute(0, 2, 3, 1).cpu().numpy()
+            pictures[drawn] = shown_channels(
+                rgb.float().permute(0, 2, 3, 1).cpu().numpy()
+            )
     return [
         ImageReconstruction(
-            image=job.views[0].astype(np.float32) / 255,
+            image=picture_of(job.views[0]).astype(np.float32) / 255,
             mask=job.mask,
             outputs=found.outputs[number].float().cpu().numpy(),
             alignment=alignment[number],

@@ -60,7 +60,7 @@ def parse_patch(text: str) -> tuple[int, int]:
 
 def main(args: argparse.Namespace) -> None:
     from mmcae.apis.attention import attention_maps
-    from mmcae.apis.image_input import find_paths, read_image
+    from mmcae.apis.image_input import find_paths
     from mmcae.apis.image_views import prepare, view_maker
     from mmcae.apis.loading import load_model
     from mmcae.visualization import (
@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
     paths = find_paths(*args.images)[: args.max_images]
     rows, remaining = [], iter(paths)
     while batch := list(islice(remaining, args.batch_size)):
-        views = [maker.views(read_image(path)) for path in batch]
+        views = [maker.views(maker.read(path)) for path in batch]
         found = attention_maps(loaded.backbone, prepare(loaded, views)[0])
         heads = args.heads
         if heads is None:

@@ -20,6 +20,9 @@ train_list = ''
 val_list = ''
 classes = None  # names, for images that are listed
 checkpoint = 'work_dirs/cae_beit-small-p16_1xb128-accum2-amp-coslr-300e_folder-small/epoch_300.pth'
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 224
 patch_size = 16
 arch = 'small'
@@ -43,8 +46,14 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
+# Those of mmpretrain, and two more.
+extensions = (
+    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'),
+    *('.tiff', '.npy'),
+)
+
 train_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     dict(
         type='mmcae.RandomResizedCrop',
@@ -56,9 +65,9 @@ train_pipeline = [
     dict(type='mmpretrain.PackInputs'),
 ]
 test_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(
-        type='mmpretrain.ResizeEdge',
+        type='mmcae.ResizeEdge',
         scale=image_size,
         edge='short',
         backend='pillow',  # antialiased
@@ -75,6 +84,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='' if train_list else 'train',
         ann_file=train_list,
@@ -89,6 +99,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='' if val_list else 'val',
         ann_file=val_list,
@@ -107,6 +118,7 @@ model = dict(
         type='mmcae.CAEViT',
         arch=arch,
         img_size=image_size,
+        in_channels=channels,
         patch_size=patch_size,
         layer_scale_init_value=layer_scale,
         out_type='avg_featmap',

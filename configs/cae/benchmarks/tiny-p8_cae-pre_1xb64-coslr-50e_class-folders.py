@@ -22,6 +22,9 @@ train_list = ''
 val_list = ''
 classes = None  # names, for images that are listed
 checkpoint = 'work_dirs/cae_tiny-p8_1xb32-coslr-150e_folder-tiny/epoch_150.pth'
+channels = 3  # of the images, 1 to 16
+# The values that become 0 and 255; None for 8 bits.
+value_range = None
 image_size = 48
 patch_size = 8
 width = 96
@@ -45,8 +48,14 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 
+# Those of mmpretrain, and two more.
+extensions = (
+    *('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif'),
+    *('.tiff', '.npy'),
+)
+
 train_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(type='mmcae.RandomFlip', prob=flip_prob),
     dict(
         type='mmcae.RandomResizedCrop',
@@ -58,9 +67,9 @@ train_pipeline = [
     dict(type='mmpretrain.PackInputs'),
 ]
 test_pipeline = [
-    dict(type='mmcae.LoadImage'),
+    dict(type='mmcae.LoadImage', channels=channels, value_range=value_range),
     dict(
-        type='mmpretrain.ResizeEdge',
+        type='mmcae.ResizeEdge',
         scale=image_size,
         edge='short',
         backend='pillow',  # antialiased
@@ -77,6 +86,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='' if train_list else 'train',
         ann_file=train_list,
@@ -91,6 +101,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='mmpretrain.CustomDataset',
+        extensions=extensions,
         data_root=data_root,
         data_prefix='' if val_list else 'val',
         ann_file=val_list,
@@ -114,6 +125,7 @@ model = dict(
             feedforward_channels=4 * width,
         ),
         img_size=image_size,
+        in_channels=channels,
         patch_size=patch_size,
         layer_scale_init_value=0.1,
         out_type='avg_featmap',

@@ -75,6 +75,11 @@ def write_configs(plan: Plan, folder: Folder, out: Path) -> dict[str, str]:
             'accumulation': plan.cae.accumulation,
             'precision': plan.precision,
         }
+    if folder.channels != 3:
+        values |= {
+            'second_mean': [0.0] * folder.channels,
+            'second_std': [255.0] * folder.channels,
+        }
     if plan.target == 'dalle':
         # 0.8 * x / 255 + 0.1, which is what DALL-E's tokenizer reads
         values |= {
@@ -109,7 +114,11 @@ def write_finetuning(plan: Plan, folder: Folder, out: Path) -> str:
         mean=folder.mean,
         std=folder.std,
     )
-    values['num_workers'] = plan.workers
+    values |= {
+        'num_workers': plan.workers,
+        'channels': folder.channels,
+        'value_range': folder.value_range,
+    }
     values |= start_normalization(plan.start, len(folder.mean))
     text = filled(spec.finetune_config, values, out / 'finetune')
     return text + encoder_lines(plan.start)
@@ -173,6 +182,8 @@ def _data(plan: Plan, folder: Folder, stage: Stage) -> dict[str, Any]:
         'data_root': '' if folder.is_list else path,
         'list_file': path if folder.is_list else '',
         'max_unreadable': plan.max_unreadable,
+        'channels': folder.channels,
+        'value_range': folder.value_range,
         'crop_scale': plan.crop_scale,
         'num_workers': plan.workers,
         'cache': plan.cache,

@@ -13,6 +13,8 @@ from typing import Any
 MOST_SAMPLED, MOST_SECONDS = 400, 15.0
 #: Bytes that are hashed, at most, in the search for copies.
 _MOST_HASHED = 2_000_000_000
+#: Types of 16-bit gray. PIL has some of them as int32.
+_DEEP_GRAY = ('uint16', 'int32')
 _DEEP_MODES = ('I', 'F')  # and 'I;16' and the like
 _NOT_IMAGES = ('.txt', '.csv', '.json', '.md', '.db', '.xml', '.yml', '.ini')
 
@@ -45,6 +47,9 @@ class Folder:
         std: Their standard deviation.
         load_seconds: To decode an image, mean.
         is_list: Whether it is a text file that names images.
+        channels: Channels of the images; 3 for all 8-bit gray and color.
+        depth: NumPy's name of their type.
+        value_range: Of ``mmcae.LoadImage``, measured; None for 8 bits.
     """
 
     name: str
@@ -68,6 +73,14 @@ class Folder:
     std: tuple[float, ...] = (71.0, 69.0, 71.0)
     load_seconds: float = 0.0
     is_list: bool = False
+    channels: int = 3
+    depth: str = 'uint8'
+    value_range: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every image becomes 8-bit color."""
+        return self.channels == 3 and self.depth == 'uint8'
 
 
 def look_at_folder(path: Path) -> Folder:
@@ -80,7 +93,9 @@ def look_at_folder(path: Path) -> Folder:
 
     Raises:
         FileNotFoundError: If there is none, or it has no image.
+        ValueError: If images of several kinds are mixed.
     """
+    from mmcae.datasets.channel_statistics import ChannelSample
     from mmcae.datasets.image_check import BROKEN, examine
 
     paths, others = _find(path)
@@ -90,9 +105,16 @@ def look_at_folder(path: Path) -> Folder:
     # each time, because a plan should not change by itself.
     count = min(len(paths), MOST_SAMPLED)
     chosen = [paths[i * len(paths) // count] for i in range(count)]
+    channels, depth = common_kind(chosen)
+    is_plain = (channels, depth) == (3, 'uint8')
+    sample = ChannelSample()
     start, found = time.perf_counter(), []
     for file in chosen:
-        found.append(examine(file, '', 0, float('inf')))
+        found.append(
+            examine(file, '', 0, float('inf'))
+            if is_plain
+            else _examine_channels(file, channels, sample)
+        )
         if len(found) >= 20 and time.perf_counter() - start > MOST_SECONDS:
             break
     seconds = (time.perf_counter() - start) / len(found)
@@ -110,14 +132,20 @@ def look_at_folder(path: Path) -> Folder:
         )
     short = sorted(min(image.size) for image in good)
     pixels = sorted(width * height for width, height in _sizes_of(good))
-    mean, std = _moments(good)
+    value_range = None
+    if is_plain:
+        mean, std = _moments(good)
+    else:
+        value_range, mean, std, _ = sample.measure()
+    # Other images are in memory with 4 bytes for a number, unless 8 bits are.
+    number = channels * (1 if depth == 'uint8' else 4)
     return Folder(
         name=str(path),
         images=len(paths),
         short_side=short[len(short) // 2],
         sides=(short[len(short) // 10], short[len(short) * 9 // 10]),
         megapixels=pixels[len(pixels) // 2] / 1e6,
-        decoded_bytes=3 * sum(pixels) // len(pixels) * len(paths),
+        decoded_bytes=number * sum(pixels) // len(pixels) * len(paths),
         file_bytes=sum(sizes),
         formats=_counted(Counter(image.format for image in good)),
         sampled=len(found),
@@ -125,7 +153,7 @@ def look_at_folder(path: Path) -> Folder:
         first_unreadable=bad[0] if bad else '',
         gray=_share(good, lambda image: 'gray' in dict(image.faults)),
         alpha=_share(good, lambda image: image.mode in ('RGBA', 'LA', 'PA')),
-        deep=_share(good, lambda image: image.mode[0] in _DEEP_MODES),
+        deep=_share(good, lambda image: image.mode[:1] in _DEEP_MODES),
         duplicates=count_copies(paths, sizes),
         subfolders=_subfolders(paths, root) if path.is_dir() else (),
         others=_counted(others),
@@ -133,7 +161,84 @@ def look_at_folder(path: Path) -> Folder:
         std=std,
         load_seconds=seconds,
         is_list=not path.is_dir(),
+        channels=channels,
+        depth=depth,
+        value_range=value_range,
     )
+
+
+def common_kind(paths: list[str]) -> tuple[int, str]:
+    """Find the channels and the type that the images have in common.
+
+    8-bit gray and color are one kind, and become color; transparency is not
+    counted. A minority of 16-bit gray images becomes 8-bit color, too.
+
+    Args:
+        paths: The images; those that cannot be read do not count.
+
+    Returns:
+        The number of channels and NumPy's name of the type.
+
+    Raises:
+        ValueError: If there are several kinds.
+    """
+    from mmcae.datasets.transforms.read_pixels import pixel_format
+
+    kinds: Counter = Counter()
+    for path in paths:
+        try:
+            found = pixel_format(path)
+        except ImportError:
+            raise
+        except Exception:  # the decoder is going to say what is wrong
+            continue
+        colors = found.channels - found.alpha
+        kind = (3, 'uint8') if found.is_photo else (colors, found.depth)
+        if colors == 1 and found.depth in _DEEP_GRAY:
+            kind = (1, 'uint16')
+        kinds[kind] += 1
+    if not kinds:
+        return 3, 'uint8'
+    (common, most), *others = kinds.most_common()
+    if common == (3, 'uint8') and {kind for kind, _ in others} <= {
+        (1, 'uint16')
+    }:
+        return common
+    if others:
+        other, count = others[0]
+        raise ValueError(
+            f'images of several kinds are mixed: {most:,} of those looked at '
+            f'have {kind_text(*common)}, and {count:,} have '
+            f'{kind_text(*other)}; a model takes one kind, so give a folder '
+            'for each'
+        )
+    return common
+
+
+def kind_text(channels: int, depth: str) -> str:
+    """Say what images are, such as ``4 channels of uint16``."""
+    if (channels, depth) == (3, 'uint8'):
+        return '8-bit gray or color'
+    return f'{channels} channel{"s" if channels > 1 else ""} of {depth}'
+
+
+def _examine_channels(path: str, channels: int, sample: Any) -> Any:
+    """Look at an image that is not 8-bit color, and add it to the sample."""
+    from mmcae.datasets.channel_statistics import load_pixels
+    from mmcae.datasets.image_check import Image
+    from mmcae.datasets.transforms.read_pixels import pixel_format
+
+    try:
+        name = pixel_format(path).name
+        pixels = load_pixels(path, channels)
+        sample.add(pixels)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        return Image(path, '', [('unreadable', reason)])
+    height, width = pixels.shape[:2]
+    return Image(path, '', [], (width, height), name)
 
 
 def count_images(path: Path) -> int:
@@ -172,12 +277,12 @@ def _find(path: Path) -> tuple[list[str], Counter]:
     """The images, and the other files by extension."""
     from mmcae.datasets.folder_dataset import (
         EXTENSIONS,
-        find_images,
+        images_below,
         listed_images,
     )
 
     if path.is_file():
-        if path.suffix.lower() in EXTENSIONS:
+        if path.suffix.lower() in (*EXTENSIONS, '.npy'):
             raise FileNotFoundError(
                 f'{path} is an image: give a folder, or a text file that '
                 'names images, one a line'
@@ -193,20 +298,25 @@ def _find(path: Path) -> tuple[list[str], Counter]:
         return paths, Counter()
     if not path.is_dir():
         raise FileNotFoundError(f'there is no folder {path}')
-    paths = find_images(str(path), EXTENSIONS)
+    paths = images_below(str(path))
+    used = {os.path.splitext(file)[1].lower() for file in paths}
     others: Counter = Counter()
     for _, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not name.startswith('.')]
         for name in names:
             ending = os.path.splitext(name)[1].lower()
-            if name[0] != '.' and ending not in (*EXTENSIONS, *_NOT_IMAGES):
+            if name[0] != '.' and ending not in (
+                *EXTENSIONS,
+                *used,
+                *_NOT_IMAGES,
+            ):
                 others[ending or 'no extension'] += 1
     if not paths:
         there = ', '.join(f'{n:,} {kind}' for kind, n in others.most_common(3))
         raise FileNotFoundError(
             f'no image in {path}'
             + (f' (it has {there} files)' if there else '')
-            + f': the file extensions are {" ".join(EXTENSIONS)}'
+            + f': the file extensions are {" ".join(EXTENSIONS)} .npy'
         )
     return paths, others
 

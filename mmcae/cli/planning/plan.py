@@ -159,6 +159,7 @@ def choose(folder: Folder, machine: Machine, request: Request) -> Plan:
         PlanError: If the folder or the machine allows no training.
     """
     _check_images(folder)
+    _check_target(folder, request.target)
     start = request.start
     if start is None:
         size = request.size or choose_size(folder, machine)
@@ -434,6 +435,15 @@ def _affordable(name: str, stage: Stage, seconds: float) -> int:
 def _with_epochs(stage: Stage, epochs: int, share: float = _WARMUP) -> Stage:
     warmup = max(1, round(share * epochs))
     return replace(stage, epochs=epochs, warmup_epochs=warmup)
+
+
+def _check_target(folder: Folder, target: str) -> None:
+    if target == 'dalle' and folder.channels != 3:
+        raise PlanError(
+            f"DALL-E's tokenizer reads color, and the images have "
+            f'{folder.channels} channel{"s" if folder.channels > 1 else ""}: '
+            'leave out --target, and a tokenizer is trained on them'
+        )
 
 
 def _check_images(folder: Folder) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
-from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.folder import Folder, kind_text
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.plan import Plan, Request, Stage, size_of
 from mmcae.utils.durations import duration_text
@@ -34,6 +34,7 @@ def describe(
     """
     rows = [
         ('images', _images(folder)),
+        *([] if folder.is_plain else [('channels', _channels(folder))]),
         ('machine', machine_text(machine)),
         ('model', _model(plan)),
     ]
@@ -82,6 +83,35 @@ def _images(folder: Folder) -> str:
     if len(folder.subfolders) > 1:
         parts.append(f'in {len(folder.subfolders)} subfolders')
     return ', '.join(parts)
+
+
+def _channels(folder: Folder) -> str:
+    if folder.value_range is None:
+        where = 'from 0 to 255'
+    elif len(folder.value_range) == 1:
+        where = f'range {_pair(folder.value_range[0])} becomes 0 to 255'
+    else:
+        pairs = _first(', ', map(_pair, folder.value_range))
+        where = f'ranges {pairs} become 0 to 255'
+    mean, std = (
+        _first(' ', (f'{value:g}' for value in values))
+        for values in (folder.mean, folder.std)
+    )
+    return (
+        f'{kind_text(folder.channels, folder.depth)}, {where}; mean {mean}, '
+        f'standard deviation {std}, measured on {folder.sampled} images'
+    )
+
+
+def _first(between: str, words: Iterable[str]) -> str:
+    """Join words; of more than four, the first three stand for all."""
+    words = list(words)
+    shown = words if len(words) <= 4 else [*words[:3], '...']
+    return between.join(shown)
+
+
+def _pair(pair: tuple[float, float]) -> str:
+    return f'{pair[0]:.5g}..{pair[1]:.5g}'
 
 
 def machine_text(machine: Machine) -> str:

@@ -13,6 +13,7 @@ from .random_flip import RandomFlip
 from .random_mask_generator import RandomMaskGenerator
 from .random_resized_crop import RandomResizedCrop
 from .resize import sample_crop_box
+from .resize_edge import ResizeEdge
 from .seeded import Seeded
 from .two_view_crop import TwoViewRandomResizedCrop
 from .two_view_resize import TwoViewResize
@@ -26,6 +27,7 @@ __all__ = [
     'RandomMaskGenerator',
     'RandomResizedCrop',
     'RandomResizedCropAndInterpolationWithTwoPic',
+    'ResizeEdge',
     'Seeded',
     'TwoViewRandomResizedCrop',
     'TwoViewResize',

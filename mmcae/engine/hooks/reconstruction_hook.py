@@ -9,6 +9,7 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from mmcae.apis.image_views import shown_channels
 from mmcae.apis.reconstruction import reconstruct_batch
 from mmcae.config.check import ConfigError
 from mmcae.models import CAE
@@ -136,4 +137,5 @@ def _shown(model: CAE, token_images: torch.Tensor) -> np.ndarray:
 
 
 def _array(pictures: torch.Tensor) -> np.ndarray:
-    return pictures.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+    pixels = pictures.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+    return shown_channels(pixels)

@@ -1,8 +1,10 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Normalizes both views on the GPU, and leaves masks on the host."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmpretrain.models import TwoNormDataPreprocessor
 
 from mmcae.registry import MODELS
@@ -15,10 +17,16 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
     mmpretrain copies the mask of each sample to the GPU, one by one, and
     `CAE` would then have to wait for the GPU to split the masks. This
     preprocessor leaves the samples on the host, where `CAE` splits all masks
-    at once. The images are bit for bit the same as mmpretrain's.
+    at once. The images are bit for bit the same as mmpretrain's. Images may
+    have any number of channels; ``to_rgb`` turns three channels around and
+    leaves others as they are.
 
     Args:
-        *args: Arguments of ``TwoNormDataPreprocessor``.
+        mean: Of the encoder's images: one number, or one for each channel.
+        std: Their standard deviation, likewise.
+        second_mean: Of the tokenizer's images, likewise.
+        second_std: Their standard deviation, likewise.
+        *args: Further arguments of ``TwoNormDataPreprocessor``.
         non_blocking: Whether the host continues while images are copied.
             That needs pinned memory (``pin_memory`` of the data loader).
             Defaults to True.
@@ -26,15 +34,36 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
     """
 
     def __init__(
-        self, *args: Any, non_blocking: bool = True, **kwargs: Any
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        second_mean: Sequence[float] | None = None,
+        second_std: Sequence[float] | None = None,
+        *args: Any,
+        non_blocking: bool = True,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, non_blocking=non_blocking, **kwargs)
+        norms = dict(
+            mean=mean, std=std, second_mean=second_mean, second_std=second_std
+        )
+        # mmpretrain takes one or three numbers. Others are set afterwards.
+        others = {
+            name: torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+            for name, values in norms.items()
+            if values is not None and len(values) not in (1, 3)
+        }
+        norms.update({name: [1.0] for name in others})
+        super().__init__(
+            *norms.values(), *args, non_blocking=non_blocking, **kwargs
+        )
+        for name, values in others.items():
+            setattr(self, name, values)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move and normalize the images of a batch.
 
         Args:
-            data: ``inputs``, the two views ``(B, 3, H, W)``, and
+            data: ``inputs``, the two views ``(B, C, H, W)``, and
                 ``data_samples``.
             training: Not used.
 
@@ -55,7 +84,7 @@ class CAEDataPreprocessor(TwoNormDataPreprocessor):
         views = self.cast_data(views)
         if self._channel_conversion:
             # Indexing with a list would copy the list to the GPU.
-            views = [view.flip(1) for view in views]
+            views = [v.flip(1) if v.shape[1] == 3 else v for v in views]
         views = [view.float() for view in views]
         norms = (self.mean, self.std), (self.second_mean, self.second_std)
         if self._enable_normalize:

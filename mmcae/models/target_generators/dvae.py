@@ -91,7 +91,7 @@ class DVAE(BaseModel):
     ):
         if not isinstance(data_preprocessor, nn.Module):
             data_preprocessor = MODELS.build(
-                data_preprocessor or _to_unit_range(in_channels)
+                data_preprocessor or _to_unit_range()
             )
         super().__init__(data_preprocessor, init_cfg)
         widths = stage_widths(downsample, hidden_channels)
@@ -295,6 +295,7 @@ class DVAE(BaseModel):
         return self.encoder(self._standardize(images))
 
 
-def _to_unit_range(channels: int) -> dict:
+def _to_unit_range() -> dict:
+    # One number for any number of channels.
     kind = 'mmpretrain.SelfSupDataPreprocessor'
-    return dict(type=kind, mean=[0.0] * channels, std=[255.0] * channels)
+    return dict(type=kind, mean=[0.0], std=[255.0])
