@@ -13,8 +13,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
+from mmengine.config import Config
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.models.necks import ClsBatchNormNeck
 from torch import Tensor, nn
@@ -24,8 +26,10 @@ from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.encoder_args import encoder_args
 from mmcae.checkpoint.file_header import file_header, kind_of
 from mmcae.checkpoint.normalization import recorded_normalization
+from mmcae.checkpoint.packaged import is_packaged
 from mmcae.checkpoint.reading import read_with_digest
 from mmcae.checkpoint.weights import meta_of
+from mmcae.config.search_path import find_config
 from mmcae.export.encoder_tensors import model_tensors
 from mmcae.export.sweep import HEADS, accuracies, choose, take
 from mmcae.models import AttentiveProbeHead, CAEViT
@@ -123,7 +127,7 @@ def read_source(
     if any(key.startswith(HEADS) for key in tensors):
         tensors = take(tensors, choose(accuracies(tensors), None))
     meta = meta_of(checkpoint)
-    settings = _config_model(meta)
+    settings = _config_model(meta) or _packaged_model(path)
     args = _encoder_arguments(tensors, settings, meta, num_heads)
     encoder = _build_encoder(args, tensors)
     heads = encoder.layers[0].attn.num_heads
@@ -195,6 +199,14 @@ def _config_model(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The variable ``model`` of the config that a checkpoint stores."""
     model = config_literals(meta.get('cfg')).get('model')
     return model if isinstance(model, dict) else {}
+
+
+def _packaged_model(path: str | os.PathLike) -> dict[str, Any]:
+    """The same for weights of the package, whose config is in it, too."""
+    if not is_packaged(path):
+        return {}
+    config = Config.fromfile(find_config(PurePath(path).name))
+    return config.model.to_dict()
 
 
 def _part(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

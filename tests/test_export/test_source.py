@@ -5,7 +5,10 @@ import pytest
 import torch
 from helpers.recordings import Recording, relative_error
 from helpers.trained import CLASSES, KINDS, outputs_of, write_checkpoint
+from mmengine.config import Config
 
+from mmcae.checkpoint.packaged import packaged_weights
+from mmcae.config.search_path import find_config
 from mmcae.export.portable import make_part
 from mmcae.export.source import read_source, source_of_model
 
@@ -107,3 +110,13 @@ def test_read_source__says_what_is_missing(tmp_path):
 def test_source_of_model__needs_our_encoder():
     with pytest.raises(ValueError, match=r'Linear has no mmcae\.CAEViT'):
         source_of_model(torch.nn.Linear(1, 1))
+
+
+ENCODERS = [name for name in packaged_weights() if name[:4] != 'dvae']
+
+
+@pytest.mark.parametrize('name', ENCODERS)
+def test_read_source__packaged_weights_need_no_number_of_heads(name):
+    source = read_source(f'mmcae://{name}')
+    config = Config.fromfile(find_config(name))
+    assert source.num_heads == config.model.backbone.arch['num_heads']
