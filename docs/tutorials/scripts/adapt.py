@@ -33,8 +33,9 @@ for number, photo in enumerate(load_sample_images().images):
 # `load_from` names the weights: a file, or `mmcae://NAME` for weights of the
 # package. Files of the authors and of OpenMMLab work, too, if they hold more
 # than an encoder ([Weights](../weights.md#load)). The model must have the
-# same sizes, and the tokenizer must be the one that the weights were trained
-# with. A lower learning rate keeps what was learned.
+# same sizes. Here the tokenizer is the one that the weights were trained with,
+# so the decoder's last layer continues, too. With another tokenizer this layer
+# begins anew. A lower learning rate keeps what was learned.
 
 # %% language="bash"
 # recipe=cae_tiny-p8_1xb32-coslr-30e_emoji-48px
@@ -73,4 +74,19 @@ assert ends['adapted'] < ends['scratch']
 # %% [markdown]
 # The adapted model predicts the tokens of the photographs better after the
 # same hundred steps. That says how well it predicts, and not yet how good its
-# features are: measure them on labels ([evaluate](evaluate.md)).
+# features are: measure them on labels ([evaluate](evaluate.md)). It does not
+# always pay: [Adapt](../adapt.md) has a study with three seeds.
+#
+# ## The same with one command
+#
+# `mmcae pretrain --start` takes sizes, normalization and tokenizer from the
+# weights, and chooses the schedule. It also starts from encoders of timm,
+# mmpretrain and Hugging Face ([Weights](../weights.md)). `--dry-run` prints
+# the plan only.
+
+# %% language="bash"
+# mmcae pretrain photos --dry-run --time 5m \
+#     --start mmcae://cae_tiny-p8_1xb32-coslr-30e_emoji-48px
+
+# %% [markdown]
+# The line `start` says which weights fit.
