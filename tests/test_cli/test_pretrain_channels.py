@@ -64,7 +64,9 @@ def four_channels(root):
         pixels = np.concatenate([rgb, near], axis=2).astype(np.uint16) * 16
         path = root / f'class{i % 2}' / f'{i}.tif'
         path.parent.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(path, pixels, photometric='minisblack')
+        tifffile.imwrite(
+            path, pixels, photometric='minisblack', planarconfig='contig'
+        )
     return root
 
 
@@ -147,7 +149,9 @@ def test_pretrain__plan_of_sixteen_channels_takes_a_step(tmp_path, capsys):
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.tif':
-        tifffile.imwrite(path, pixels, photometric='minisblack')
+        tifffile.imwrite(
+            path, pixels, photometric='minisblack', planarconfig='contig'
+        )
     elif path.suffix == '.npy':
         np.save(path, pixels)
     else:
@@ -183,6 +187,22 @@ def test_folder__the_common_kind(tmp_path):
         ValueError, match='3 of those looked at have 1 channel'
     ):
         common_kind([*deep, gray])
+
+
+def test_folder__few_odd_images_among_photographs_are_left_out(tmp_path):
+    for i in range(8):
+        save(tmp_path / f'{i}.png', np.full((9, 9, 3), i, np.uint8))
+    odd = np.zeros((9, 9, 5), np.uint16)
+    save(tmp_path / 'odd.tif', odd)
+    found = look_at_folder(tmp_path)
+    assert found.is_plain
+    assert found.unreadable == pytest.approx(1 / 9)
+    assert found.first_unreadable.startswith('odd.tif (a TIFF that is not')
+    # Too many of them are a folder of two kinds.
+    for i in range(2):
+        save(tmp_path / f'odd{i}.tif', odd)
+    with pytest.raises(ValueError, match='several kinds are mixed'):
+        look_at_folder(tmp_path)
 
 
 def test_folder__range_and_moments_are_measured(tmp_path):

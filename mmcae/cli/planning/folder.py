@@ -13,6 +13,8 @@ from typing import Any
 MOST_SAMPLED, MOST_SECONDS = 400, 15.0
 #: Bytes that are hashed, at most, in the search for copies.
 _MOST_HASHED = 2_000_000_000
+#: The largest share of images that cannot be used and are left out.
+MOST_ODD = 0.2
 #: Types of 16-bit gray. PIL has some of them as int32.
 _DEEP_GRAY = ('uint16', 'int32')
 _DEEP_MODES = ('I', 'F')  # and 'I;16' and the like
@@ -171,7 +173,9 @@ def common_kind(paths: list[str]) -> tuple[int, str]:
     """Find the channels and the type that the images have in common.
 
     8-bit gray and color are one kind, and become color; transparency is not
-    counted. A minority of 16-bit gray images becomes 8-bit color, too.
+    counted. Among them, a minority of 16-bit gray images becomes 8-bit color,
+    too, and few images of other kinds do not count: those that the decoder
+    cannot make 8-bit color are left out, as broken images are.
 
     Args:
         paths: The images; those that cannot be read do not count.
@@ -200,10 +204,10 @@ def common_kind(paths: list[str]) -> tuple[int, str]:
     if not kinds:
         return 3, 'uint8'
     (common, most), *others = kinds.most_common()
-    if common == (3, 'uint8') and {kind for kind, _ in others} <= {
-        (1, 'uint16')
-    }:
-        return common
+    if common == (3, 'uint8'):
+        others = [other for other in others if other[0] != (1, 'uint16')]
+        if sum(count for _, count in others) <= MOST_ODD * len(paths):
+            return common
     if others:
         other, count = others[0]
         raise ValueError(

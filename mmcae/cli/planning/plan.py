@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mmcae.cli.planning.adaptation import ADAPTATION
-from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.folder import MOST_ODD, Folder
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.sizes import GB, SIZES, Size
 from mmcae.cli.planning.start import (
@@ -24,8 +24,6 @@ from mmcae.utils.durations import duration_text
 Target = Literal['dvae', 'dalle']
 #: Below this count a training learns next to nothing, and fills no batch.
 FEWEST_IMAGES = 8
-#: The largest share of unreadable images that is left out without an error.
-MOST_UNREADABLE = 0.2
 _TOKENIZER_BATCH = {'tiny': (32, 5e-3), 'small': (64, 1e-3)}
 _CACHE_LIMIT = 2 << 30
 #: Share of the epochs over which the learning rate rises.
@@ -452,7 +450,7 @@ def _check_images(folder: Folder) -> None:
             f'{folder.images} images in {folder.name}: at least '
             f'{FEWEST_IMAGES} are needed, and some hundreds to learn anything'
         )
-    if folder.unreadable > MOST_UNREADABLE:
+    if folder.unreadable > MOST_ODD:
         raise PlanError(
             f'{folder.unreadable:.0%} of {folder.sampled} images looked at '
             f'cannot be read, the first is {folder.first_unreadable}; '
