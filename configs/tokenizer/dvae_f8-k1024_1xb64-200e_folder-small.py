@@ -69,6 +69,7 @@ model = dict(
     downsample=8,
     hidden_channels=(64, 128, 256),
     num_res_blocks=2,
+    he_init=True,
     pixel_mean=pixel_mean,
     pixel_std=pixel_std,
     kl_weight=0.01,

@@ -67,6 +67,7 @@ model = dict(
     in_channels=channels,
     downsample=8,
     overlap=False,  # a token depends on its own patch only
+    he_init=True,
     pixel_mean=pixel_mean,
     pixel_std=pixel_std,
     kl_weight=0.02,

@@ -30,20 +30,14 @@ class DeferredScalars:
 
     def __init__(self, hub: MessageHub) -> None:
         self._hub = hub
-        self._pending: list[tuple[str, Tensor | float]] = []
+        self._pending: list[tuple[str, Tensor]] = []
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def add(self, key: str, value: Tensor) -> None:
-        """Keep a value, a tensor of one element.
-
-        It is not read, unless it is on the host already.
-        """
-        if value.is_cpu:
-            self._pending.append((key, value.item()))
-        else:
-            self._pending.append((key, value.detach().reshape(())))
+        """Keep a value, a tensor of one element, without reading it."""
+        self._pending.append((key, value.detach().reshape(())))
 
     def flush(self) -> None:
         """Read all values and pass the finite ones to the hub, in order.
@@ -54,9 +48,7 @@ class DeferredScalars:
         pending, self._pending = self._pending, []
         if not pending:
             return
-        waiting = [v.float() for _, v in pending if isinstance(v, Tensor)]
-        read = iter(torch.stack(waiting).tolist() if waiting else ())
-        for key, value in pending:
-            number = next(read) if isinstance(value, Tensor) else value
+        numbers = torch.stack([value.float() for _, value in pending])
+        for (key, _), number in zip(pending, numbers.tolist(), strict=True):
             if math.isfinite(number):
                 self._hub.update_scalar(key, number)

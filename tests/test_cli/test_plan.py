@@ -302,6 +302,8 @@ def test_duration__is_written():
     [
         (dict(psnr=14.0), 'coarse pictures (14.0 dB'),
         (dict(psnr=21.0), None),
+        (dict(psnr=11.0, codes_used=1.0), 'collapsed: it uses 1 of its codes'),
+        (dict(psnr=14.0, codes_used=9.0), 'coarse pictures (14.0 dB'),
         (dict(acc=0.16, acc_position=0.15), 'predicts 16% of the tokens'),
         (dict(acc=0.33, acc_position=0.05), None),
         (dict(), None),

@@ -179,12 +179,18 @@ def verdict(final: dict[str, float]) -> list[str]:
     """What the last values of a training warn of, a sentence each.
 
     Args:
-        final: The last values of ``psnr`` (of a tokenizer), or of ``acc`` and
-            ``acc_position`` (of CAE).
+        final: The last values of ``psnr`` and ``codes_used`` (of a
+            tokenizer), or of ``acc`` and ``acc_position`` (of CAE).
     """
     warnings = []
-    psnr = final.get('psnr')
-    if psnr is not None and psnr < 17:
+    psnr, used = final.get('psnr'), final.get('codes_used')
+    if used is not None and used < 3:
+        warnings.append(
+            f'the tokenizer collapsed: it uses {used:.0f} of its codes, and '
+            'CAE can learn nothing from such tokens; give more --time, or '
+            'other images'
+        )
+    elif psnr is not None and psnr < 17:
         warnings.append(
             f'the tokenizer draws coarse pictures ({psnr:.1f} dB, below 17): '
             'its tokens say little; give more --time'

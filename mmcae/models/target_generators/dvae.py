@@ -53,6 +53,11 @@ class DVAE(BaseModel):
         overlap: Whether a token may depend on pixels beyond its patch. If
             False (and ``num_res_blocks=0``), a token depends on its own
             patch only; small CAEs learned better this way.
+        he_init: Whether the encoder begins with larger weights, drawn as in
+            arXiv 1502.01852. With PyTorch's default the first logits are
+            smaller than the Gumbel noise, and on smooth images the codebook
+            can collapse to one code. Recipes whose numbers are documented
+            keep the default.
         kl_weight: Weight of the KL term of each patch.
         kl_warmup: Fraction of the run over which that weight rises from 0.
         usage_weight: Weight of the KL term of the batch, constant over the
@@ -79,6 +84,7 @@ class DVAE(BaseModel):
         hidden_channels: Sequence[int] | None = None,
         num_res_blocks: int = 0,
         overlap: bool = True,
+        he_init: bool = False,
         kl_weight: float = 0.02,
         kl_warmup: float = 0.2,
         usage_weight: float = 0.02,
@@ -107,7 +113,7 @@ class DVAE(BaseModel):
         self.temperatures = (temperature_start, temperature_end)
         self.weights_info: dict[str, str] | None = None
         self.encoder = make_encoder(
-            in_channels, widths, num_res_blocks, overlap
+            in_channels, widths, num_res_blocks, overlap, he_init
         )
         self.to_logits = nn.Conv2d(widths[-1], vocab_size, 1)
         self.codebook = nn.Embedding(vocab_size, widths[-1])

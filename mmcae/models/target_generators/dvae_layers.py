@@ -156,6 +156,7 @@ def make_encoder(
     widths: Sequence[int],
     num_res_blocks: int,
     overlap: bool = True,
+    he_init: bool = False,
 ) -> nn.Sequential:
     """Build the encoder: one strided convolution for each stage.
 
@@ -167,6 +168,8 @@ def make_encoder(
         num_res_blocks: Residual blocks after the last stage.
         overlap: Whether kernels overlap, so that a feature depends on pixels
             beyond its own patch.
+        he_init: Whether the weights are drawn so that features have the size
+            of the pixels, instead of PyTorch's smaller default.
 
     Returns:
         Layers that map ``(B, C, H, W)`` to
@@ -175,10 +178,11 @@ def make_encoder(
     kernel, padding = (4, 1) if overlap else (2, 0)
     layers: list[nn.Module] = []
     for before, width in zip((in_channels, *widths), widths, strict=False):
-        layers += [
-            nn.Conv2d(before, width, kernel, 2, padding),
-            nn.ReLU(inplace=True),
-        ]
+        conv = nn.Conv2d(before, width, kernel, 2, padding)
+        if he_init:
+            nn.init.kaiming_normal_(conv.weight, nonlinearity='relu')
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        layers += [conv, nn.ReLU(inplace=True)]
     layers += [ResidualBlock(widths[-1]) for _ in range(num_res_blocks)]
     return nn.Sequential(*layers)
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.dataset import default_collate
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
@@ -271,3 +272,32 @@ def test_overlap__without_it_a_token_depends_on_its_own_patch_only():
         assert difference[0, 0] > 1e-4
         difference[0, 0] = 0.0
         assert bool(difference.max() < 1e-6) is others_equal
+
+
+def smooth_images(number=16):
+    """Images that change slowly, as most of a photograph does."""
+    coarse = torch.rand(number, 3, 3, 3)
+    return F.interpolate(coarse, (32, 32), mode='bilinear')
+
+
+@pytest.mark.parametrize('he_init', [False, True])
+def test_he_init__first_logits_are_larger_than_the_noise(he_init):
+    torch.manual_seed(0)
+    model = DVAE(128, overlap=False, he_init=he_init)
+    logits = model(smooth_images())
+    gumbel_std = math.pi / 6**0.5
+    assert (logits.std(1).mean() > gumbel_std) == he_init
+
+
+def test_he_init__codebook_does_not_collapse_on_smooth_images():
+    torch.manual_seed(1)
+    model = DVAE(64, overlap=False, he_init=True, pixel_std=0.2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for step in range(80):
+        model.set_progress(step / 80)
+        losses = model.loss(smooth_images())
+        loss = sum(losses[f'loss_{n}'] for n in ('recon', 'kl', 'usage'))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses['perplexity'] > 8

@@ -60,4 +60,4 @@ def test_configs__read_the_folders_that_the_docs_make():
         else:
             assert {str(Path(root).parent)} == told['']
         count += 1
-    assert count == 5
+    assert count == 6
