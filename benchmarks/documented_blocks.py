@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from documented_runs import RECORD, REPO
+from own_folders import FOLDERS
 
 sys.path.insert(0, str(REPO / 'demo'))
 from report import gains, table_rows
@@ -32,6 +33,7 @@ PAGES = (
     'docs/transfer.md',
     'configs/tokenizer/README.md',
 )
+FIRST_STEPS = REPO / 'docs' / 'first_steps.json'
 BLOCK = re.compile(
     r'(<!-- documented: (\w+) -->\n)(.*?)(<!-- end -->)', re.DOTALL
 )
@@ -195,6 +197,56 @@ def variation(records: list[dict]) -> str:
     return table(*rows)
 
 
+def first_steps(records: list[dict]) -> str:
+    """What an installed mmcae does with six folders, and how long it takes."""
+    made = json.loads(FIRST_STEPS.read_text())
+    steps = made['steps']
+    pages = [['README', 'seconds', 'of them computing']]
+    for name, words in (
+        ('help', '`mmcae --help`'),
+        ('reconstruct', '`mmcae reconstruct` of one image'),
+        ('readme_python_0', 'the Python example'),
+    ):
+        step = steps[name]
+        pages.append([words, f'{step["wall"]:.1f}', f'{step["cpu"]:.1f}'])
+    folders = [['folder', 'images', 'model', 'seconds', 'memory']]
+    for name, found in made['folders'].items():
+        step = steps[f'{name}_pretrain']
+        ended = f'{step["wall"]:.0f}' if step['status'] == 0 else 'failed'
+        folders.append(
+            [
+                FOLDERS[name]
+                .__doc__.splitlines()[0]
+                .strip('.')
+                .replace('``', '`'),
+                found['images'].partition(' (')[0],
+                re.sub(r' \(.*?\)|, half of.*', '', found['plan']),
+                ended,
+                f'{step["memory"] / 1e9:.1f} GB',
+            ]
+        )
+    exports = [['exported to', 'largest difference of an output']]
+    exports += [[form, value] for form, value in made['exports'].items()]
+    packages = ', '.join(
+        f'{k} {v}' for k, v in made['machine']['packages'].items()
+    )
+    stated = (
+        f'{made["machine"]["processor"]}, {made["machine"]["cores"]} cores '
+        f'beside other work, Python {made["machine"]["python"]}, {packages}. '
+        f'Each pretraining got `--time {made["time"]}`.'
+    )
+    probe = made['probe'].strip()
+    return '\n\n'.join(
+        [
+            table(*pages),
+            table(*folders),
+            table(*exports),
+            f'```text\n{probe}\n```',
+            textwrap.fill(stated, 79, break_on_hyphens=False),
+        ]
+    )
+
+
 BLOCKS: dict[str, Callable[[list[dict]], str]] = {
     block.__name__: block
     for block in (
@@ -208,6 +260,7 @@ BLOCKS: dict[str, Callable[[list[dict]], str]] = {
         segmentation,
         detection,
         variation,
+        first_steps,
     )
 }
 
