@@ -240,7 +240,7 @@ def main(args: argparse.Namespace) -> None:
 def _print_means(results: list) -> None:
     """Print the means over all rows."""
     count = len(results)
-    words = [f'{count} reconstructions']
+    words = [f'{count} reconstruction{"s" if count != 1 else ""}']
     right = [r.token_accuracy for r in results if r.token_accuracy is not None]
     if right:
         words.append(f'token accuracy {sum(right) / len(right):.3f}')

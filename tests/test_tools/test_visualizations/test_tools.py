@@ -92,7 +92,7 @@ def test_reconstruct__leaves_unreadable_files_out(run, place, capsys):
     (place / 'mixed' / 'bad.png').write_text('text')
     run('reconstruct', 'mixed', '--out', 'out/x.jpg')
     out = capsys.readouterr().out
-    assert '1 reconstructions' in out
+    assert '1 reconstruction,' in out
     assert 'left out: mixed/bad.png' in out
     assert size(place / 'out/x.jpg')
 
