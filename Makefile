@@ -83,7 +83,9 @@ install: $(STAMP_OPS)
 demo: $(STAMP_BASE)
 	$(BIN)/python demo/run_demo.py
 
-# One thread: small tensors are faster so, and sums keep one order.
+# A worker for each core, each with one thread: small tensors are faster so,
+# and sums keep one order. A file stays in one worker, with what its tests share.
+test test-slow lanes lanes-core: export PYTEST_ADDOPTS ?= -n auto --maxprocesses 8 --dist loadfile
 test test-slow: export OMP_NUM_THREADS ?= 1
 test: $(STAMP_OPS)
 	$(BIN)/python -m pytest

@@ -26,6 +26,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -200,23 +201,24 @@ class Study:
             self.work / where.target / f'{name}.txt' for name in cell.lists()
         )
         # A process of its own for each cell: mmengine keeps loggers and other
-        # things of a run. A fork does not import everything again.
-        with multiprocessing.get_context('fork').Pool(1) as pool:
-            found = pool.apply(
+        # things of a run. Not forked: a fork of a process with threads can
+        # wait forever. Not multiprocessing.Pool: it waits forever for a
+        # process that was killed.
+        spawn = multiprocessing.get_context('spawn')
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            found = pool.submit(
                 in_child,
-                (
-                    done.with_name('console.log'),
-                    where.config,
-                    options(cell, self.work, epochs),
-                    done.parent / 'run',
-                    cell.arm in TRAINED,
-                    lists,
-                    args.probe_steps,
-                    # One training stands for a setting, so its probe is
-                    # measured three times.
-                    3 if cell.split == 'val' else 1,
-                ),
-            )
+                done.with_name('console.log'),
+                where.config,
+                options(cell, self.work, epochs),
+                done.parent / 'run',
+                cell.arm in TRAINED,
+                lists,
+                args.probe_steps,
+                # One training stands for a setting, so its probe is
+                # measured three times.
+                3 if cell.split == 'val' else 1,
+            ).result()
         result = {**asdict(cell), **found}
         with atomic_write(done) as file:
             file.write(json.dumps(result).encode())

@@ -87,6 +87,7 @@ def test_run_here__an_error_is_recorded_with_its_traceback(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_run_apart__a_check_that_hangs_is_stopped_and_keeps_its_rows(tmp_path):
     result = run_child(tmp_path / 'x.json', 'time.sleep(600)', seconds=20)
     assert result['status'] == 'failed'

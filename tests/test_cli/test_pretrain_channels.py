@@ -91,7 +91,12 @@ def sixteen_channels(root):
 @pytest.mark.parametrize(
     ('make', 'channels', 'shown'),
     [
-        (four_channels, 4, 'channels 1, 2 and 3 of 4 as red, green and blue'),
+        pytest.param(
+            four_channels,
+            4,
+            'channels 1, 2 and 3 of 4 as red, green and blue',
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             gray_16_bits,
             1,

@@ -8,12 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import toy_project
 from PIL import Image
 from safetensors import safe_open
 from sklearn.datasets import load_digits
 
 TOOLS = Path(__file__).parents[2] / 'tools'
 CONFIG = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
+
+
+@pytest.fixture
+def run_here(monkeypatch, capfd):
+    """Run a tool inside this process, because imports take seconds."""
+
+    def run_tool(tool, *args, cwd):
+        status = toy_project.run_script(TOOLS / tool, args, cwd, monkeypatch)
+        return subprocess.CompletedProcess(tool, status, *capfd.readouterr())
+
+    return run_tool
 
 
 def run(tool, *args, cwd):
@@ -70,8 +82,8 @@ def test_extract_and_knn__from_a_folder_to_an_accuracy(folders):
     assert all(float(share) > 30 for _, share in shares)  # chance is 10 %
 
 
-def test_extract__mistakes_give_a_one_line_message(folders):
-    result = run(
+def test_extract__mistakes_give_a_one_line_message(folders, run_here):
+    result = run_here(
         'extract_features.py',
         CONFIG,
         'nowhere.pth',
@@ -82,7 +94,7 @@ def test_extract__mistakes_give_a_one_line_message(folders):
     assert result.returncode == 2
     assert 'there is no checkpoint nowhere.pth' in result.stderr
     assert 'Traceback' not in result.stderr
-    result = run(
+    result = run_here(
         'extract_features.py', CONFIG, 'random', 'train', 'x.txt', cwd=folders
     )
     assert result.returncode == 2
@@ -103,8 +115,8 @@ def broken(tmp_path):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_extract__leaves_unreadable_images_out(broken, workers):
-    result = run(
+def test_extract__leaves_unreadable_images_out(broken, workers, run_here):
+    result = run_here(
         'extract_features.py',
         CONFIG,
         'random',
@@ -126,14 +138,14 @@ def test_extract__leaves_unreadable_images_out(broken, workers):
         kept = [0, 1, 2, 4, 5, 6, 8, 9]
         assert list(file['paths']) == [f'{n}.png' for n in kept]
     # Without labels, there is nothing to classify by neighbors.
-    result = run('knn.py', 'x.npz', 'x.npz', cwd=broken)
+    result = run_here('knn.py', 'x.npz', 'x.npz', cwd=broken)
     assert result.returncode == 2
     assert result.stderr.startswith('error: x.npz has no labels: ')
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_extract__too_many_unreadable_images_stop_it(broken):
-    result = run(
+def test_extract__too_many_unreadable_images_stop_it(broken, run_here):
+    result = run_here(
         'extract_features.py',
         CONFIG,
         'random',

@@ -54,6 +54,7 @@ def train(folder, config, *options):
     return folder / 'work_dirs' / config.stem / 'epoch_1.pth'
 
 
+@pytest.mark.slow
 def test_train__tokenizer_then_cae_then_probe_by_inheritance(photos, tmp_path):
     folders = [tmp_path / name for name in ('tokenizer', 'cae', 'probe')]
     for folder in folders:

@@ -315,6 +315,7 @@ def newest_epoch(folder) -> int:
     return int(found[0].stem.removeprefix('epoch_')) if found else 0
 
 
+@pytest.mark.slow
 def test_kills__never_lose_the_run(tmp_path):
     """Few kills; `benchmarks/reliability.py` does hundreds."""
     code = KILLED.format(paths=sys.path)

@@ -88,6 +88,7 @@ def test_training__resumes_with_the_store(photos, tmp_path, tokenizer_calls):
     assert tokenizer_calls == [4, 4, 3] * 6  # plain, two epochs, the third
 
 
+@pytest.mark.slow
 def test_training__with_dalle_and_a_pool(photos, tmp_path):
     def run(name, **options):
         cfg = config(

@@ -35,6 +35,7 @@ def tool():
         return runpy.run_path(str(TOOL))
 
 
+@pytest.mark.slow
 def test_metafiles__numbers_are_as_counted(tool):
     for path in tool['metafiles']():
         assert tool['correct_metafile'](path, write=False) == []
