@@ -7,7 +7,6 @@ in it may only name a class that is registered already: mmengine's registry
 would import and call any function of any module.
 """
 
-import ast
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,13 +14,16 @@ from mmengine import registry as mmengine_registry
 from mmengine.config import Config
 from mmpretrain import registry as mmpretrain_registry
 
+from mmcae.checkpoint.config_literals import (
+    MAX_TEXT,
+    PARSE_ERRORS,
+    literal_config,
+)
 from mmcae.checkpoint.errors import UnreadableCheckpointError
 from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import DATASETS, MODELS, TRANSFORMS
 
-# A config of this package has about 5,000 characters.
-_MAX_TEXT = 1 << 20
 _SCOPES = ('mmcae', 'mmpretrain', 'mmengine')
 _REGISTRIES = (
     *(MODELS, DATASETS, TRANSFORMS),
@@ -53,11 +55,11 @@ def recorded_config(
     text = meta_of(checkpoint).get('cfg')
     if not isinstance(text, str) or not text.strip():
         return None
-    if len(text) > _MAX_TEXT:
+    if len(text) > MAX_TEXT:
         raise _fault(name, f'is too long ({len(text):,} characters)')
     try:
-        values = dict(_assignments(ast.parse(text)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        values = literal_config(text)
+    except PARSE_ERRORS as error:
         raise _fault(name, f'is not made of literals ({error})') from None
     if not isinstance(values.get('model'), dict):
         return None
@@ -84,33 +86,6 @@ def check_types(part: Any, name: str) -> None:
                 f'builds {printable(kind)}, which is not a class of mmcae or '
                 'mmpretrain',
             )
-
-
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, Any]]:
-    for statement in tree.body:
-        if not isinstance(statement, ast.Assign) or not isinstance(
-            statement.targets[0], ast.Name
-        ):
-            raise ValueError(f'line {statement.lineno}')
-        yield statement.targets[0].id, _value(statement.value)
-
-
-def _value(node: ast.expr) -> Any:
-    """Evaluate a literal; ``dict(...)`` counts as one."""
-    if isinstance(node, ast.Call):
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        names = [item.arg for item in node.keywords]
-        if not is_dict or node.args or None in names:
-            raise ValueError(f'line {node.lineno}')
-        return {str(k.arg): _value(k.value) for k in node.keywords}
-    if isinstance(node, ast.Dict):
-        keys = [ast.literal_eval(key) for key in node.keys if key]
-        return dict(zip(keys, map(_value, node.values), strict=True))
-    if isinstance(node, ast.List):
-        return [_value(item) for item in node.elts]
-    if isinstance(node, ast.Tuple):
-        return tuple(_value(item) for item in node.elts)
-    return ast.literal_eval(node)
 
 
 def _types(value: Any) -> Iterator[Any]:

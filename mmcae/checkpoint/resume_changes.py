@@ -129,6 +129,8 @@ def differences(
         new: The same part of another one.
         path: Its dotted path.
     """
+    # Command lines make lists of what a config writes as tuples.
+    old, new = (list(v) if isinstance(v, tuple) else v for v in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             yield from differences(old.get(key), new.get(key), f'{path}.{key}')

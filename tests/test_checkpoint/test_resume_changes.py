@@ -154,3 +154,8 @@ def test_differences__of_dicts_and_lists():
         ('x.d', [1, 2], [1]),
         ('x.e', None, 5),
     ]
+
+
+def test_differences__tuples_and_lists_are_equal():
+    old, new = dict(betas=(0.9, 0.95), x=(1,)), dict(betas=[0.9, 0.95], x=[2])
+    assert list(differences(old, new, 'k')) == [('k.x', [1], [2])]
