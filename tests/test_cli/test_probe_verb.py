@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mmcae.apis.folder_features import FolderFeatures
-from mmcae.cli.probe import config_beside, find_parts, probe_rows
+from mmcae.apis.folder_probe import probe_rows
+from mmcae.cli.probe import config_beside, find_parts
 from mmcae_command import main
 
 CONFIG = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
@@ -55,7 +56,7 @@ def test_rows__noise_is_near_chance():
 
 def test_rows__the_attentive_probe_finds_one_patch(monkeypatch):
     """The class is in one of nine tokens; their mean hides it."""
-    monkeypatch.setattr('mmcae.cli.probe.SPLITS', 2)
+    monkeypatch.setattr('mmcae.apis.folder_probe.SPLITS', 2)
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 2
     tokens = rng.normal(size=(60, 9, 32)).astype(np.float16)
@@ -92,17 +93,17 @@ def test_attentive__the_rate_is_chosen_without_the_test_images(monkeypatch):
 def test_tokens__that_would_fill_the_disk_are_left_out(tmp_path, monkeypatch):
     import torch
 
-    from mmcae.cli import probe
+    from mmcae.evaluation import token_file
 
     tokens = torch.ones(2, 5, 8)
-    kept = probe.TokenFile(tmp_path / 'a')
+    kept = token_file.TokenFile(tmp_path / 'a')
     kept.expect(2, tokens)
     kept.append(tokens)
     kept.append(2 * tokens)
     assert kept.array().shape == (4, 5, 8)
     assert kept.array()[3, 0, 0] == 2
-    monkeypatch.setattr(probe, 'DISK_SHARE', 1e-30)
-    left = probe.TokenFile(tmp_path / 'b')
+    monkeypatch.setattr(token_file, 'DISK_SHARE', 1e-30)
+    left = token_file.TokenFile(tmp_path / 'b')
     left.expect(2, tokens)
     left.append(tokens)
     assert left.array() is None
