@@ -13,7 +13,8 @@ from mmcae.checkpoint.printable import printable
 from mmcae.version import __version__
 from mmcae.visualization.charts import Area
 from mmcae.visualization.report_page import Page, report_page
-from mmcae.zoo.loss_bands import Band, curve_settings, find_band
+from mmcae.zoo.band_settings import curve_settings
+from mmcae.zoo.loss_bands import Band, find_band
 
 #: Captions of pictures that hooks draw into a work dir.
 _CAPTIONS = {'reconstructions.png': 'Predictions over time'}

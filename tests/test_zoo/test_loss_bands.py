@@ -6,13 +6,12 @@ import pytest
 
 from mmcae.config.overrides import load_config
 from mmcae.config.search_path import find_config
+from mmcae.zoo.band_making import make_band
+from mmcae.zoo.band_settings import curve_settings, digest_of
 from mmcae.zoo.loss_bands import (
     LEAST_MARGIN,
     Band,
-    curve_settings,
-    digest_of,
     find_band,
-    make_band,
     packaged_bands,
     read_band,
     read_bands,

@@ -29,13 +29,9 @@ from mmengine.runner import Runner
 from mmcae.apis.run_folder import RunFolder, read_run
 from mmcae.engine.band_causes import Inputs, look_at
 from mmcae.registry import MODELS
-from mmcae.zoo.loss_bands import (
-    LEAST_MARGIN,
-    WINDOW,
-    curve_settings,
-    digest_of,
-    make_band,
-)
+from mmcae.zoo.band_making import make_band
+from mmcae.zoo.band_settings import curve_settings, digest_of
+from mmcae.zoo.loss_bands import LEAST_MARGIN, WINDOW
 
 #: Images for the mean and the standard deviation of the inputs.
 _IMAGES = 256

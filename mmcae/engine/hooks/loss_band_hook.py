@@ -8,10 +8,10 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook, LoggerHook
 
 from mmcae.registry import HOOKS
+from mmcae.zoo.band_settings import curve_settings
 from mmcae.zoo.loss_bands import (
     WINDOW,
     Match,
-    curve_settings,
     find_band,
     packaged_bands,
     read_bands,

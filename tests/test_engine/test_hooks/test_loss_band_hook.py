@@ -20,7 +20,8 @@ from mmcae.config.search_path import find_config
 from mmcae.engine.band_causes import Inputs, Seen, find_causes
 from mmcae.engine.hooks.loss_band_hook import LossBandHook
 from mmcae.launch.runner import build_runner
-from mmcae.zoo.loss_bands import Band, Match, curve_settings, digest_of
+from mmcae.zoo.band_settings import curve_settings, digest_of
+from mmcae.zoo.loss_bands import Band, Match
 
 DIGITS = 'cae_tiny-p8_1xb32-coslr-80e_digits-32px'
 TOKENIZER = 'mmcae://dvae_f8-k64_1xb32-13e_digits-32px'
