@@ -1,5 +1,5 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
-"""The errors of the reader, raised at every step from bytes to tensors."""
+"""What can be wrong with a file of weights, from its bytes to its use."""
 
 from mmcae.checkpoint.printable import printable
 
@@ -26,3 +26,7 @@ class UnknownNameError(ValueError):
 
 class CheckpointError(RuntimeError):
     """A run cannot save its checkpoints, or finds none to resume."""
+
+
+class StartError(ValueError):
+    """A file cannot start this pretraining; says why and what to change."""

@@ -3,23 +3,21 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from torch import Tensor
 
 from mmcae.checkpoint.config_literals import config_literals
 from mmcae.checkpoint.download import download_once, split_pin
 from mmcae.checkpoint.encoder_args import HEADS, encoder_args
-from mmcae.checkpoint.foreign_names import SCHEMES
+from mmcae.checkpoint.errors import StartError
 from mmcae.checkpoint.mmengine_loader import removed_if_refused
 from mmcae.checkpoint.normalization import recorded_normalization
-from mmcae.checkpoint.official import from_official, name_rules
+from mmcae.checkpoint.official import from_official
 from mmcae.checkpoint.packaged import (
     is_packaged,
     local_file,
@@ -27,11 +25,10 @@ from mmcae.checkpoint.packaged import (
 )
 from mmcae.checkpoint.printable import printable, printable_names
 from mmcae.checkpoint.reading import read_checkpoint
+from mmcae.checkpoint.start_form import normal_form, refuse_unknown, renamed
 from mmcae.checkpoint.start_table import (
-    ESSENTIAL,
     FAMILIES,
     TREATMENTS,
-    UNUSED,
     Family,
     family_of,
     refused,
@@ -42,10 +39,6 @@ from mmcae.config.search_path import find_config
 WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin')
 _MAX_CONFIG = 1 << 20
 _GELU = ('gelu', None)
-
-
-class StartError(ValueError):
-    """A file cannot start this pretraining; says why and what to change."""
 
 
 @dataclass
@@ -151,9 +144,9 @@ def read_start(
     }
     settings = _settings(path, family)
     _refuse(location, own, settings)
-    state, unknown = _renamed(own, scheme)
-    _refuse_unknown(location, unknown)
-    state, notes = _normal_form(state, location)
+    state, unknown = renamed(own, scheme)
+    refuse_unknown(location, unknown)
+    state, notes = normal_form(state, location)
     heads, why = _num_heads(
         family, state, settings, meta, _part(model, 'backbone'), num_heads
     )
@@ -296,100 +289,6 @@ def _refuse(
             f"{' and '.join(reasons)}, which CAE's encoder cannot express. "
             'Give a plain vision transformer'
         )
-
-
-def _renamed(
-    own: Mapping[str, Tensor], scheme: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename by a scheme; return names that it does not know, too."""
-    rules = name_rules(SCHEMES[scheme])
-    state: dict[str, Tensor] = {}
-    unknown = []
-    for key, value in own.items():
-        if UNUSED.search(key):
-            unknown.append(key)
-            continue
-        for pattern, target in rules:
-            match = pattern.fullmatch(key)
-            if match:
-                state[match.expand(target)] = value
-                break
-        else:
-            unknown.append(key)
-    return state, unknown
-
-
-def _refuse_unknown(location: str, unknown: list[str]) -> None:
-    essential = [
-        key
-        for key in unknown
-        if key.startswith(ESSENTIAL) and not UNUSED.search(key)
-    ]
-    if essential:
-        raise StartError(
-            f'{printable(location, 1000)} cannot start a CAE: its encoder '
-            f'has {len(essential)} tensors that a plain vision transformer '
-            f'does not have ({printable_names(essential, 3)})'
-        )
-
-
-def _normal_form(
-    state: dict[str, Tensor], location: str
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Give all encoders the same tensors; return notes about it, too."""
-    state, notes = dict(state), []
-    blocks = sorted(
-        {m[1] for key in state if (m := re.match(r'(layers\.\d+\.)', key))}
-    )
-    for block in blocks:
-        for key in _unify_attention(state, f'{block}attn.'):
-            if (note := TREATMENTS[key].note) not in notes:
-                notes.append(note)
-    if 'ln1.weight' not in state and 'ln2.weight' in state:
-        for leaf in ('weight', 'bias'):
-            state[f'ln1.{leaf}'] = state.pop(f'ln2.{leaf}')
-        notes.append(TREATMENTS['pooled_norm'].note)
-    # OpenMMLab's pretraining files have a second norm that was not trained.
-    state = {k: v for k, v in state.items() if not k.startswith('ln2.')}
-    table = state.get('pos_embed')
-    if table is not None and table.ndim == 3:
-        patches = table.shape[1] - 1
-        if _is_square(patches + 1) and not _is_square(patches):
-            zero = table.new_zeros(1, 1, table.shape[2])
-            state['pos_embed'] = torch.cat([zero, table], dim=1)
-            notes.append(TREATMENTS['no_class_position'].note)
-    return state, notes
-
-
-def _is_square(number: int) -> bool:
-    return round(number**0.5) ** 2 == number
-
-
-def _unify_attention(state: dict[str, Tensor], attn: str) -> list[str]:
-    """Stack the projections of a block, and keep two biases.
-
-    Returns:
-        Keys of `TREATMENTS`.
-    """
-    done = []
-    parts = [state.pop(f'{attn}{part}.weight', None) for part in 'qkv']
-    if all(part is not None for part in parts):
-        state[f'{attn}qkv.weight'] = torch.cat(parts)  # type: ignore[arg-type]
-    query, key, value = (state.pop(f'{attn}{p}.bias', None) for p in 'qkv')
-    whole = state.pop(f'{attn}qkv.bias', None)
-    if whole is not None:
-        query, key, value = whole.chunk(3)
-    if key is not None:
-        done.append('key_bias')
-    if f'{attn}q_bias' not in state and f'{attn}qkv.weight' in state:
-        zeros = state[f'{attn}qkv.weight'].new_zeros(
-            state[f'{attn}qkv.weight'].shape[1]
-        )
-        if query is None and value is None:
-            done.append('no_bias')
-        state[f'{attn}q_bias'] = zeros if query is None else query
-        state[f'{attn}v_bias'] = zeros if value is None else value
-    return done
 
 
 def _num_heads(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmcae.checkpoint.errors import StartError
 from mmcae.checkpoint.key_summary import summarize_keys
 from mmcae.checkpoint.load_report import (
     LoadReport,
@@ -16,7 +17,7 @@ from mmcae.checkpoint.load_report import (
     summarize_shapes,
 )
 from mmcae.checkpoint.printable import printable
-from mmcae.checkpoint.start_encoder import Start, StartError
+from mmcae.checkpoint.start_encoder import Start
 from mmcae.checkpoint.start_table import TREATMENTS
 
 _TABLE = 'relative_position_bias_table'

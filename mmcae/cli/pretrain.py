@@ -261,7 +261,7 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
 
 def _look_at_start(args: argparse.Namespace) -> Any:
     """Read what `--start` names; None without it."""
-    from mmcae.checkpoint.start_encoder import StartError
+    from mmcae.checkpoint.errors import StartError
     from mmcae.cli.planning.start import look_at_start
     from mmcae.cli.quiet import quiet
     from mmcae.config.overrides import ConfigError

@@ -9,8 +9,9 @@ import torch
 from helpers import foreign_encoders as foreign
 from safetensors.torch import save_file
 
+from mmcae.checkpoint.errors import StartError
 from mmcae.checkpoint.official import to_official
-from mmcae.checkpoint.start_encoder import StartError, read_start
+from mmcae.checkpoint.start_encoder import read_start
 from mmcae.checkpoint.start_from import StartFrom
 from mmcae.checkpoint.start_table import (
     FAMILIES,

@@ -15,7 +15,8 @@ from mmengine.visualization import Visualizer
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from mmcae.checkpoint.start_encoder import StartError, read_start
+from mmcae.checkpoint.errors import StartError
+from mmcae.checkpoint.start_encoder import read_start
 from mmcae.cli.planning import measure as measure_module
 from mmcae.cli.planning import plan as plan_module
 from mmcae.cli.planning import start as start_module
