@@ -223,13 +223,10 @@ def _make_plan(args: argparse.Namespace, folder: Any, out: Path) -> Any:
     import tempfile
 
     from mmcae.cli.planning import text
+    from mmcae.cli.planning.choices import choose, smaller_batch
+    from mmcae.cli.planning.length import set_length
     from mmcae.cli.planning.machine import look_at_machine
-    from mmcae.cli.planning.plan import (
-        Request,
-        choose,
-        set_length,
-        smaller_batch,
-    )
+    from mmcae.cli.planning.plan import Request
 
     machine = look_at_machine(out)
     asked = _asked(args)

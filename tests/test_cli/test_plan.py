@@ -6,17 +6,16 @@ from dataclasses import replace
 import pytest
 
 from mmcae.cli import pretrain
-from mmcae.cli.planning.folder import Folder
-from mmcae.cli.planning.machine import GPU, Machine
-from mmcae.cli.planning.plan import (
-    SIZES,
-    PlanError,
-    Request,
+from mmcae.cli.planning.choices import (
     choose,
-    set_length,
     smaller_batch,
     total_batch,
 )
+from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.length import set_length
+from mmcae.cli.planning.machine import GPU, Machine
+from mmcae.cli.planning.plan import PlanError, Request
+from mmcae.cli.planning.sizes import SIZES
 from mmcae.cli.planning.text import verdict
 from mmcae.utils.durations import duration_text, parse_duration
 

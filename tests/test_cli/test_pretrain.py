@@ -12,13 +12,16 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 from PIL import Image
 
+from mmcae.cli.planning import length
 from mmcae.cli.planning import measure as measure_module
-from mmcae.cli.planning import plan as plan_module
+from mmcae.cli.planning.choices import choose
 from mmcae.cli.planning.configs import set_variables, write_configs
 from mmcae.cli.planning.folder import look_at_folder
+from mmcae.cli.planning.length import set_length
 from mmcae.cli.planning.machine import GPU, Machine
-from mmcae.cli.planning.plan import Request, choose, set_length
+from mmcae.cli.planning.plan import Request
 from mmcae.cli.planning.progress import StageHook
+from mmcae.cli.planning.sizes import SIZES
 from mmcae.cli.pretrain import name_of
 from mmcae.config.overrides import load_config
 from mmcae_command import main
@@ -29,7 +32,7 @@ GB = 10**9
 @pytest.fixture(autouse=True)
 def _short_runs(monkeypatch, tmp_path):
     """Two epochs of two steps, and an empty current folder."""
-    monkeypatch.setattr(plan_module, '_usual_epochs', lambda *args: 2)
+    monkeypatch.setattr(length, '_usual_epochs', lambda *args: 2)
     monkeypatch.setattr(measure_module, 'MOST_STEPS', 1)
     monkeypatch.chdir(tmp_path)
     # mmengine names its singletons by the second.
@@ -217,7 +220,7 @@ def test_configs__of_every_size_and_target_can_be_built(photos, subtests):
 
     folder = look_at_folder(photos)
     server = Machine(64, 512 * GB, (GPU('x', 80 * GB, 79 * GB),), 1000 * GB)
-    for size in plan_module.SIZES:
+    for size in SIZES:
         for target in ('dvae', 'dalle'):
             request = Request(size, None, target)
             plan = set_length(choose(folder, server, request), request)
@@ -233,7 +236,7 @@ def test_configs__of_every_size_and_target_can_be_built(photos, subtests):
                     torch.device('meta'),
                 ):
                     model = MODELS.build(cfg.model)
-                width = plan_module.SIZES[size].width
+                width = SIZES[size].width
                 assert model.backbone.embed_dims == width
                 second = cfg.train_pipeline[2].second_size
                 assert second == 8 * plan.grid

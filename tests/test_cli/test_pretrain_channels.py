@@ -10,11 +10,12 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from mmcae.cli.planning import length
 from mmcae.cli.planning import measure as measure_module
-from mmcae.cli.planning import plan as plan_module
+from mmcae.cli.planning.choices import choose
 from mmcae.cli.planning.folder import common_kind, look_at_folder
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import PlanError, Request, choose
+from mmcae.cli.planning.plan import PlanError, Request
 from mmcae.config.overrides import load_config
 from mmcae.datasets.channel_statistics import measure_channels
 from mmcae_command import main
@@ -25,7 +26,7 @@ MACHINE = Machine(cores=2, memory=10**10, disk=10**11)
 @pytest.fixture(autouse=True)
 def _short_runs(monkeypatch, tmp_path):
     """Two epochs of two steps, and an empty current folder."""
-    monkeypatch.setattr(plan_module, '_usual_epochs', lambda *args: 2)
+    monkeypatch.setattr(length, '_usual_epochs', lambda *args: 2)
     monkeypatch.setattr(measure_module, 'MOST_STEPS', 1)
     monkeypatch.chdir(tmp_path)
 

@@ -17,14 +17,17 @@ from PIL import Image
 
 from mmcae.checkpoint.errors import StartError
 from mmcae.checkpoint.start_encoder import read_start
+from mmcae.cli.planning import length
 from mmcae.cli.planning import measure as measure_module
-from mmcae.cli.planning import plan as plan_module
 from mmcae.cli.planning import start as start_module
 from mmcae.cli.planning.adaptation import ADAPTATION
+from mmcae.cli.planning.choices import choose, size_of
 from mmcae.cli.planning.configs import write_configs, write_finetuning
 from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.length import set_length
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import PlanError, Request, choose, set_length
+from mmcae.cli.planning.plan import PlanError, Request
+from mmcae.cli.planning.sizes import SIZES
 from mmcae.cli.planning.start import (
     EXAMPLE,
     look_at_start,
@@ -179,13 +182,13 @@ def test_start__sizes(subtests):
         with subtests.test(size=size):
             other = replace(start, arch=arch, neck=None)
             assert template_of(other) == size
-            spec = plan_module.size_of(size, other)
-            usual = plan_module.SIZES[size]
+            spec = size_of(size, other)
+            usual = SIZES[size]
             assert (spec.width, spec.num_heads) == (width, width // 32)
             assert spec.fixed_memory < 1.1 * usual.fixed_memory
     # The width is the encoder's, also where the neck has another one.
     narrow = replace(start, neck={**start.neck, 'embed_dims': 32})
-    assert plan_module.size_of('tiny', narrow).width == 64
+    assert size_of('tiny', narrow).width == 64
 
 
 def test_start__few_images_are_told_of_it():
@@ -220,7 +223,7 @@ def test_start__mistakes_are_one_sentence(tmp_path):
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """Sixteen pictures, and runs of two epochs."""
-    monkeypatch.setattr(plan_module, '_usual_epochs', lambda *args: 2)
+    monkeypatch.setattr(length, '_usual_epochs', lambda *args: 2)
     monkeypatch.setattr(measure_module, 'MOST_STEPS', 1)
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'photos'

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mmcae.cli.copy_config import with_package_bases
+from mmcae.cli.planning.choices import size_of
 from mmcae.cli.planning.config_text import written
 from mmcae.cli.planning.folder import Folder
-from mmcae.cli.planning.plan import Plan, Stage, size_of
+from mmcae.cli.planning.plan import Plan, Stage
 from mmcae.cli.planning.start import (
     encoder_lines,
     start_lines,

@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mmcae.checkpoint.encoder_settings import EncoderSettings
+from mmcae.cli.planning.choices import choose_workers
 from mmcae.cli.planning.configs import encoder_values, filled
 from mmcae.cli.planning.folder import Folder
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import (
-    SIZES,
-    PlanError,
-    Stage,
-    choose_workers,
-    duration_text,
-)
+from mmcae.cli.planning.plan import PlanError, Stage
+from mmcae.cli.planning.sizes import SIZES
+from mmcae.utils.durations import duration_text
 
 #: Share of the images that is held out if the folder has no ``val``.
 VAL_SHARE = 0.2

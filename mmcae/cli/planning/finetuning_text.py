@@ -11,7 +11,7 @@ from mmcae.checkpoint.encoder_settings import EncoderSettings
 from mmcae.cli.planning import text
 from mmcae.cli.planning.finetuning import Finetuning, LabeledImages
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import duration_text
+from mmcae.utils.durations import duration_text
 
 
 def describe(

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
+from mmcae.cli.planning.choices import size_of
 from mmcae.cli.planning.folder import Folder, kind_text
 from mmcae.cli.planning.machine import Machine
-from mmcae.cli.planning.plan import Plan, Request, Stage, size_of
+from mmcae.cli.planning.plan import Plan, Request, Stage
 from mmcae.utils.durations import duration_text
 
 _LABEL, _WIDTH = 11, 79
