@@ -1,7 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Make of an image what the model of a checkpoint reads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcae.apis.image_input import ImageLike, read_image
 from mmcae.apis.loading import LoadedModel
+from mmcae.config.pipelines import training_transform
 from mmcae.datasets.transforms.resize import crop, resize, to_pair
 
 FITS = ('crop', 'stretch')
@@ -110,7 +111,7 @@ def view_maker(
             f'size, {patch[0]}x{patch[1]}'
         )
     grid = (wanted[0] // patch[0], wanted[1] // patch[1])
-    resized = _training_transform(loaded.config, 'TwoView')
+    resized = training_transform(loaded.config, 'TwoView')
     if fit is None:
         whole = 'TwoViewResize' in str(resized.get('type'))
         fit = 'stretch' if whole else 'crop'
@@ -144,7 +145,7 @@ def loading_settings(
     Returns:
         ``channels`` and ``value_range``, as for `mmcae.LoadImage`.
     """
-    found = _training_transform(config, 'LoadImage')
+    found = training_transform(config, 'LoadImage')
     return dict(
         channels=channels, value_range=found.get('value_range') or None
     )
@@ -216,28 +217,3 @@ def prepare(
 
 def _as_loaded(view: np.ndarray) -> np.ndarray:
     return view[..., ::-1] if view.shape[-1] == 3 else view
-
-
-def _training_transform(
-    config: Mapping[str, Any], name: str
-) -> Mapping[str, Any]:
-    """The transform of the training pipeline whose type contains a name."""
-    loader = config.get('train_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    for part in _pipelines(dataset):
-        for transform in part:
-            if name in str(transform.get('type')):
-                return transform
-    return {}
-
-
-def _pipelines(dataset: Any) -> Iterator[Any]:
-    """The pipelines of a dataset and of those that it wraps."""
-    if isinstance(dataset, list | tuple):
-        for item in dataset:
-            yield from _pipelines(item)
-    elif isinstance(dataset, Mapping):
-        if dataset.get('pipeline'):
-            yield dataset['pipeline']
-        yield from _pipelines(dataset.get('dataset'))
-        yield from _pipelines(dataset.get('datasets'))

@@ -23,6 +23,7 @@ from mmcae.checkpoint.official import convert_if_official
 from mmcae.checkpoint.packaged import local_file
 from mmcae.checkpoint.reading import read_checkpoint
 from mmcae.checkpoint.weights import meta_of, weights_of
+from mmcae.config.pipelines import training_transform
 from mmcae.config.search_path import list_configs
 
 
@@ -42,6 +43,9 @@ class EncoderSettings:
         std: Their standard deviation.
         is_recorded: Whether the checkpoint says the normalization; otherwise
             it is ImageNet's.
+        channels: Channels of its images.
+        value_range: Pixel values that became 0 and 255, see
+            `mmcae.LoadImage`; None for 8 bits.
     """
 
     width: int
@@ -54,6 +58,8 @@ class EncoderSettings:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     is_recorded: bool = True
+    channels: int = 3
+    value_range: Any = None
 
     @property
     def arch(self) -> dict[str, int]:
@@ -95,7 +101,9 @@ USUAL = {
 
 
 def encoder_settings(
-    checkpoint: str | os.PathLike, otherwise: str | None = None
+    checkpoint: str | os.PathLike,
+    otherwise: str | None = None,
+    any_channels: bool = False,
 ) -> EncoderSettings:
     """Read the sizes and the normalization of a checkpoint's encoder.
 
@@ -104,11 +112,12 @@ def encoder_settings(
         otherwise: Which of `USUAL` to return if there is no such file. A
             packaged config is also read before its checkpoint is named; the
             training reports a missing file later, when it loads the weights.
+        any_channels: Whether the caller can use other images than RGB.
 
     Raises:
         FileNotFoundError: If there is no such file, and no ``otherwise``.
-        ValueError: If it has no CAE encoder, or one for images that are not
-            RGB.
+        ValueError: If it has no CAE encoder, or one for images that the
+            caller cannot use, or does not say how these are normalized.
     """
     try:
         path = local_file(checkpoint)
@@ -121,15 +130,21 @@ def encoder_settings(
         key.removeprefix('module.'): value
         for key, value in weights_of(content).items()
     }
-    recorded = _recorded_backbone(meta_of(content))
+    config = _recorded_config(meta_of(content))
+    recorded = _backbone(config)
     args = encoder_args(tensors, _num_heads(recorded))
-    if args['in_channels'] != 3:
+    channels = args['in_channels']
+    if channels != 3 and not any_channels:
         raise ValueError(
-            f'the encoder in {checkpoint} reads {args["in_channels"]} '
-            'channels; this command and the configs for own data read RGB '
-            'images'
+            f'the encoder in {checkpoint} reads {channels} channels; the '
+            'configs of segmentation and detection read RGB images'
         )
-    found = recorded_normalization(content)
+    found = recorded_normalization(content, channels)
+    if channels != 3 and found is None:
+        raise ValueError(
+            f'{checkpoint} does not say how its {channels} channels are '
+            'normalized: give the checkpoint of the pretraining'
+        )
     normalization = found or IMAGENET
     scale = recorded.get('layer_scale_init_value')
     if not isinstance(scale, int | float) or not scale:
@@ -145,11 +160,13 @@ def encoder_settings(
         mean=_in_bytes(normalization['mean']),
         std=_in_bytes(normalization['std']),
         is_recorded=found is not None,
+        channels=channels,
+        value_range=training_transform(config, 'LoadImage').get('value_range'),
     )
 
 
-def _recorded_backbone(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The encoder's config: the recorded one, or that of a named recipe."""
+def _recorded_config(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the training: the recorded, or that of a named recipe."""
     config: Mapping[str, Any] = config_literals(meta.get('cfg'))
     recipe = meta.get('recipe')
     if not config and isinstance(recipe, str):
@@ -157,6 +174,11 @@ def _recorded_backbone(meta: Mapping[str, Any]) -> Mapping[str, Any]:
         packaged = {path.stem: path for path in list_configs()}
         path = packaged.get(Path(recipe).stem)
         config = Config.fromfile(path) if path else {}
+    return config
+
+
+def _backbone(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The encoder in a config; empty if there is none."""
     model = config.get('model')
     part = model.get('backbone') if isinstance(model, Mapping) else None
     return part if isinstance(part, Mapping) else {}

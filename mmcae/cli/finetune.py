@@ -214,8 +214,10 @@ def _make_plan(
     from mmcae.cli.planning.measure import measure
     from mmcae.cli.quiet import quiet
 
-    encoder = encoder_settings(asked['checkpoint'])
-    images = finetuning.find_labeled(folder)
+    encoder = encoder_settings(asked['checkpoint'], any_channels=True)
+    images = finetuning.find_labeled(
+        folder, channels=encoder.channels, value_range=encoder.value_range
+    )
     machine = look_at_machine(out)
     seen = look_at_folder(folder)
     plan = finetuning.choose(encoder, images, seen, machine, not args.no_flip)
@@ -255,6 +257,7 @@ def _train(record: dict[str, Any], out: Path) -> None:
 
     from mmcae.cli.planning.finetuning_text import next_steps
     from mmcae.cli.planning.stage import run_stage
+    from mmcae.config.overrides import load_config
 
     if record['threads']:
         torch.set_num_threads(record['threads'])
@@ -270,7 +273,10 @@ def _train(record: dict[str, Any], out: Path) -> None:
     (out / 'result.json').write_text(
         json.dumps(with_accuracy(found), indent=2)
     )
-    print(next_steps(out, checkpoint, found, time.perf_counter() - start))
+    cfg = load_config(out / 'finetune.py')
+    seconds = time.perf_counter() - start
+    kind = cfg.channels, cfg.value_range
+    print(next_steps(out, checkpoint, found, seconds, *kind))
 
 
 def with_accuracy(found: dict[str, Any]) -> dict[str, Any]:

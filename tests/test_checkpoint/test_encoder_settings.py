@@ -46,15 +46,46 @@ def test_settings__of_no_file(tmp_path):
         encoder_settings(tmp_path / 'x')
 
 
-def test_settings__other_channels_are_refused(tmp_path):
+@pytest.fixture
+def four_channels(tmp_path):
+    """A checkpoint whose encoder reads four channels."""
     path = write_checkpoints(tmp_path)
     content = torch.load(path, weights_only=False)
     name = 'backbone.patch_embed.projection.weight'
     kernel = content['state_dict'][name]
     content['state_dict'][name] = torch.cat([kernel, kernel[:, :1]], dim=1)
+    content['meta']['cfg'] = """
+model = dict(
+    backbone=dict(arch=dict(num_heads=2)),
+    data_preprocessor=dict(mean=[10.0, 20.0, 30.0, 40.0], std=[51.0] * 4))
+train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='mmcae.LoadImage', channels=4, value_range=((0.0, 4095.0), ))]))
+""".replace('[51.0] * 4', '[51.0, 51.0, 51.0, 51.0]')
     torch.save(content, path)
+    return path
+
+
+def test_settings__other_channels_are_refused_where_rgb_is_needed(
+    four_channels,
+):
     with pytest.raises(ValueError, match='reads 4 channels'):
-        encoder_settings(path)
+        encoder_settings(four_channels)
+
+
+def test_settings__of_other_channels(four_channels):
+    found = encoder_settings(four_channels, any_channels=True)
+    assert found.channels == 4
+    assert found.mean == pytest.approx((10.0, 20.0, 30.0, 40.0), abs=1e-3)
+    assert found.std == pytest.approx((51.0,) * 4, abs=1e-3)
+    assert found.value_range == ((0.0, 4095.0),)
+
+
+def test_settings__of_other_channels_need_their_normalization(four_channels):
+    content = torch.load(four_channels, weights_only=False)
+    content['meta']['cfg'] = content['meta']['cfg'].replace('10.0, ', '')
+    torch.save(content, four_channels)
+    with pytest.raises(ValueError, match='how its 4 channels are normalized'):
+        encoder_settings(four_channels, any_channels=True)
 
 
 def test_out_indices__are_the_authors():

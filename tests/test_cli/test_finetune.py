@@ -245,3 +245,23 @@ def test_confusions__are_the_most_frequent():
         'b taken for a (1 of 10)'
     )
     assert confusion_line([[2, 0], [0, 1]], 'ab') == 'none'
+
+
+@pytest.mark.parametrize(
+    ('encoder', 'folder', 'words'),
+    [
+        (dict(channels=4), dict(), '8-bit gray or color, and .* 4 channels'),
+        (dict(), dict(channels=2, depth='uint8'), '2 channels of uint8, and'),
+        (dict(value_range=((0.0, 9.0),)), dict(), '3 channels of more than 8'),
+    ],
+)
+def test_choose__refuses_images_of_another_kind(
+    photos, encoder, folder, words
+):
+    with pytest.raises(PlanError, match=f'{words}.*mmcae pretrain --start'):
+        choose(
+            replace(USUAL['tiny'], **encoder),
+            find_labeled(photos),
+            Folder('x', 20, **folder),
+            MACHINE,
+        )

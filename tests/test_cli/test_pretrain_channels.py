@@ -1,6 +1,8 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """`mmcae pretrain` on images that are not 8-bit RGB, and what follows it."""
 
+import shlex
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from mmengine.visualization import Visualizer
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from mmcae.cli.planning import length
+from mmcae.cli.planning import finetuning, length
 from mmcae.cli.planning import measure as measure_module
 from mmcae.cli.planning.choices import choose
 from mmcae.cli.planning.folder import common_kind, look_at_folder
@@ -28,6 +30,8 @@ def _short_runs(monkeypatch, tmp_path):
     """Two epochs of two steps, and an empty current folder."""
     monkeypatch.setattr(length, '_usual_epochs', lambda *args: 2)
     monkeypatch.setattr(measure_module, 'MOST_STEPS', 1)
+    monkeypatch.setattr(finetuning, '_FEWEST_EPOCHS', 2)
+    monkeypatch.setattr(finetuning, '_MOST_EPOCHS', 2)
     monkeypatch.chdir(tmp_path)
 
 
@@ -140,6 +144,21 @@ def test_pretrain__to_the_end_and_on(make, channels, shown, tmp_path, capsys):
     # Class folders are fine-tuned on with the same channels.
     val = finetune.val_dataloader.dataset
     assert val.pipeline[0].channels == channels
+    assert run('finetune', checkpoint, images, '--out', 'ft') == 0
+    printed = capsys.readouterr().out
+    assert f'{channels} channel{many} of more than 8 bits' in printed
+    assert 'of 4 held-out images' in printed
+    again = load_config('ft/finetune.py')
+    for part in (finetune, again):
+        loading = part.train_dataloader.dataset.pipeline[0]
+        assert loading.channels == channels
+        assert loading.value_range == cfg.value_range
+    shown = again.data_preprocessor
+    assert shown.mean == pytest.approx(cfg.model.data_preprocessor.mean)
+    (code,) = (line for line in printed.splitlines() if 'Inferencer' in line)
+    image = next(path for path in images.rglob('*.*') if path.is_file())
+    exec(shlex.split(code)[2].replace('IMAGE', str(image)), {})
+    assert capsys.readouterr().out.strip().endswith(('class0', 'class1'))
 
 
 def test_pretrain__plan_of_sixteen_channels_takes_a_step(tmp_path, capsys):

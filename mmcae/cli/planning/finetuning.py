@@ -14,7 +14,7 @@ from typing import Any
 from mmcae.checkpoint.encoder_settings import EncoderSettings
 from mmcae.cli.planning.choices import choose_workers
 from mmcae.cli.planning.configs import encoder_values, filled
-from mmcae.cli.planning.folder import Folder
+from mmcae.cli.planning.folder import Folder, kind_text
 from mmcae.cli.planning.machine import Machine
 from mmcae.cli.planning.plan import PlanError, Stage
 from mmcae.cli.planning.sizes import SIZES
@@ -49,13 +49,20 @@ class LabeledImages:
     unreadable: tuple[str, ...] = ()
 
 
-def find_labeled(root: Path, seed: int = 0) -> LabeledImages:
+def find_labeled(
+    root: Path,
+    seed: int = 0,
+    channels: int = 3,
+    value_range: Any = None,
+) -> LabeledImages:
     """Find the images of each class, and hold some out.
 
     Args:
         root: Has train/CLASS and val/CLASS, or CLASS. In the second case a
             fifth of each class is drawn at random.
         seed: Of the draw.
+        channels: Of the images that the encoder reads.
+        value_range: As of `mmcae.LoadImage`.
 
     Raises:
         FileNotFoundError: If there is no folder.
@@ -64,11 +71,14 @@ def find_labeled(root: Path, seed: int = 0) -> LabeledImages:
     """
     if not root.is_dir():
         raise FileNotFoundError(f'there is no folder {root}')
+    from mmcae.datasets.transforms import LoadImage
+
+    loader = LoadImage(channels=channels, value_range=value_range)
     second = next((n for n in _SPLITS if (root / n).is_dir()), None)
     unreadable: list[str] = []
     if (root / 'train').is_dir() and second is not None:
-        found = _by_class(root, 'train', unreadable)
-        held = _by_class(root, second, unreadable)
+        found = _by_class(root, 'train', loader, unreadable)
+        held = _by_class(root, second, loader, unreadable)
         if set(found) != set(held):
             odd = sorted(set(found) ^ set(held))
             raise PlanError(
@@ -76,7 +86,7 @@ def find_labeled(root: Path, seed: int = 0) -> LabeledImages:
                 f'classes; only one has {", ".join(odd[:5])}'
             )
     else:
-        found, held = _by_class(root, '', unreadable), {}
+        found, held = _by_class(root, '', loader, unreadable), {}
     if len(found) < 2:
         raise PlanError(
             f'{root} has {len(found)} subfolders with images, and a '
@@ -96,7 +106,7 @@ def find_labeled(root: Path, seed: int = 0) -> LabeledImages:
 
 
 def _by_class(
-    root: Path, part: str, unreadable: list[str]
+    root: Path, part: str, loader: Any, unreadable: list[str]
 ) -> dict[str, list[str]]:
     from mmcae.datasets.folder_dataset import EXTENSIONS, find_images
 
@@ -107,18 +117,21 @@ def _by_class(
         if len(below.parts) < 2:
             continue  # beside the classes' folders
         name = str(Path(part) / below)
-        if _can_be_read(path):
+        if _can_be_read(path, loader):
             found.setdefault(below.parts[0], []).append(name)
         else:
             unreadable.append(name)
     return found
 
 
-def _can_be_read(path: str) -> bool:
-    from mmcae.datasets.image_check import BROKEN, examine
+def _can_be_read(path: str, loader: Any) -> bool:
+    from mmcae.datasets.transforms.load_image import UnreadableImageError
 
-    image = examine(path, '', 0, float('inf'))
-    return not any(kind in BROKEN for kind, _ in image.faults)
+    try:
+        loader.load(path)
+    except UnreadableImageError:
+        return False
+    return True
 
 
 def _draw(
@@ -192,7 +205,19 @@ def choose(
         folder: What is known about the images.
         machine: What the run can use.
         flip: Whether images may be mirrored.
+
+    Raises:
+        PlanError: If the encoder reads images of another kind.
     """
+    if folder.channels != encoder.channels or (
+        folder.is_plain and encoder.value_range is not None
+    ):
+        raise PlanError(
+            f'the images have {kind_text(folder.channels, folder.depth)}, and '
+            f'the encoder was pretrained on {kind_of(encoder)}: pretrain on '
+            'such images first, which can start from its weights (mmcae '
+            'pretrain --start)'
+        )
     size = size_of(encoder)
     rate, _, decay = _RATES['tiny' if size == 'tiny' else 'small']
     batch = _BATCH
@@ -216,6 +241,12 @@ def size_of(encoder: EncoderSettings) -> str:
         if (encoder.width, encoder.num_layers) == (spec.width, layers):
             return name
     return 'tiny'
+
+
+def kind_of(encoder: EncoderSettings) -> str:
+    """Say what images an encoder reads."""
+    depth = 'uint8' if encoder.value_range is None else 'more than 8 bits'
+    return kind_text(encoder.channels, depth)
 
 
 def set_length(plan: Finetuning, seconds: float | None) -> Finetuning:
@@ -338,6 +369,8 @@ def write_config(
         'classes': images.classes,
         'train_list': str((lists / 'train.txt').absolute()),
         'val_list': str((lists / 'val.txt').absolute()),
+        'channels': encoder.channels,
+        'value_range': encoder.value_range,
         'flip_prob': 0.5 if plan.flip else 0.0,
         'num_workers': plan.workers,
         'batch_size': stage.batch_size,

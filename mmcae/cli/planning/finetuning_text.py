@@ -9,7 +9,7 @@ from typing import Any
 
 from mmcae.checkpoint.encoder_settings import EncoderSettings
 from mmcae.cli.planning import text
-from mmcae.cli.planning.finetuning import Finetuning, LabeledImages
+from mmcae.cli.planning.finetuning import Finetuning, LabeledImages, kind_of
 from mmcae.cli.planning.machine import Machine
 from mmcae.utils.durations import duration_text
 
@@ -35,6 +35,9 @@ def describe(
     stage = plan.stage
     how = 'drawn at random from each class' if images.was_split else 'given'
     grid = encoder.image_size // encoder.patch_size
+    kind = []
+    if encoder.channels != 3 or encoder.value_range is not None:
+        kind = [('channels', kind_of(encoder))]
     asked = f' (of {duration_text(seconds)} asked for)' if seconds else ''
     rows = [
         (
@@ -42,6 +45,7 @@ def describe(
             f'{len(images.train):,} to train, {len(images.val):,} held out '
             f'({how}), {len(images.classes)} classes',
         ),
+        *kind,
         ('machine', text.machine_text(machine)),
         (
             'model',
@@ -94,7 +98,12 @@ def confusion_line(
 
 
 def next_steps(
-    out: Path, checkpoint: Path, found: dict[str, Any], seconds: float
+    out: Path,
+    checkpoint: Path,
+    found: dict[str, Any],
+    seconds: float,
+    channels: int = 3,
+    value_range: Any = None,
 ) -> str:
     """What was made, how good it is, and what to type next.
 
@@ -103,6 +112,8 @@ def next_steps(
         checkpoint: Of the classifier.
         found: ``matrix`` and ``classes`` of the evaluation.
         seconds: That this command took.
+        channels: Of the images.
+        value_range: As of `mmcae.LoadImage`.
     """
     matrix, classes = found['matrix'], found['classes']
     total = sum(map(sum, matrix))
@@ -119,12 +130,19 @@ def next_steps(
         ('config', str(out / 'finetune.py')),
     ]
     config, weights = str(out / 'finetune.py'), str(checkpoint)
-    code = (
-        'import mmcae; '
+    code, image = 'import mmcae; ', '"IMAGE"'
+    if channels != 3 or value_range is not None:
+        # mmpretrain would load 8-bit color.
+        code = 'from mmcae.datasets.transforms import LoadImage; '
+        image = f'LoadImage(channels={channels}, value_range='
+        image += f'{json.dumps(value_range)}).load("IMAGE")'.replace(
+            'null', 'None'
+        )
+    code += (
         'from mmpretrain import ImageClassificationInferencer as Inferencer; '
         f'classify = Inferencer({json.dumps(config)}, '
         f'pretrained={json.dumps(weights)}); '
-        'print(classify("IMAGE")[0]["pred_class"])'
+        f'print(classify({image})[0]["pred_class"])'
     )
     export = ['mmcae', 'export', weights, '--to', 'onnx', '--out']
     export.append(str(out / 'onnx'))
