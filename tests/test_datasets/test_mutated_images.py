@@ -11,7 +11,9 @@ from PIL import Image
 
 from mmcae.datasets.transforms.load_image import LoadImage, decode_image
 
-MEMORY = 64 << 20
+#: A mutant may announce some thousand pixels a side, but not gigabytes. What
+#: the process itself keeps varies by some MiB.
+MEMORY = 96 << 20
 
 
 def load_mutants(folder, numbers):
