@@ -15,8 +15,8 @@ from mmcae.checkpoint.printable import printable
 from mmcae.checkpoint.resume_check import (
     check_resume,
     check_unexpected,
-    unwrapped,
 )
+from mmcae.checkpoint.unwrap import unwrap
 
 _REMEDY = (
     'Resume with the config and the file of the same run. To begin a new run '
@@ -67,7 +67,7 @@ def _checked(resume: Callable) -> Callable:
             schedulers=resume_param_scheduler,
         )
         self.register_hook(hook)
-        handle = unwrapped(self.model).register_load_state_dict_post_hook(
+        handle = unwrap(self.model).register_load_state_dict_post_hook(
             lambda _, keys: check_unexpected(keys.unexpected_keys)
         )
         fault = None

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from mmengine.logging import HistoryBuffer, print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
@@ -23,6 +22,7 @@ from mmcae.checkpoint.plain_values import (
 )
 from mmcae.checkpoint.printable import printable, printable_names
 from mmcae.checkpoint.resume_changes import check_changes
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.checkpoint.weights import (
     check_layout,
     check_tensors,
@@ -169,7 +169,7 @@ def _check_weights(
         name.removeprefix('module.'): value
         for name, value in checkpoint['state_dict'].items()
     }
-    own = unwrapped(model).state_dict()
+    own = unwrap(model).state_dict()
     # Which keys are unexpected is only known after the model's own hooks ran.
     expected = {name: value for name, value in given.items() if name in own}
     problems = compare_state_dicts(own, expected)
@@ -178,11 +178,6 @@ def _check_weights(
             f'it does not hold the weights of this model: '
             f'{"; ".join(problems)}'
         )
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside a wrapper such as DDP."""
-    return model.module if is_model_wrapper(model) else model  # type: ignore
 
 
 def check_unexpected(names: list[str]) -> None:

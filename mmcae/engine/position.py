@@ -13,8 +13,8 @@ from mmcae.checkpoint.plain_values import (
     require_dict,
 )
 from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.engine.random_state import check_random_state, get_random_state
-from mmcae.engine.unwrap import unwrap
 
 #: The key in a checkpoint.
 EXACT = 'exact_resume'

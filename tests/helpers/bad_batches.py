@@ -14,8 +14,8 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.config.search_path import resource_root
-from mmcae.engine.unwrap import unwrap
 
 
 class Poison(Hook):

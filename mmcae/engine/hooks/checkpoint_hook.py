@@ -14,13 +14,13 @@ from mmengine.logging import HistoryBuffer
 
 from mmcae.checkpoint.durable import BACKEND, DISK_ERRORS, write_durably
 from mmcae.checkpoint.errors import CheckpointError
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.checkpoint.work_dir import (
     POINTER,
     choose_checkpoint,
     interim_checkpoints_in,
 )
 from mmcae.engine.position import EXACT, position_of, restore_position
-from mmcae.engine.unwrap import unwrap
 from mmcae.registry import HOOKS
 
 

@@ -8,13 +8,13 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmcae.apis.evaluating import evaluating
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.evaluation.rank import rank_me, spread
 from mmcae.models import CAE
 from mmcae.models.layers import split_patches
 from mmcae.registry import HOOKS
 
 from ..random_state import preserved_random_state
-from ..unwrap import unwrap
 
 #: Latents of a healthy CAE differ far more than this, see docs/visualize.md.
 LEAST_SPREAD = 0.05

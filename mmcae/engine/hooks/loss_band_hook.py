@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook, LoggerHook
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import HOOKS
 from mmcae.zoo.band_settings import curve_settings
 from mmcae.zoo.loss_bands import (
@@ -19,7 +20,6 @@ from mmcae.zoo.loss_bands import (
 
 from ..band_causes import Seen, find_causes, look_at
 from ..random_state import preserved_random_state
-from ..unwrap import unwrap
 
 #: So many looks in a row must agree, so that a single mean says nothing.
 _LOOKS = 2

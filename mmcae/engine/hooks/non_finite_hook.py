@@ -11,6 +11,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import HOOKS
 
 from ..bad_batch import (
@@ -25,7 +26,6 @@ from ..forward_state import ForwardState
 from ..optimizers import clip
 from ..optimizers.optim_wrapper import SafeStep
 from ..random_state import RandomMoment
-from ..unwrap import unwrap
 
 
 class NonFiniteError(FloatingPointError):

@@ -11,13 +11,13 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmcae.apis.features import extract_features
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.config.check import ConfigError
 from mmcae.datasets import FolderDataset
 from mmcae.evaluation.probe import probe
 from mmcae.registry import HOOKS
 
 from ..random_state import preserved_random_state
-from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

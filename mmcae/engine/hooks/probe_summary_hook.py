@@ -9,9 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import HOOKS
-
-from ..unwrap import unwrap
 
 _FEATURES = dict(
     cls_token='the class token',

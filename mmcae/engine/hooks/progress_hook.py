@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from mmcae.apis.run_folder import newest_checkpoint
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import HOOKS
 from mmcae.utils.durations import duration_text
 from mmcae.utils.old_names import old_names
@@ -26,7 +27,6 @@ from mmcae.version import __version__
 
 from ..log_lines import FullLines
 from ..log_lines import clock as clock
-from ..unwrap import unwrap
 
 # The first steps are slow: memory is allocated, kernels are chosen.
 _WARM_STEPS = 3

@@ -11,13 +11,13 @@ from mmengine.hooks import Hook
 
 from mmcae.apis.image_views import shown_channels
 from mmcae.apis.reconstruction import reconstruct_batch
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.config.check import ConfigError
 from mmcae.models import CAE
 from mmcae.registry import HOOKS
 from mmcae.visualization import paint_masked, picture_strip, png_of
 
 from ..random_state import preserved_random_state
-from ..unwrap import unwrap
 
 _MOST_ROWS = 12
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import HOOKS
-
-from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

@@ -9,12 +9,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.config.check import ConfigError
 from mmcae.datasets import SampleIndex, TokenStore
 from mmcae.datasets.token_store.header import run_header
 from mmcae.registry import HOOKS
-
-from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

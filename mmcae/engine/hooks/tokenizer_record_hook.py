@@ -7,10 +7,9 @@ from mmengine.hooks import Hook
 
 from mmcae.checkpoint.digest import weights_digest
 from mmcae.checkpoint.printable import printable
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.checkpoint.weights import meta_of
 from mmcae.registry import HOOKS
-
-from ..unwrap import unwrap
 
 
 @HOOKS.register_module()

@@ -6,9 +6,9 @@ from typing import Any
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmcae.checkpoint.unwrap import unwrap
 from mmcae.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from ..unwrap import unwrap
 from .merged_constructor import MergedOptimWrapperConstructor
 
 

@@ -135,7 +135,7 @@ def test_after_train__removes_the_listener(runner, tmp_path):
 
 def test_before_train__looks_into_a_wrapper(runner, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        'mmcae.engine.unwrap.is_model_wrapper',
+        'mmcae.checkpoint.unwrap.is_model_wrapper',
         lambda model: hasattr(model, 'module'),
     )
     inner = runner.model
