@@ -79,8 +79,8 @@ The way from a file to a model, in the order in which a file travels:
        What can start what: families, treatments, refusals.
    ``foreign_names``
        The tensor names of timm, transformers and mmpretrain.
-   ``start_encoder``, ``start_fit``
-       From a file to an encoder in our form, and into a model.
+   ``start_encoder``, ``start_form``, ``start_fit``
+       From a file to an encoder, its tensors in our form, and into a model.
 
 8. Resume a run.
 
@@ -96,8 +96,8 @@ The way from a file to a model, in the order in which a file travels:
        Which checkpoint of a work dir is the newest good one.
 
 Used by all: ``errors``, ``limits`` (with reasons), ``printable`` (names from
-files in messages), ``files``, ``digest``. The way back is ``writing``,
-and ``durable`` for the checkpoints of a run.
+files in messages), ``files``, ``digest``, ``unwrap``. The way back is
+``writing``, and ``durable`` for the checkpoints of a run.
 """
 
 import mmcae.namespace_guard  # noqa: F401
