@@ -1,6 +1,7 @@
 # Copyright (c) mmcae contributors. Licensed under Apache-2.0.
 """Features of all images in a folder, and the file that keeps them."""
 
+import copy
 import json
 import os
 import sys
@@ -68,7 +69,7 @@ class FolderFeatures:
 
 
 def extract_folder(
-    config: str | Path,
+    config: str | Path | Config,
     checkpoint: str,
     root: Path,
     pool: str = 'mean',
@@ -83,8 +84,8 @@ def extract_folder(
     """Encode center crops of all images below a folder, sorted by name.
 
     Args:
-        config: Config of CAE or of a classifier with its encoder: a path, or
-            the name of a packaged config.
+        config: Config of CAE or of a classifier with its encoder: a path,
+            the name of a packaged config, or itself.
         checkpoint: In any format that mmcae reads; ``'random'`` initializes
             the weights instead.
         root: The folder. An image's class is its folder below it.
@@ -134,9 +135,14 @@ def extract_folder(
     )
 
 
-def _load_model(name: str | Path, checkpoint: str, seed: int) -> Any:
+def _load_model(
+    config: str | Path | Config, checkpoint: str, seed: int
+) -> Any:
     """Build the model without its tokenizer, which is not needed here."""
-    config = Config.fromfile(find_config(name))
+    if isinstance(config, Config):
+        config = copy.deepcopy(config)
+    else:
+        config = Config.fromfile(find_config(config))
     config.model.pop('target_generator', None)
     torch.manual_seed(seed)
     random = checkpoint == 'random'

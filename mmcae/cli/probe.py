@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from mmcae.evaluation.token_file import TokenFile
 
 HELP = 'measure an encoder on labeled images'
@@ -136,7 +138,7 @@ def table(result: dict[str, Any]) -> str:
 
 def _extract(
     args: argparse.Namespace,
-    config: Path | str,
+    config: 'Path | str | Config',
     weights: str,
     part: Path,
     name: str,
@@ -180,27 +182,39 @@ def _extract(
     return found
 
 
-def config_beside(checkpoint: Path) -> Path:
+def config_beside(checkpoint: Path) -> 'Path | Config':
     """The config that a run wrote into its work dir.
 
-    Packaged weights, ``mmcae://NAME``, have the name of their config.
+    Packaged weights, ``mmcae://NAME``, have the name of their config. Those
+    of the Hub, ``hf://OWNER/NAME``, have their config inside.
 
     Raises:
         FileNotFoundError: If there is no checkpoint, or not one config.
     """
+    from mmcae.checkpoint.hub_file import is_hub_address
     from mmcae.checkpoint.packaged import is_packaged
     from mmcae.config.search_path import find_config
 
     if is_packaged(checkpoint):
         return find_config(checkpoint.name)
+    if is_hub_address(checkpoint):
+        from mmcae.apis.recorded_config import recorded_config
+        from mmcae.checkpoint.reading import read_checkpoint
+
+        found = recorded_config(read_checkpoint(checkpoint), str(checkpoint))
+        if found is None:
+            raise FileNotFoundError(
+                f'{checkpoint} has no config; give --config'
+            )
+        return found
     if not checkpoint.is_file():
         raise FileNotFoundError(f'there is no checkpoint {checkpoint}')
-    found = sorted(checkpoint.parent.glob('*.py'))
-    if len(found) != 1:
+    configs = sorted(checkpoint.parent.glob('*.py'))
+    if len(configs) != 1:
         raise FileNotFoundError(
-            f'{checkpoint.parent} has {len(found)} configs; give --config'
+            f'{checkpoint.parent} has {len(configs)} configs; give --config'
         )
-    return found[0]
+    return configs[0]
 
 
 def find_parts(folder: Path) -> list[Path]:

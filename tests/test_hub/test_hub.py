@@ -5,10 +5,13 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny_checkpoint import write_checkpoints
 from helpers.trained import CLASSES, outputs_of, write_checkpoint
+from mmengine.logging import MMLogger
+from PIL import Image
 from safetensors import safe_open
 
 from mmcae.apis.loading import load_model
@@ -279,3 +282,21 @@ def test_command(hub, tmp_path, capsys):
         run_command(['push', str(path), 'no-owner'])
     assert caught.value.code == 2
     assert 'write hf://OWNER/NAME' in capsys.readouterr().err
+
+
+def test_probe__finds_the_config_in_the_weights(hub, tmp_path, capsys):
+    pushed(tmp_path)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        path = tmp_path / 'images' / f'class{i % 2}' / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 128, (32, 32, 3)) + 127 * (i % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    folder = str(tmp_path / 'images')
+    MMLogger._instance_dict.clear()  # the push has logged
+    capsys.readouterr()
+    words = ['probe', f'hf://{REPO}', folder, '--no-attentive', '--json']
+    assert run_command(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['images'] == 20
+    assert found['rows']['this encoder']['knn'] == [1.0] * 5
