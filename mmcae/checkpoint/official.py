@@ -8,7 +8,7 @@ directions.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -183,6 +183,20 @@ def name_rules(table: Mapping[str, str]) -> list[tuple[re.Pattern, str]]:
     return rules
 
 
+def new_name(key: str, rules: Sequence[tuple[re.Pattern, str]]) -> str | None:
+    """The name of a tensor by the first rule that fits; None if none does.
+
+    Args:
+        key: Its name in the file.
+        rules: What `name_rules` makes of a table.
+    """
+    for pattern, target in rules:
+        match = pattern.fullmatch(key)
+        if match:
+            return match.expand(target)
+    return None
+
+
 def _rename(
     state_dict: Mapping[str, Tensor], table: Mapping[str, str]
 ) -> dict[str, Tensor]:
@@ -191,13 +205,11 @@ def _rename(
     renamed: dict[str, Tensor] = {}
     foreign = []
     for key, value in state_dict.items():
-        for pattern, target in rules:
-            match = pattern.fullmatch(key)
-            if match:
-                renamed[match.expand(target)] = value
-                break
-        else:
+        name = new_name(key, rules)
+        if name is None:
             foreign.append(key)
+        else:
+            renamed[name] = value
     if foreign or not renamed:
         shown = printable_names(foreign, 5) or '(no keys at all)'
         raise ValueError(

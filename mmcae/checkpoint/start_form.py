@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmcae.checkpoint.errors import StartError
 from mmcae.checkpoint.foreign_names import SCHEMES
-from mmcae.checkpoint.official import name_rules
+from mmcae.checkpoint.official import name_rules, new_name
 from mmcae.checkpoint.printable import printable, printable_names
 from mmcae.checkpoint.start_table import ESSENTIAL, TREATMENTS, UNUSED
 
@@ -22,16 +22,11 @@ def renamed(
     state: dict[str, Tensor] = {}
     unknown = []
     for key, value in own.items():
-        if UNUSED.search(key):
+        name = None if UNUSED.search(key) else new_name(key, rules)
+        if name is None:
             unknown.append(key)
-            continue
-        for pattern, target in rules:
-            match = pattern.fullmatch(key)
-            if match:
-                state[match.expand(target)] = value
-                break
         else:
-            unknown.append(key)
+            state[name] = value
     return state, unknown
 
 

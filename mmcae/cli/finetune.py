@@ -215,11 +215,13 @@ def _make_plan(
     from mmcae.cli.quiet import quiet
 
     encoder = encoder_settings(asked['checkpoint'], any_channels=True)
+    seen = look_at_folder(folder)
+    # Before the images are read: those of another kind would be unreadable.
+    finetuning.check_kind(encoder, seen)
     images = finetuning.find_labeled(
         folder, channels=encoder.channels, value_range=encoder.value_range
     )
     machine = look_at_machine(out)
-    seen = look_at_folder(folder)
     plan = finetuning.choose(encoder, images, seen, machine, not args.no_flip)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)

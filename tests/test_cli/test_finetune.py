@@ -18,6 +18,7 @@ from mmcae.checkpoint.encoder_settings import USUAL
 from mmcae.cli.planning import finetuning
 from mmcae.cli.planning import measure as measure_module
 from mmcae.cli.planning.finetuning import (
+    check_kind,
     choose,
     find_labeled,
     set_length,
@@ -166,7 +167,7 @@ def test_finetune__plans_write_a_config_and_train_nothing(
         ([ENCODER, 'nowhere'], 'there is no folder nowhere'),
         (['nowhere.pth', '.'], 'nowhere.pth'),
         ([ENCODER, '.', '--time', 'soon'], "'soon' is no duration"),
-        ([ENCODER, '.'], '. has 0 subfolders with images'),
+        ([ENCODER, '.'], 'no image in .: '),
     ],
 )
 def test_finetune__a_mistake_is_one_sentence(arguments, words, capsys):
@@ -255,13 +256,19 @@ def test_confusions__are_the_most_frequent():
         (dict(value_range=((0.0, 9.0),)), dict(), '3 channels of more than 8'),
     ],
 )
-def test_choose__refuses_images_of_another_kind(
-    photos, encoder, folder, words
-):
+def test_check_kind__refuses_images_of_another_kind(encoder, folder, words):
     with pytest.raises(PlanError, match=f'{words}.*mmcae pretrain --start'):
-        choose(
-            replace(USUAL['tiny'], **encoder),
-            find_labeled(photos),
-            Folder('x', 20, **folder),
-            MACHINE,
+        check_kind(
+            replace(USUAL['tiny'], **encoder), Folder('x', 20, **folder)
         )
+
+
+def test_finetune__images_of_another_kind_are_one_error(tmp_path, capsys):
+    for i in range(6):
+        path = tmp_path / 'two channels' / f'class{i % 2}' / f'{i}.npy'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.full((2, 40, 40), i, np.uint16))
+    assert run(ENCODER, tmp_path / 'two channels', '--out', 'run') == 2
+    message = one_error(capsys)
+    assert 'have 2 channels of uint16, and the encoder' in message
+    assert 'pretrained on 8-bit gray or color' in message

@@ -11,8 +11,7 @@ from PIL import Image
 
 from mmcae.datasets.transforms.load_image import LoadImage, decode_image
 
-#: A mutant may announce some thousand pixels a side, but not gigabytes. What
-#: the process itself keeps varies by some MiB.
+#: The largest mutant, which has some thousand pixels a side, takes 66 MiB.
 MEMORY = 96 << 20
 
 

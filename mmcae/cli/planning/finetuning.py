@@ -205,19 +205,7 @@ def choose(
         folder: What is known about the images.
         machine: What the run can use.
         flip: Whether images may be mirrored.
-
-    Raises:
-        PlanError: If the encoder reads images of another kind.
     """
-    if folder.channels != encoder.channels or (
-        folder.is_plain and encoder.value_range is not None
-    ):
-        raise PlanError(
-            f'the images have {kind_text(folder.channels, folder.depth)}, and '
-            f'the encoder was pretrained on {kind_of(encoder)}: pretrain on '
-            'such images first, which can start from its weights (mmcae '
-            'pretrain --start)'
-        )
     size = size_of(encoder)
     rate, _, decay = _RATES['tiny' if size == 'tiny' else 'small']
     batch = _BATCH
@@ -241,6 +229,27 @@ def size_of(encoder: EncoderSettings) -> str:
         if (encoder.width, encoder.num_layers) == (spec.width, layers):
             return name
     return 'tiny'
+
+
+def check_kind(encoder: EncoderSettings, folder: Folder) -> None:
+    """Refuse images of another kind than those of the pretraining.
+
+    Args:
+        encoder: Of the checkpoint.
+        folder: What is known about the images.
+
+    Raises:
+        PlanError: If their channels or their bits differ.
+    """
+    if folder.channels != encoder.channels or (
+        folder.is_plain and encoder.value_range is not None
+    ):
+        raise PlanError(
+            f'the images have {kind_text(folder.channels, folder.depth)}, and '
+            f'the encoder was pretrained on {kind_of(encoder)}: pretrain on '
+            'such images first, which can start from its weights (mmcae '
+            'pretrain --start)'
+        )
 
 
 def kind_of(encoder: EncoderSettings) -> str:

@@ -134,10 +134,8 @@ def next_steps(
     if channels != 3 or value_range is not None:
         # mmpretrain would load 8-bit color.
         code = 'from mmcae.datasets.transforms import LoadImage; '
-        image = f'LoadImage(channels={channels}, value_range='
-        image += f'{json.dumps(value_range)}).load("IMAGE")'.replace(
-            'null', 'None'
-        )
+        options = f'channels={channels}, value_range={value_range!r}'
+        image = f'LoadImage({options}).load("IMAGE")'
     code += (
         'from mmpretrain import ImageClassificationInferencer as Inferencer; '
         f'classify = Inferencer({json.dumps(config)}, '
